@@ -1,0 +1,230 @@
+"""How fitted methods and states become files: JSON for settings, safetensors for arrays, never pickle; written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sartor.errors import ConfigError, CorruptFile, FileProblem
+
+if TYPE_CHECKING:
+    from sartor.method import Method
+
+CONFIG, TENSORS = "config.json", "tensors.safetensors"
+
+
+def to_bytes(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
+    """Arrays and JSON facts as one safetensors blob."""
+    from safetensors.numpy import save
+
+    return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"sartor": json.dumps(meta)})
+
+
+def from_bytes(data: bytes, *, needs: tuple[str, ...] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The reverse of `to_bytes`; raises `CorruptFile`."""
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = json.loads(head["__metadata__"]["sartor"])
+    except Exception as cause:
+        raise CorruptFile(f"these {len(data)} bytes are not a whole safetensors file of sartor's", fix="fetch or write it again") from cause
+    if missing := [name for name in needs if name not in meta]:
+        raise CorruptFile(f"the facts {missing} are missing", fix="fetch or write it again")
+    return arrays, meta
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file by new content, so that a reader or a crash sees the old or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _learned(method: Method) -> dict[str, Any]:
+    return {k: v for k, v in sorted(vars(method).items()) if k.endswith("_") and not k.endswith("__") and k != "fingerprint_"}
+
+
+def pack(method: Method) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Method]]:
+    """A method's settings and plain learned values, its arrays, and the methods inside it."""
+    from sartor.data.ids import IdMap
+    from sartor.method import Method
+
+    arrays: dict[str, np.ndarray] = {}
+    inner: dict[str, Method] = {}
+    kinds: dict[str, str] = {}
+    plain: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for f in fields(method):
+        if not f.init:
+            continue
+        value = getattr(method, f.name)
+        if isinstance(value, Method):
+            inner[f.name] = value
+        else:
+            settings[f.name] = value
+    for name, value in _learned(method).items():
+        if isinstance(value, Method):
+            inner[name] = value
+        elif isinstance(value, IdMap):
+            kinds[name] = f"ids:{value.name}"
+            arrays |= {f"{name}.{key}": array for key, array in value.to_arrays().items()}
+        elif isinstance(value, np.ndarray):
+            kinds[name] = "array"
+            arrays[name] = value
+        elif hasattr(value, "tocsr"):
+            kinds[name] = "csr"
+            csr = value.tocsr()
+            arrays |= {f"{name}.data": csr.data, f"{name}.indices": csr.indices, f"{name}.indptr": csr.indptr}
+            arrays[f"{name}.shape"] = np.asarray(csr.shape, np.int64)
+        elif hasattr(value, "state_dict"):
+            kinds[name] = "network"
+            arrays |= {f"{name}.{key}": tensor.detach().cpu().numpy() for key, tensor in value.state_dict().items()}
+        else:
+            plain[name] = value
+    return {"settings": settings, "plain": plain, "kinds": kinds}, arrays, inner
+
+
+def fingerprint(method: Method) -> str:
+    """32 hex digits that differ when any setting or learned value differs."""
+    facts, arrays, inner = pack(method)
+    digest = hashlib.blake2b(json.dumps([type(method).__qualname__, facts], sort_keys=True, default=str).encode(), digest_size=16)
+    for name in sorted(arrays):
+        digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    for name in sorted(inner):
+        digest.update(f"{name}{inner[name].fingerprint_}".encode())
+    return digest.hexdigest()
+
+
+def save(method: Method, folder: Path) -> Path:
+    """Write a fitted method; an existing folder is replaced only when it holds a sartor model."""
+    from sartor import __version__
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise FileProblem("this folder holds something other than a sartor model", fix="choose another folder", file=folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write(method, fresh, __version__)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+            os.replace(folder, old / "model")
+            os.replace(fresh, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(method: Method, folder: Path, version: str) -> None:
+    facts, arrays, inner = pack(method)
+    kind = type(method)
+    config = {"class": f"{kind.__module__}:{kind.__qualname__}", "sartor": version, "fingerprint": method.fingerprint_, **facts}
+    try:
+        text = json.dumps(config, indent=1)
+    except TypeError as cause:
+        raise ConfigError(f"a setting of {kind.__name__} cannot be written as JSON: {cause}", fix="use numbers, text and lists") from cause
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    write_atomically(folder / TENSORS, to_bytes(arrays, {"fingerprint": method.fingerprint_}))
+    write_atomically(folder / CONFIG, text.encode())
+    for name, part in inner.items():
+        _write(part, folder / name, version)
+
+
+def _class(path: str, file: Path) -> type[Method]:
+    """The class a config names: only sartor's own or one the user has already imported, so that a file cannot run code."""
+    import sys
+
+    from sartor.method import Method
+
+    module_name, _, name = path.partition(":")
+    if module_name.startswith("sartor."):
+        try:
+            module: Any = importlib.import_module(module_name)
+        except ImportError as cause:
+            raise CorruptFile(f"'{path}' is not a method of this version of sartor", file=file) from cause
+    else:
+        module = sys.modules.get(module_name)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise CorruptFile(f"'{path}' is not a known method", fix="import the module that defines it first", file=file)
+    return found
+
+
+def load(folder: Path) -> Method:
+    """Read a method that `save` wrote."""
+    if not (folder / CONFIG).is_file():
+        raise FileProblem("there is no saved model here", fix="give the folder that save() wrote", file=folder)
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        settings, plain, kinds = dict(config["settings"]), config["plain"], config["kinds"]
+        saved, path = config["fingerprint"], config["class"]
+        arrays, meta = from_bytes((folder / TENSORS).read_bytes(), needs=("fingerprint",))
+    except (ValueError, KeyError, TypeError, OSError) as cause:
+        raise CorruptFile("the saved model cannot be read", fix="save it again", file=folder) from cause
+    if meta["fingerprint"] != saved:
+        raise CorruptFile("config.json and tensors.safetensors belong to different models", fix="save it again", file=folder)
+    kind = _class(path, folder / CONFIG)
+    inner = {child.name: load(child) for child in sorted(folder.iterdir()) if child.is_dir() and (child / CONFIG).exists()}
+    own = {f.name for f in fields(kind) if f.init}
+    given: dict[str, Any] = {**settings, **{name: part for name, part in inner.items() if name in own}}
+    method = kind(**given)
+    for name, value in {**plain, **{name: part for name, part in inner.items() if name not in own}}.items():
+        setattr(method, name, value)
+    networks = []
+    for name, what in kinds.items():
+        if what == "network":
+            networks.append(name)
+        else:
+            setattr(method, name, _unpack(name, what, arrays, folder))
+    for name in networks:
+        setattr(method, name, _load_network(method, name, arrays))
+    method.fingerprint_ = saved
+    return method
+
+
+def _unpack(name: str, what: str, arrays: dict[str, np.ndarray], folder: Path) -> Any:
+    from sartor.data.ids import IdMap
+
+    try:
+        if what == "array":
+            return arrays[name]
+        parts = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+        if what == "csr":
+            from scipy.sparse import csr_matrix
+
+            return csr_matrix((parts["data"], parts["indices"], parts["indptr"]), shape=tuple(parts["shape"]))
+        return IdMap.from_arrays(parts, name=what.partition(":")[2])
+    except KeyError as cause:
+        raise CorruptFile(f"'{name}' is missing", fix="save the model again", file=folder) from cause
+
+
+def _load_network(method: Method, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    import torch
+
+    network = method.make_network()
+    network.load_state_dict({key[len(name) + 1 :]: torch.from_numpy(array.copy()) for key, array in arrays.items() if key.startswith(f"{name}.")})
+    return network.eval()

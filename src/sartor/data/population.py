@@ -1,0 +1,312 @@
+"""People and what is known of them, as lazily read columnar frames."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import polars as pl
+
+from sartor.data.ids import IdMap
+from sartor.data.interactions import Interactions
+from sartor.data.schema import FRAMES, LATEST_TIME, SCHEMAS, Column, FrameName
+from sartor.errors import BadValue, ConfigError, EmptyData, MissingColumn, UnknownId, WrongType
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Frames = Mapping[FrameName, pl.LazyFrame]
+
+
+class Guard(Protocol):
+    """Looks at every population that is read while it is active, and raises `LeakError` when it holds what it must not."""
+
+    def inspect(self, population: Population) -> None: ...
+
+
+_guards: ContextVar[tuple[Guard, ...]] = ContextVar("sartor_guards", default=())
+
+
+@contextlib.contextmanager
+def guarded(guard: Guard) -> Iterator[None]:
+    """While inside, every reading of any population's events is shown to the guard first."""
+    token = _guards.set((*_guards.get(), guard))
+    try:
+        yield
+    finally:
+        _guards.reset(token)
+
+
+class Population:
+    """The people of a data set: `events`, `items`, `people`, `texts`, `preferences`, `images`, `edges`, each optional.
+
+    Frames are polars `LazyFrame`s: nothing is read before it is needed, and what streams need never fit in memory. Columns and
+    their meaning: `sartor.data.schema.SCHEMAS`. Column names and types are checked here; values are checked when they are read.
+
+    `population["ana"]` is that person's `Evidence`.
+    """
+
+    def __init__(self, frames: Mapping[FrameName, pl.LazyFrame | pl.DataFrame], *, name: str = "population", folder: Path | None = None) -> None:
+        self.name = name
+        self.folder = folder
+        self._frames: dict[FrameName, pl.LazyFrame] = {}
+        for key, frame in frames.items():
+            if key not in FRAMES:
+                raise ConfigError(f"'{key}' is not a frame", fix=f"frames are {', '.join(FRAMES)}")
+            self._frames[key] = _checked(frame.lazy(), key, name)
+        if not self._frames:
+            raise EmptyData("a population needs at least one frame", fix=f"give one of {', '.join(FRAMES)}")
+        self._interactions: Interactions | None = None
+
+    @classmethod
+    def from_frames(cls, *, name: str = "population", **frames: Any) -> Population:
+        """From data frames or anything polars reads: polars, pandas or Arrow tables, dicts of columns.
+
+        >>> Population.from_frames(events={"person": ["ana", "ben"], "item": ["Heat", "Ronin"]})
+        Population(population: events)
+        """
+        return cls({key: _as_lazy(value) for key, value in frames.items()}, name=name)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return f"Population({self.name}: {', '.join(self._frames)})"
+
+    def __contains__(self, frame: object) -> bool:
+        return frame in self._frames
+
+    @property
+    def frames(self) -> Frames:
+        """All frames by name."""
+        return dict(self._frames)
+
+    def frame(self, name: FrameName) -> pl.LazyFrame:
+        """One frame; raises `EmptyData` when this population has none of that name."""
+        if name not in self._frames:
+            raise EmptyData(f"population '{self.name}' has no {name}", fix=f"it has {', '.join(self._frames)}")
+        for guard in _guards.get():
+            guard.inspect(self)
+        return self._frames[name]
+
+    events = property(lambda self: self.frame("events"), doc="Who did what, when.")
+    items = property(lambda self: self.frame("items"), doc="What there is.")
+    people = property(lambda self: self.frame("people"), doc="Who there is.")
+    texts = property(lambda self: self.frame("texts"), doc="What people wrote or said.")
+    preferences = property(lambda self: self.frame("preferences"), doc="What people chose over what.")
+    images = property(lambda self: self.frame("images"), doc="What people showed.")
+    edges = property(lambda self: self.frame("edges"), doc="Who or what is linked to whom or what.")
+
+    def replace(self, *, name: str | None = None, **frames: pl.LazyFrame | pl.DataFrame | None) -> Population:
+        """The same with some frames exchanged (or dropped, with None)."""
+        merged: dict[Any, Any] = {**self._frames, **frames}
+        kept = {key: value for key, value in merged.items() if value is not None}
+        return Population(kept, name=name or self.name, folder=self.folder)
+
+    def positives(self, at_least: float) -> Population:
+        """Explicit ratings as implicit feedback: keeps events whose value is at least the given one, and drops the values."""
+        return self.replace(events=self.events.filter(pl.col("value") >= at_least).drop("value"))
+
+    def only(self, people: Sequence[Any] | pl.Series) -> Population:
+        """The same for some people only: every frame with a `person` column keeps their rows."""
+        wanted = pl.Series("person", people)
+        kept: dict[str, Any] = {
+            key: frame.filter(pl.col("person").is_in(wanted.implode())) if "person" in frame.collect_schema() else frame
+            for key, frame in self._frames.items()
+        }
+        return Population(kept, name=self.name, folder=self.folder)  # type: ignore[arg-type]
+
+    def __getitem__(self, person: Any) -> Evidence:
+        own: dict[FrameName, pl.DataFrame] = {}
+        for key in self._frames:
+            frame = self.frame(key)
+            schema = frame.collect_schema()
+            if "person" in schema:
+                wanted = pl.Series([person], strict=False).cast(schema["person"], strict=False)
+                own[key] = frame.filter(pl.col("person") == wanted[0]).collect()
+        if not any(len(frame) for frame in own.values()):
+            raise UnknownId("this person is not in the population", id=repr(person), fix="pass Evidence.from_items(...) for somebody new")
+        return Evidence(own, person=person)
+
+    def interactions(self, *, items: IdMap | None = None, people: IdMap | None = None) -> Interactions:
+        """The events as compact arrays, in memory.
+
+        Parameters
+        ----------
+        items: a fitted model's items; events with others are left out and counted in `.unknown`. Default: all items with events,
+            and all of the `items` frame (so that cold items have numbers).
+        people: rows in this order (people without events get empty rows). Default: all people with events, sorted.
+
+        Raises `BadValue` on null ids, NaN values, negative or far-future times; `EmptyData` when there is no event.
+        """
+        events = self.frame("events")
+        default = items is None and people is None
+        if default and self._interactions is not None:
+            return self._interactions
+        schema = events.collect_schema()
+        optional = [column for column in ("time", "value", "weight") if column in schema]
+        frame = events.select("person", "item", *optional).collect()
+        if frame.is_empty() and items is None:
+            raise EmptyData(f"population '{self.name}' has no events")
+        check_values(frame, "events", self.name)
+        if items is None:
+            known = frame["item"]
+            if "items" in self._frames:
+                known = pl.concat([known, self.frame("items").select("item").collect()["item"]])
+            items = IdMap.of(known.rename("item"))
+        if people is None:
+            people = IdMap.of(frame["person"])
+        out = _group(frame, people, items)
+        if default:
+            self._interactions = out
+        return out
+
+    def item_frame(self, items: IdMap) -> pl.DataFrame:
+        """The `items` frame in memory, one row per id in the map's order; nulls where an item has no row."""
+        wanted = pl.DataFrame({"item": items.ids})
+        rows = self.frame("items").with_columns(pl.col("item").cast(items.ids.dtype)).unique("item", keep="first").collect()
+        return wanted.join(rows, on="item", how="left", maintain_order="left")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of one person: the same frames as the population's, with that person's rows only, in memory."""
+
+    frames: Mapping[FrameName, pl.DataFrame] = field(default_factory=dict)
+    person: Any = None
+
+    @classmethod
+    def from_items(
+        cls, items: Sequence[Any], *, values: Sequence[float] | None = None, times: Sequence[int] | None = None, person: Any = None
+    ) -> Evidence:
+        """Evidence from item ids alone, oldest first.
+
+        >>> Evidence.from_items(["Heat", "Ronin"]).events.height
+        2
+        """
+        columns: dict[str, Any] = {"item": pl.Series("item", items)}
+        if values is not None:
+            columns["value"] = pl.Series("value", values, dtype=pl.Float32)
+        if times is not None:
+            columns["time"] = pl.Series("time", times, dtype=pl.Int64)
+        return cls({"events": pl.DataFrame(columns)}, person=person)
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """The person's events (an empty frame when there are none)."""
+        return self.frames.get("events", pl.DataFrame({"item": pl.Series([], dtype=pl.String)}))
+
+    def interactions(self, items: IdMap) -> Interactions:
+        """The events as compact arrays with one row."""
+        frame = self.events.with_columns(pl.lit(0, dtype=pl.Int64).alias("person"))
+        check_values(frame, "events", f"evidence of {self.person!r}")
+        return _group(frame, IdMap([0], name="person"), items)
+
+
+def _group(frame: pl.DataFrame, people: IdMap, items: IdMap) -> Interactions:
+    rows, columns = people.numbers(frame["person"]), items.numbers(frame["item"])
+    times = frame["time"].fill_null(0).to_numpy() if "time" in frame.columns else np.zeros(frame.height, np.int64)
+    keep = (rows >= 0) & (columns >= 0)
+    unknown = int(np.count_nonzero((rows >= 0) & (columns < 0)))
+    if unknown or not keep.all():
+        rows, columns, times = rows[keep], columns[keep], times[keep]
+    # Stable, so that events of equal time keep the order of the file.
+    in_order = bool(np.all((np.diff(rows) > 0) | ((np.diff(rows) == 0) & (np.diff(times) >= 0))))
+    order = slice(None) if in_order else np.lexsort((times, rows))
+
+    def number(name: str, default: float) -> np.ndarray:
+        if name not in frame.columns:
+            return np.full(rows.size, default, np.float32)
+        return frame[name].cast(pl.Float32).fill_null(default).to_numpy()[keep][order]
+
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(people)))]).astype(np.int64)
+    return Interactions(
+        people, items, indptr, np.ascontiguousarray(columns[order]), number("value", np.nan), number("weight", 1.0), np.ascontiguousarray(times[order]), unknown
+    )  # fmt: skip
+
+
+def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:
+    """Raise `BadValue` with the first offending row when a column holds an impossible value."""
+    for column, spec in SCHEMAS[name].items():
+        if column not in frame.columns:
+            continue
+        series = frame[column]
+        if spec.kind == "id" and spec.required and series.null_count():
+            _bad(frame, series.is_null(), name, column, source, "the id is missing", "drop the row or fill in the id")
+        elif spec.kind == "number" and series.dtype.is_float() and (series.is_nan() | series.is_infinite()).any():
+            bad = (series.is_nan() | series.is_infinite()).fill_null(False)
+            _bad(frame, bad, name, column, source, "the value is not a finite number", "drop the row, or leave the value empty")
+        elif spec.kind == "time" and series.len() - series.null_count():
+            if (series.min() or 0) < 0:  # type: ignore[operator]
+                _bad(frame, (series < 0).fill_null(False), name, column, source, "the time is negative", "times are seconds since 1970 UTC")
+            if (series.max() or 0) > LATEST_TIME:  # type: ignore[operator]
+                bad = (series > LATEST_TIME).fill_null(False)
+                _bad(frame, bad, name, column, source, "the time is after 2100", "times are seconds since 1970 UTC; are these milliseconds?")
+
+
+def _bad(frame: pl.DataFrame, where: pl.Series, name: str, column: str, source: str, what: str, fix: str) -> None:
+    row = int(where.arg_max() or 0)
+    raise BadValue(what, fix=fix, file=source, frame=name, row=row + 1, column=column, value=frame[column][row], rows=int(where.sum()))
+
+
+def _as_lazy(value: Any) -> pl.LazyFrame:
+    if isinstance(value, pl.LazyFrame):
+        return value
+    if isinstance(value, pl.DataFrame):
+        return value.lazy()
+    if isinstance(value, Mapping):
+        return pl.DataFrame(value).lazy()
+    if type(value).__module__.startswith("pandas"):
+        return pl.from_pandas(value).lazy()
+    converted = pl.from_arrow(value)
+    return (converted if isinstance(converted, pl.DataFrame) else converted.to_frame()).lazy()
+
+
+def _checked(frame: pl.LazyFrame, name: FrameName, source: str) -> pl.LazyFrame:
+    """Column names and types as the schema wants them; lossless conversions only."""
+    schema = frame.collect_schema()
+    casts: list[pl.Expr] = []
+    for column, spec in SCHEMAS[name].items():
+        if column not in schema:
+            if spec.required:
+                fix = f"{name} need {[c for c, s in SCHEMAS[name].items() if s.required]}; this has {schema.names()}. Rename, or pass columns={{...}}"
+                raise MissingColumn(f"there is no column '{column}' ({spec.meaning})", fix=fix, file=source, frame=name, column=column)
+            continue
+        wanted = _wanted(spec, schema[column])
+        if wanted is None:
+            raise WrongType(
+                f"holds {schema[column]}, but must be {_WORDS[spec.kind]}", fix="convert the column", file=source, frame=name, column=column
+            )
+        if wanted != schema[column]:
+            casts.append(_as_seconds(column, schema[column]) if spec.kind == "time" else pl.col(column).cast(wanted))
+    return frame.with_columns(casts) if casts else frame
+
+
+_WORDS = {
+    "id": "a string or an integer",
+    "time": "seconds since 1970 UTC or a date",
+    "number": "a number",
+    "text": "text",
+    "texts": "a list of texts",
+}
+
+
+def _wanted(spec: Column, found: pl.DataType) -> pl.DataType | None:
+    """The type a column is to have, given the type it has; None when there is no lossless way."""
+    integer, textual = found.is_integer() or found == pl.Boolean, found in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+    match spec.kind:
+        case "id":
+            return pl.Int64() if found.is_integer() else pl.String() if textual else None
+        case "time":
+            return pl.Int64() if integer or found.is_temporal() or found.is_float() else None
+        case "number":
+            return found if found.is_float() else pl.Float32() if found.is_numeric() or found in (pl.Boolean, pl.Null) else None
+        case "text":
+            return pl.String() if textual or integer else None
+        case "texts":
+            return found if found == pl.List(pl.String) else None
+
+
+def _as_seconds(column: str, found: pl.DataType) -> pl.Expr:
+    return pl.col(column).cast(pl.Datetime("us")).dt.epoch("s") if found.is_temporal() else pl.col(column).cast(pl.Int64)

@@ -1,0 +1,83 @@
+"""The k best of many scores, with exclusions, and ties broken by a seeded lottery instead of by position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numba
+import numpy as np
+
+
+def top_k(
+    scores: np.ndarray, k: int, *, left_out: Sequence[np.ndarray] | None = None, columns: np.ndarray | None = None, seed: int = 0, width: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The k best columns of every row.
+
+    Parameters
+    ----------
+    scores: float32 [rows, n], higher is better; NaN counts as worst. Not changed.
+    k: how many.
+    left_out: per row the item numbers to skip.
+    columns: int32 [n], the item number of each column, when the columns are not simply 0..n-1.
+    seed: of the lottery between equal scores. Items that score alike would otherwise come in the order of their ids.
+    width: number of items there are, when `columns` names only some.
+
+    Returns
+    -------
+    item numbers int32 [rows, k] (-1 where there are fewer) and scores float32 [rows, k] (-inf there).
+    """
+    scores = np.ascontiguousarray(scores, np.float32)
+    rows, n = scores.shape
+    items = np.arange(n, dtype=np.int32) if columns is None else columns.astype(np.int32)
+    total = n if width is None else width
+    if left_out is None:
+        indptr, skip = np.zeros(rows + 1, np.int64), np.empty(0, np.int32)
+    else:
+        indptr = np.concatenate([[0], np.cumsum([own.size for own in left_out])]).astype(np.int64)
+        skip = np.concatenate([*left_out, np.empty(0, np.int32)]).astype(np.int32)
+    return _select(scores, items, _lottery(total, seed), indptr, skip, min(k, n), total)
+
+
+@lru_cache(maxsize=8)
+def _lottery(n: int, seed: int) -> np.ndarray:
+    """A random rank for every item; the lower wins a tie."""
+    return np.random.default_rng([seed, n]).permutation(n).astype(np.int32)
+
+
+@numba.njit(cache=True, nogil=True, parallel=True)
+def _select(scores, items, lottery, indptr, skip, k, total):  # type: ignore[no-untyped-def]
+    rows, n = scores.shape
+    out = np.full((rows, k), -1, np.int32)
+    best = np.full((rows, k), -np.inf, np.float32)
+    blocks = min(rows, 64)
+    for block in numba.prange(blocks):
+        _select_rows(scores, items, lottery, indptr, skip, k, total, block * rows // blocks, (block + 1) * rows // blocks, out, best)
+    return out, best
+
+
+@numba.njit(cache=True, nogil=True)
+def _select_rows(scores, items, lottery, indptr, skip, k, total, start, stop, out, best):  # type: ignore[no-untyped-def]
+    n = scores.shape[1]
+    mark = np.zeros(total, np.int32)
+    for row in range(start, stop):
+        stamp = row + 1
+        for at in range(indptr[row], indptr[row + 1]):
+            mark[skip[at]] = stamp
+        filled = 0
+        for column in range(n):
+            score = scores[row, column]
+            if filled == k and not score >= best[row, k - 1]:
+                continue
+            item = items[column]
+            if mark[item] == stamp or not score > -np.inf:
+                continue
+            place = filled if filled < k else k - 1
+            if filled == k and score == best[row, place] and lottery[item] > lottery[out[row, place]]:
+                continue
+            # Insertion from the end: the list is short and nearly always kept as it is.
+            while place > 0 and (score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])):
+                best[row, place], out[row, place] = best[row, place - 1], out[row, place - 1]
+                place -= 1
+            best[row, place], out[row, place] = score, item
+            filled += filled < k

@@ -1,0 +1,1 @@
+"""What this person will want next."""

@@ -1,0 +1,199 @@
+"""What all recommenders share: histories in, personal arrays out, scores, and the ranking with exclusion and candidates.
+
+A method states only its own idea: `_learn` (from everybody's interactions), `_encode` (histories -> personal arrays) and `_score`
+(personal arrays -> scores). Methods whose score is an inner product inherit `VectorRecommender` and need no `_score`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sartor.data.ids import IdMap
+from sartor.data.interactions import Interactions
+from sartor.errors import ConfigError, EmptyData, UnknownId
+from sartor.method import Exclude, Ranking, Recommender, Run, State, States, learned
+from sartor.parts.topk import top_k
+
+if TYPE_CHECKING:
+    from sartor.data.population import Evidence, Population
+
+PersonalArrays = Mapping[str, Sequence[np.ndarray] | np.ndarray]
+"""Personal arrays of a batch: name -> [people, ...] array, or a list of one array per person."""
+
+SCORES_IN_MEMORY = 64_000_000
+"""Scores held at once while ranking (256 MB): the batch size follows from it."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ItemRecommender(Recommender):
+    """A recommender over a fixed catalogue.
+
+    State: `items` int32 [n], the person's item numbers, oldest first (what "seen" means, and what an update starts from); what `keeps`
+    names of `values`, `weights` (float32 [n]) and `times` (int64 [n]); and the method's own arrays from `_encode`.
+    """
+
+    items_: IdMap = learned()
+    """The catalogue: item ids and their numbers."""
+
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Which of values, weights, times the method's `_encode` uses, so that a state must keep them for updates."""
+
+    # --- what a method says
+
+    @abstractmethod
+    def _learn(self, data: Interactions, population: Population, run: Run) -> None:
+        """Learn from everybody's interactions; `items_` is already set."""
+
+    @abstractmethod
+    def _encode(self, histories: Interactions) -> PersonalArrays:
+        """Personal arrays for a batch of histories, of people the model need not have seen; empty rows are possible."""
+
+    @abstractmethod
+    def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
+        """float32 [states, items], higher is better: of all items, or of the given item numbers."""
+
+    # --- what all share
+
+    def _fit(self, population: Population, run: Run) -> None:
+        data = population.interactions()
+        self.items_ = data.items
+        self._learn(data, population, run)
+
+    def adapt(self, evidence: Evidence, state: State | None = None) -> State:
+        self.check_state(state)
+        fresh = evidence.interactions(self.items_)
+        return next(self._states(_after(state, fresh) if state is not None else fresh, [state], [len(fresh)], fresh.unknown))
+
+    def adapt_all(self, population: Population, *, progress: bool = False) -> dict[Any, State]:
+        """States of everybody in a population, by person id, encoded as one batch."""
+        self.check_fitted()
+        histories = population.interactions(items=self.items_)
+        made = self._states(histories, [None] * len(histories.people), histories.lengths.tolist(), 0)
+        return dict(zip(histories.people.ids.to_list(), made, strict=True))
+
+    def _states(self, histories: Interactions, before: States, examples: Sequence[int], unknown: int) -> Iterator[State]:
+        own = self._encode(histories)
+        notes = {"unknown_items": unknown} if unknown else {}
+        indptr = histories.indptr.tolist()
+        for row, (old, seen) in enumerate(zip(before, examples, strict=True)):
+            span = slice(indptr[row], indptr[row + 1])
+            arrays = {"items": histories.indices[span].copy()}
+            arrays |= {name: getattr(histories, name)[span].copy() for name in self.keeps}
+            # Copies: a state must not keep the whole batch alive, nor hold other people's numbers.
+            arrays |= {name: np.array(rows[row]) for name, rows in own.items()}
+            yield self.make_state(arrays, before=old, examples=int(seen), notes=notes)
+
+    def score(self, states: States, items: Sequence[Any] | None = None) -> np.ndarray:
+        """Scores of items for people: float32 [states, items], higher is better; all items by default (in the order of `items_`)."""
+        for state in states:
+            self.check_state(state)
+        return self._score(states, None if items is None else self._known(items))
+
+    def recommend(self, states: States, k: int = 10, *, exclude: Exclude = "seen", candidates: Sequence[Any] | None = None) -> Ranking:
+        for state in states:
+            self.check_state(state)
+        self.check_fitted()
+        if k < 1:
+            raise ConfigError(f"k is {k}", fix="ask for at least 1 item")
+        if candidates is not None and len(candidates) and _is_list(candidates[0]):
+            return self._recommend_each(states, k, exclude, candidates)
+        pool = None if candidates is None else np.unique(self._known(candidates))
+        width = min(k, len(self.items_) if pool is None else pool.size)
+        indices = np.full((len(states), width), -1, np.int32)
+        scores = np.full((len(states), width), -np.inf, np.float32)
+        left_out = self._left_out(states, exclude)
+        step = max(1, SCORES_IN_MEMORY // max(1, len(self.items_)))
+        for start in range(0, len(states), step):
+            rows = slice(start, start + step)
+            indices[rows], scores[rows] = top_k(
+                self._score(states[rows], pool), width, left_out=None if left_out is None else left_out[rows], columns=pool,
+                seed=self.seed, width=len(self.items_),
+            )  # fmt: skip
+        return Ranking(indices, scores, self.items_)
+
+    def _recommend_each(self, states: States, k: int, exclude: Exclude, candidates: Sequence[Any]) -> Ranking:
+        if len(candidates) != len(states):
+            raise ConfigError(f"{len(candidates)} candidate lists for {len(states)} states", fix="give one list for all, or one per state")
+        each = [
+            self.recommend([state], k, exclude=exclude if exclude in (None, "seen") else [exclude[row]], candidates=own)
+            for row, (state, own) in enumerate(zip(states, candidates, strict=True))
+        ]
+        width = max((one.indices.shape[1] for one in each), default=0)
+        pad = [(0, 0), (0, 0)]
+        indices = [np.pad(one.indices, [pad[0], (0, width - one.indices.shape[1])], constant_values=-1) for one in each]
+        scores = [np.pad(one.scores, [pad[0], (0, width - one.scores.shape[1])], constant_values=-np.inf) for one in each]
+        return Ranking(np.concatenate(indices), np.concatenate(scores), self.items_)
+
+    def _left_out(self, states: States, exclude: Exclude) -> list[np.ndarray] | None:
+        if exclude is None:
+            return None
+        if isinstance(exclude, str):
+            if exclude != "seen":
+                raise ConfigError(f"exclude is '{exclude}'", fix="use 'seen', None, or one list of item ids per state")
+            return [np.empty(0, np.int32) if state is None else state["items"] for state in states]
+        if len(exclude) != len(states):
+            raise ConfigError(f"{len(exclude)} exclusion lists for {len(states)} states", fix="give one list per state")
+        # Ids unknown to the model cannot be recommended anyway.
+        return [(numbers := self.items_.numbers(own))[numbers >= 0] for own in exclude]
+
+    def _known(self, items: Sequence[Any]) -> np.ndarray:
+        """Numbers of item ids; unknown ones are an error, since leaving them out would shift columns."""
+        numbers = self.items_.numbers(items)
+        if not numbers.size:
+            raise EmptyData("the list of candidate items is empty", fix="give at least one item")
+        if (numbers < 0).any():
+            bad = [one for one, number in zip(items, numbers, strict=True) if number < 0]
+            raise UnknownId(
+                f"{len(bad)} of {numbers.size} items are not in the catalogue", id=repr(bad[0]), fix="fit again with them, or leave them out"
+            )
+        return numbers
+
+
+@dataclass(kw_only=True, eq=False)
+class VectorRecommender(ItemRecommender):
+    """A recommender whose score is the inner product of a personal vector and an item vector, plus an item bias if there is one.
+
+    State: `vector` float32 [dim], beside the items.
+    """
+
+    item_vectors_: np.ndarray = learned()
+    """float32 [items, dim]."""
+    population_vector_: np.ndarray = learned()
+    """float32 [dim]: the average person's vector, used where there is no state."""
+
+    def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
+        people = self.stack(states)
+        vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
+        return people @ vectors.T
+
+    def stack(self, states: States) -> np.ndarray:
+        """Personal vectors as one float32 matrix [states, dim]; the average person's where there is no state."""
+        out = np.empty((len(states), self.item_vectors_.shape[1]), np.float32)
+        for row, state in enumerate(states):
+            out[row] = self.population_vector_ if state is None else state.arrays["vector"]
+        return out
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray))
+
+
+def _after(state: State, fresh: Interactions) -> Interactions:
+    """The state's own history followed by new events, as one history."""
+
+    def join(name: str, own: np.ndarray) -> np.ndarray:
+        old = state.arrays.get("items" if name == "indices" else name)
+        if old is None:
+            filler = {"values": np.nan, "weights": 1.0}.get(name, 0)
+            old = np.full(state["items"].size, filler, own.dtype)
+        return np.concatenate([old, own])
+
+    parts = {name: join(name, getattr(fresh, name)) for name in ("indices", "values", "weights", "times")}
+    order = np.argsort(parts["times"], kind="stable") if "times" in state.arrays else slice(None)
+    parts = {name: array[order] for name, array in parts.items()}
+    return Interactions(fresh.people, fresh.items, np.array([0, parts["indices"].size], np.int64), **parts, unknown=fresh.unknown)

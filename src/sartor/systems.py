@@ -1,0 +1,116 @@
+"""The table of what is here: published systems with a card and a claim check, and the baselines they are measured against."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sartor.errors import UnknownId
+
+Kind = Literal["method", "part", "suite", "baseline"]
+
+
+@dataclass(frozen=True)
+class System:
+    """One published system: what it is, where it comes from, and the code that is it."""
+
+    slug: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    room: str
+    kind: Kind
+    target: str
+    """module:name of the class or function that is it."""
+    extra: str | None = None
+    """The optional dependencies it needs."""
+
+    @property
+    def has_claim(self) -> bool:
+        """Whether it is a system of the table, with a claim check, rather than a baseline."""
+        return self.kind != "baseline"
+
+    def resolve(self) -> Any:
+        """Import the class or function."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def citation(self) -> str:
+        """A BibTeX entry."""
+        fields = {"title": self.title, "author": self.authors, "year": str(self.year), "booktitle": self.venue}
+        body = ",\n".join(f"  {key} = {{{value}}}" for key, value in fields.items())
+        return f"@inproceedings{{{self.slug},\n{body}\n}}"
+
+
+def _base(slug: str, title: str, authors: str, year: int, venue: str, name: str, extra: str | None = None) -> System:
+    return System(slug, title, authors, year, venue, "recommend", "baseline", f"sartor.recommend.{slug.replace('-', '_')}:{name}", extra)
+
+
+_TABLE = (
+    # --- recommend: the strong baselines
+    _base("popularity", "Popularity", "folklore", 1990, "-", "Popularity"),
+    _base("item-knn", "Item-based top-N recommendation algorithms", "Deshpande and Karypis", 2004, "ACM TOIS", "ItemKNN"),
+    _base("ease", "Embarrassingly Shallow Autoencoders for Sparse Data", "Steck", 2019, "WWW", "EASE"),
+    _base("als", "Collaborative Filtering for Implicit Feedback Datasets", "Hu, Koren and Volinsky", 2008, "ICDM", "ALS"),
+    _base("bpr", "BPR: Bayesian Personalized Ranking from Implicit Feedback", "Rendle et al.", 2009, "UAI", "BPR"),
+    _base("lightgcn", "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", "He et al.", 2020, "SIGIR", "LightGCN", "deep"),
+    _base("two-tower", "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", "Yi et al.", 2019, "RecSys", "TwoTower", "deep"),
+    _base("sasrec", "Self-Attentive Sequential Recommendation", "Kang and McAuley", 2018, "ICDM", "SASRec", "deep"),
+    _base("gru4rec", "Session-based Recommendations with Recurrent Neural Networks", "Hidasi et al.", 2016, "ICLR", "GRU4Rec", "deep"),
+    # --- systems with a claim
+    System("rec-eval-suite", "A Comprehensive Survey of Evaluation Techniques for Recommendation Systems", "Jadon and Patil", 2023, "arXiv",
+           "evaluate", "suite", "sartor.evaluate.report:report"),
+    System("alpharec", "Language Representations Can be What Recommenders Need: Findings and Potentials", "Sheng et al.", 2024, "ICLR 2025",
+           "recommend", "method", "sartor.recommend.alpharec:AlphaRec", "deep"),
+    System("knn-embed", "kNN-Embed: Locally Smoothed Embedding Mixtures for Multi-interest Candidate Retrieval", "El-Kishky et al.", 2022, "arXiv",
+           "recommend", "method", "sartor.recommend.knn_embed:KNNEmbed"),
+    System("nbpo", "Sampler Design for Implicit Feedback Data by Noisy-label Robust Learning", "Yu and Qin", 2020, "SIGIR",
+           "recommend", "method", "sartor.recommend.nbpo:NBPO", "deep"),
+    System("pld", "Personalized Denoising Implicit Feedback for Robust Recommender System", "Zhang et al.", 2025, "WWW",
+           "recommend", "part", "sartor.recommend.pld:PLD", "deep"),
+    System("unified-embedding", "Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML Systems", "Coleman et al.", 2023, "NeurIPS",
+           "recommend", "part", "sartor.recommend.unified_embedding:UnifiedEmbedding", "deep"),
+    System("graphhash", "GraphHash: Graph Clustering Enables Parameter Efficiency in Recommender Systems", "Wu et al.", 2024, "WWW 2025",
+           "recommend", "method", "sartor.recommend.graphhash:GraphHash", "deep"),
+    System("matrix-completion-am", "Low Rank Matrix Completion via Robust Alternating Minimization in Nearly Linear Time", "Gu et al.", 2023, "ICLR 2024",
+           "recommend", "method", "sartor.recommend.matrix_completion:MatrixCompletion"),
+    System("m2trec", "M2TRec: Metadata-aware Multi-task Transformer for Large-scale and Cold-start free Session-based Recommendations", "Shalaby et al.", 2022, "RecSys",
+           "recommend", "method", "sartor.recommend.m2trec:M2TRec", "deep"),
+    System("ssl-item", "Self-supervised Learning for Large-scale Item Recommendations", "Yao et al.", 2020, "CIKM 2021",
+           "recommend", "method", "sartor.recommend.ssl_item:SSLTwoTower", "deep"),
+)  # fmt: skip
+
+SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
+
+
+def find(slug: str) -> System:
+    """One system by slug; raises `UnknownId` with near misses."""
+    import difflib
+
+    name = slug.lower().replace("_", "-")
+    if name not in SYSTEMS:
+        close = difflib.get_close_matches(name, SYSTEMS, n=3)
+        raise UnknownId("there is no such method", id=slug, fix=f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
+
+
+def make(slug: str, **settings: Any) -> Any:
+    """A method by its slug, with settings: `make("als", factors=64)`."""
+    from dataclasses import fields, is_dataclass
+
+    from sartor.errors import ConfigError, MissingExtra
+
+    system = find(slug)
+    try:
+        kind = system.resolve()
+    except ImportError as missing:
+        if system.extra and missing.name and not missing.name.startswith("sartor"):
+            raise MissingExtra(missing.name, system.extra) from missing
+        raise
+    if is_dataclass(kind):
+        known = [f.name for f in fields(kind) if f.init]
+        if unknown := sorted(set(settings) - set(known)):
+            raise ConfigError(f"{slug} has no setting {unknown}", fix=f"it has {', '.join(known)}")
+    return kind(**settings)
