@@ -177,8 +177,7 @@ class Method(ABC):
         """States of everybody in a population, by person id. Methods that can do many at once do."""
         from sartor.progress import track
 
-        people = population.events.select("person").unique().sort("person").collect()["person"].to_list()
-        return {person: self.adapt(population[person]) for person in track(people, "adapting", enabled=progress)}
+        return {evidence.person: self.adapt(evidence) for evidence in track(population.each(), "adapting", enabled=progress)}
 
     def _seal(self) -> None:
         self.fingerprint_ = _storage.fingerprint(self)

@@ -129,6 +129,17 @@ class Population:
             raise UnknownId("this person is not in the population", id=repr(person), fix="pass Evidence.from_items(...) for somebody new")
         return Evidence(own, person=person)
 
+    def each(self) -> Iterator[Evidence]:
+        """Everybody's evidence in one pass, in the order of their ids; the frames with a `person` column are read into memory."""
+        parts: dict[FrameName, dict[Any, pl.DataFrame]] = {}
+        for key in self._frames:
+            frame = self.frame(key)
+            if "person" in frame.collect_schema():
+                grouped = frame.collect().partition_by("person", as_dict=True, maintain_order=True)
+                parts[key] = {person: rows for (person,), rows in grouped.items()}
+        for person in sorted({person for rows in parts.values() for person in rows if person is not None}):
+            yield Evidence({key: rows[person] for key, rows in parts.items() if person in rows}, person=person)
+
     def interactions(self, *, items: IdMap | None = None, people: IdMap | None = None) -> Interactions:
         """The events as compact arrays, in memory.
 
