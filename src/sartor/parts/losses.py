@@ -125,7 +125,7 @@ def catalogue_softmax(queries: Tensor, items: Tensor, target: Tensor, *, bias: T
     queries [B, d]; items [I, d]; target int64 [B]; bias [I]. The gradients are made in the same pass as the loss, so that the logits
     are computed once and written over in place: on a CPU this is faster than the plain form, and memory does not grow with B x I.
     """
-    return _CatalogueSoftmax.apply(queries, items, target, bias, chunk)  # type: ignore[no-untyped-call]
+    return _CatalogueSoftmax.apply(queries, items, target, bias, chunk)
 
 
 class _CatalogueSoftmax(torch.autograd.Function):

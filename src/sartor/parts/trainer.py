@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor import _storage
-from sartor.errors import ConfigError, Diverged
+from sartor.errors import ConfigError, CorruptFile, Diverged, EmptyData
 from sartor.progress import bar
 
 Batches = Callable[[np.random.Generator], Iterable[Any]]
@@ -38,6 +39,14 @@ class History:
     """1-based; the epoch whose weights were kept."""
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's CPU random numbers from a seed inside, the caller's own stream again afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 @dataclass(kw_only=True)
 class Trainer:
     """Trains any network.
@@ -45,19 +54,22 @@ class Trainer:
     Parameters
     ----------
     epochs: the most passes over the batches.
-    learning_rate, weight_decay, optimizer: of Adam, AdamW or SGD; `lr_decay` multiplies the rate after every epoch.
+    learning_rate, weight_decay, optimizer: of "adam", "adamw", "adagrad" or "sgd"; `lr_decay` multiplies the rate after every epoch.
+    betas: of Adam and AdamW.
     patience: stop after so many validations without a better score; 0 never stops early (the best epoch is still kept).
     validate_every: epochs between validations.
     clip_norm: gradient norm limit; 0 is none.
     seed: of the batches and of torch.
-    device: "cpu", "cuda", ...
-    hooks: called after every epoch with (epoch, network): refresh an item matrix, alternate levels, change a temperature.
+    device: where the network is: "cpu", "cuda", ...
+    hooks: called after every epoch with (epoch, network), epoch from 0: refresh an item matrix, alternate levels, change a temperature.
+        What a hook keeps outside the network is not in a checkpoint, so it must follow from the epoch and the network.
     """
 
     epochs: int = 10
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
     lr_decay: float = 1.0
     patience: int = 0
     validate_every: int = 1
@@ -76,6 +88,7 @@ class Trainer:
         parameters: Iterable[Any] | None = None,
         progress: bool = False,
         checkpoint: Path | None = None,
+        key: str = "",
         description: str = "training",
     ) -> History:
         """Train in place and return what happened.
@@ -85,22 +98,27 @@ class Trainer:
         validate: a score of the network as it is now, higher is better. With it, the best epoch's weights are put back at the end.
         parameters: what to train (parameters or optimizer groups); all that require gradients by default.
         checkpoint: a folder; progress is left there after every epoch, taken up from there next time, and removed at the end.
+        key: what this run is about, e.g. a hash of its data and settings; a checkpoint of another key is refused.
+
+        Raises `Diverged` when a loss or a weight is not finite, `EmptyData` when an epoch has no batch, `ConfigError` when the
+        checkpoint belongs to another run, `CorruptFile` when it cannot be read.
         """
-        if self.epochs < 0 or self.learning_rate <= 0:
-            raise ConfigError(f"epochs {self.epochs} and learning_rate {self.learning_rate}", fix="epochs >= 0, learning_rate > 0")
+        if self.epochs < 0 or self.learning_rate <= 0 or self.validate_every < 1:
+            text = f"epochs {self.epochs}, learning_rate {self.learning_rate} and validate_every {self.validate_every}"
+            raise ConfigError(text, fix="epochs >= 0, learning_rate > 0, validate_every >= 1")
         trained = list(parameters if parameters is not None else (p for p in network.parameters() if p.requires_grad))
         optimizer = self._optimizer(trained)
         history, waited, best, start = History(), 0, None, 0
         if checkpoint is not None and (checkpoint / _FACTS).exists():
-            start, waited, best = _resume(checkpoint, network, optimizer, history, self)
+            start, waited, best = _resume(checkpoint, network, optimizer, history, self, key)
         stopped = self.patience > 0 and waited >= self.patience
         with bar(description, self.epochs, enabled=progress, unit="epoch") as shown:
             shown.advance(start)
             for epoch in range(start, self.epochs):
                 if stopped:
                     break
-                torch.manual_seed(hash_seed(self.seed, epoch))
-                history.losses.append(self._epoch(epoch, network, optimizer, batches, loss))
+                with seeded(hash_seed(self.seed, epoch)):
+                    history.losses.append(self._epoch(epoch, network, optimizer, batches, loss))
                 for group in optimizer.param_groups:
                     group["lr"] *= self.lr_decay
                 for hook in self.hooks:
@@ -119,7 +137,7 @@ class Trainer:
                     stopped = self.patience > 0 and waited >= self.patience
                 shown.advance(note=note)
                 if checkpoint is not None:
-                    _leave(checkpoint, epoch + 1, waited, best, network, optimizer, history, self)
+                    _leave(checkpoint, epoch + 1, waited, best, network, optimizer, history, self, key)
         if best is not None:
             network.load_state_dict(best)
         else:
@@ -131,10 +149,14 @@ class Trainer:
         return history
 
     def _optimizer(self, trained: list[Any]) -> torch.optim.Optimizer:
-        kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad, "sgd": torch.optim.SGD}
         if self.optimizer not in kinds:
             raise ConfigError(f"there is no optimizer '{self.optimizer}'", fix=f"use one of {', '.join(kinds)}")
-        return kinds[self.optimizer](trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        # The fused step walks once over each weight instead of once per operation: several times faster on large tables.
+        more: dict[str, Any] = {"fused": True} if self.device.split(":")[0] in ("cpu", "cuda") else {}
+        if self.optimizer in ("adam", "adamw"):
+            more["betas"] = self.betas
+        return kinds[self.optimizer](trained, lr=self.learning_rate, weight_decay=self.weight_decay, **more)
 
     def _epoch(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, loss: Loss) -> float:
         network.train()
@@ -143,15 +165,22 @@ class Trainer:
         for batch in batches(np.random.default_rng([self.seed, epoch])):
             value = loss(batch)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             if self.clip_norm:
                 nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], self.clip_norm)
             optimizer.step()
             total += value.detach()
             count += 1
-        mean = float(total) / max(1, count)
-        if not math.isfinite(mean):
-            raise Diverged(f"the loss is {mean} in epoch {epoch + 1}", fix=f"try learning_rate={self.learning_rate / 2:g}", epoch=epoch + 1)
+        if not count:
+            raise EmptyData("there is not one batch to train on", fix="give more data, or a smaller minimum length or batch size")
+        mean = float(total) / count
+        # The loss is of the weights before the last step, so that those after it are looked at as well.
+        if not math.isfinite(mean) or not all(bool(torch.isfinite(p).all()) for group in optimizer.param_groups for p in group["params"]):
+            raise Diverged(
+                f"the loss is {mean} in epoch {epoch + 1}, or a weight is not finite",
+                fix=f"try learning_rate={self.learning_rate / 2:g}",
+                epoch=epoch + 1,
+            )
         return mean
 
 
@@ -172,8 +201,16 @@ def _flat(prefix: str, tensors: Mapping[Any, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _leave(
-    folder: Path, epoch: int, waited: int, best: dict[str, Tensor] | None, network: nn.Module, optimizer: torch.optim.Optimizer, history: History, trainer: Trainer
-) -> None:  # fmt: skip
+    folder: Path,
+    epoch: int,
+    waited: int,
+    best: dict[str, Tensor] | None,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    trainer: Trainer,
+    key: str,
+) -> None:
     """Write all that is needed to go on, as safetensors and JSON; the facts last, so that a half-written folder is not taken up."""
     arrays = _flat("network", network.state_dict()) | (_flat("best", best) if best is not None else {})
     states = optimizer.state_dict()
@@ -181,23 +218,29 @@ def _leave(
         arrays |= _flat(f"optimizer/{number}", {name: torch.as_tensor(value) for name, value in slots.items()})
     rates = [group["lr"] for group in optimizer.param_groups]
     _storage.write_atomically(folder / _TENSORS, _storage.to_bytes(arrays, {"epoch": epoch}))
-    facts = {"epoch": epoch, "waited": waited, "rates": rates, "history": vars(history), "settings": _settings(trainer)}
+    facts = {"epoch": epoch, "waited": waited, "rates": rates, "history": vars(history), "settings": _settings(trainer, key)}
     _storage.write_atomically(folder / _FACTS, json.dumps(facts).encode())
 
 
-def _settings(trainer: Trainer) -> dict[str, Any]:
-    return {name: value for name, value in vars(trainer).items() if name not in ("hooks", "epochs")}
+def _settings(trainer: Trainer, key: str) -> dict[str, Any]:
+    """What must be equal for a run to be the same one; more epochs are welcome."""
+    own = {name: value for name, value in vars(trainer).items() if name not in ("hooks", "epochs")}
+    return {**own, "betas": list(trainer.betas), "key": key}
 
 
 def _resume(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: History, trainer: Trainer
+    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: History, trainer: Trainer, key: str
 ) -> tuple[int, int, dict[str, Tensor] | None]:
-    facts = json.loads((folder / _FACTS).read_text())
-    if facts["settings"] != _settings(trainer):
-        raise ConfigError("the checkpoint was left by a run with other settings", fix="use the same settings, or another folder", file=folder)
-    arrays, meta = _storage.from_bytes((folder / _TENSORS).read_bytes(), needs=("epoch",))
-    if meta["epoch"] != facts["epoch"]:
-        raise ConfigError("the checkpoint was interrupted while being written", fix="remove the folder to start again", file=folder)
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+        epoch, waited, rates, past, settings = (facts[name] for name in ("epoch", "waited", "rates", "history", "settings"))
+        arrays, meta = _storage.from_bytes((folder / _TENSORS).read_bytes(), needs=("epoch",))
+    except (ValueError, KeyError, TypeError, OSError) as cause:
+        raise CorruptFile("the checkpoint cannot be read", fix="remove the folder to start again", file=folder) from cause
+    if settings != _settings(trainer, key):
+        raise ConfigError("the checkpoint was left by a run with other settings or data", fix="use the same, or another folder", file=folder)
+    if meta["epoch"] != epoch:
+        raise CorruptFile("the checkpoint was interrupted while being written", fix="remove the folder to start again", file=folder)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
     slots: dict[int, dict[str, Tensor]] = {}
     for name, array in arrays.items():
@@ -207,10 +250,12 @@ def _resume(
             slots.setdefault(int(number), {})[slot] = torch.from_numpy(array.copy())
         else:
             groups[kind][rest] = torch.from_numpy(array.copy())
-    network.load_state_dict(groups["network"])
-    states = optimizer.state_dict()
-    optimizer.load_state_dict({**states, "state": slots})
-    for group, rate in zip(optimizer.param_groups, facts["rates"], strict=True):
+    try:
+        network.load_state_dict(groups["network"])
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+    except (RuntimeError, ValueError) as cause:
+        raise ConfigError("the checkpoint is of a network of another shape", fix="use another folder", file=folder) from cause
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-    vars(history).update(facts["history"])
-    return int(facts["epoch"]), int(facts["waited"]), groups["best"] or None
+    vars(history).update(past)
+    return int(epoch), int(waited), groups["best"] or None

@@ -1,0 +1,74 @@
+"""Self-attention over a person's history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from sartor.errors import ConfigError
+from sartor.parts import losses, samplers
+from sartor.parts.sequence import SequenceEncoder
+from sartor.recommend._sequential import Batch, SequentialRecommender, Tied
+
+if TYPE_CHECKING:
+    from sartor.data.interactions import Interactions
+
+
+@dataclass(kw_only=True, eq=False)
+class SASRec(SequentialRecommender):
+    """The next item from the newest items by causal self-attention; item vectors are tied to the output.
+
+    For people whose order of events says something, in catalogues up to some 100,000 items with the default full softmax, and beyond
+    with `loss="sampled_softmax"`. Where order says little (ratings entered in one sitting), EASE or ALS are as good and much cheaper.
+
+    Source: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Differs from the paper in: the default loss is the
+    softmax over all items, with which SASRec is far stronger (Klenitskiy and Vasilev, RecSys 2023); `loss="bce"` is the published one.
+    Attention has an output projection, as in all later implementations. Positions count from the newest item, which is what left
+    padding does in the published code.
+
+    State: `items` int32 [n], `vector` float32 [embedding_dim]; 4 bytes per event and per dimension.
+    """
+
+    blocks: int = 2
+    heads: int = 1
+    dropout: float = 0.5
+    """Published: 0.5 on sparse data, 0.2 on MovieLens-1M."""
+    loss: Literal["softmax", "sampled_softmax", "bce"] = "softmax"
+    negatives: int = 256
+    """Unseen items drawn per example, for the sampled losses; the published "bce" uses 1."""
+    residual: Literal["normed", "raw"] = "normed"
+    """What a block adds to: normalised input, as published, or raw input, the pre-norm block common today."""
+
+    def _prepare(self, data: Interactions) -> None:
+        if self.loss not in ("softmax", "sampled_softmax", "bce"):
+            raise ConfigError(f"there is no loss '{self.loss}'", fix='use "softmax", "sampled_softmax" or "bce"')
+        self._seen = data.matrix() if self.loss != "softmax" else None
+
+    def make_network(self) -> nn.Module:
+        return SequenceEncoder(
+            self.embedding_dim, blocks=self.blocks, heads=self.heads, dropout=self.dropout, max_length=self.max_length, residual=self.residual
+        )
+
+    def _inputs(self, vectors: Tensor) -> Tensor:
+        # Published: input vectors are scaled up, output vectors are not.
+        return vectors * self.embedding_dim**0.5
+
+    def _optimizer(self) -> dict[str, object]:
+        return {**super()._optimizer(), "betas": (0.9, 0.98)}
+
+    def _negatives(self, rng: np.random.Generator, targets: np.ndarray, people: np.ndarray) -> np.ndarray | None:
+        if self._seen is None:
+            return None
+        return samplers.unseen(rng, people, self.negatives, self._seen.indptr, self._seen.indices, self._seen.shape[1])
+
+    def _loss(self, network: Tied, batch: Batch) -> Tensor:
+        x = network.encoder.ragged(self._inputs(network.items(batch.inputs)), batch.lengths)  # type: ignore[operator]
+        table = network.items.weight
+        if batch.negatives is None:
+            return losses.catalogue_softmax(x, table, batch.targets)
+        positive = (x * table[batch.targets]).sum(1)
+        negatives = (network.items(batch.negatives) @ x[:, :, None]).squeeze(2)
+        return losses.bce(positive, negatives) if self.loss == "bce" else losses.sampled_softmax(positive, negatives)
