@@ -1,0 +1,252 @@
+"""The three scales of any recommender in one call: gain, swap gap, cost; with full rankings, slices and intervals."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+
+from sartor.errors import ConfigError
+from sartor.evaluate import slices as _slices
+from sartor.evaluate.accumulate import Accumulator, Values, flat
+from sartor.evaluate.arms import Ranker, partners, states_of
+from sartor.evaluate.case import Case
+from sartor.evaluate.metrics import beyond
+from sartor.evaluate.metrics.ranking import RANKING, Truth, ranking
+from sartor.evaluate.result import NO_INTERVAL, Evaluation, Interval
+from sartor.parts.statistics import bootstrap
+from sartor.progress import bar
+
+if TYPE_CHECKING:
+    from sartor.data.splits import Split
+    from sartor.method import Recommender, State
+
+TIMED_ADAPTS = 20
+"""People whose single `adapt` is timed."""
+_ITEMS = "recall of "
+"""Marks the per-person values that become item slices."""
+
+
+def evaluate(
+    method: Recommender,
+    split: Split,
+    *,
+    on: Literal["test", "validation"] = "test",
+    ks: Sequence[int] = (5, 10, 20),
+    seed: int = 0,
+    headline: str = "ndcg@10",
+    population_baseline: bool = True,
+    swap: Literal["random", "most-different"] | None = "random",
+    exclude: Literal["seen"] | None = "seen",
+    candidates: int | Literal["new"] | Sequence[Any] | None = None,
+    graded: bool = False,
+    people: int | Sequence[Any] | None = None,
+    chunk: int = 4096,
+    resamples: int = 1000,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure a fitted recommender on held-out events.
+
+    Everybody with held-out events is adapted from the split's evidence (never from the events they are judged by) and gets three lists
+    over the whole catalogue: with the own state, with none, and with another person's. Metrics are computed per person and averaged over
+    people. Ties are broken by a seeded lottery.
+
+    Parameters
+    ----------
+    method: fitted on `split.train`.
+    split: see `sartor.data.splits.make`.
+    on: judge by the split's test or validation events.
+    ks: cut-offs.
+    headline: the metric whose differences are gain and swap gap, `name@k`.
+    population_baseline: whether to measure the answer without a state; without it there is no gain.
+    swap: whose state to swap in: "random" (a derangement), "most-different" (the least similar history), or None for no swap gap.
+    exclude: "seen" leaves the person's own evidence out of every list (also under swap) and out of the truth; None leaves nothing out.
+    candidates: None ranks the whole catalogue. A list of item ids, or "new" for the items without a training event, ranks among these only,
+        and only they are asked for: metrics are named `ndcg@10 (among 168 items)`. A number ranks the relevant items among so many random
+        others: faster, and biased towards weak methods; metrics are named `ndcg@10 (100 sampled)`.
+    graded: also NDCG with gains 2^value - 1; events with value <= 0 are irrelevant then.
+    people: measure so many random people, or these ids; default everybody.
+    chunk: people in memory at once; changes no digit.
+    resamples: of the bootstrap over people.
+
+    Raises `EmptyData` when nobody can be measured, `NotFitted`, `ConfigError`.
+    """
+    started = time.perf_counter()
+    method.check_fitted()
+    k = _cutoff(headline, graded)
+    cuts = tuple(sorted({*(int(one) for one in ks), k}))
+    if cuts[0] < 1:
+        raise ConfigError(f"ks are {list(ks)}", fix="cut-offs start at 1")
+    case = Case.of(method, split, on, exclude, people, seed, graded, candidates)
+    ranker = Ranker(method, case.items, cuts[-1], seed, candidates if isinstance(candidates, int) else None, case.pool)
+    totals, cost = _stream(ranker, case, cuts, population_baseline, swap, seed, chunk, progress)
+    cost["adapt_seconds"] = _adapt_seconds(method, case, seed)
+    suffix = "" if candidates is None else f" ({candidates} sampled)" if case.pool is None else f" (among {case.pool.size} items)"
+    arms = {arm: totals.values(arm) for arm in ("own", "population", "swapped")}
+    own = arms["own"]
+    notes, shown = list(case.notes), own.pop("places")[:, 0]
+    tie_share = float(np.nansum(own.pop("tied")[:, 0]) / max(1.0, shown.sum()))
+    for other in (arms["population"], arms["swapped"]):
+        other.pop("places", None), other.pop("tied", None)
+    if shown.mean() < cuts[-1]:
+        notes.append(f"lists hold {shown.mean():.1f} items on average: @k means at most that many where k is larger")
+        warnings.warn(f"lists of {type(method).__name__} hold {shown.mean():.1f} items on average, fewer than k = {cuts[-1]}", stacklevel=2)
+    if tie_share > 0.05:
+        notes.append(f"{tie_share:.0%} of the places were decided by lottery between equal scores")
+    by_person = {arm: flat({n: v for n, v in values.items() if not n.startswith(_ITEMS)}, cuts, suffix) for arm, values in arms.items()}
+    metrics, intervals = _summaries(by_person["own"], resamples, seed)
+    for at, cut in enumerate(cuts):
+        metrics |= {f"{metric}@{cut}{suffix}": value for metric, value in beyond.catalogue(totals.exposure[at]).items()}
+    full = headline + suffix
+    differences = {
+        other: by_person["own"][full] - by_person[other][full] if by_person[other] else np.full(len(case.truth), np.nan)
+        for other in ("population", "swapped")
+    }
+    gains, gaps = differences["population"], differences["swapped"]
+    return Evaluation(
+        method=getattr(method, "name", type(method).__name__), split=split.name, on=on, headline=full, ks=cuts, seed=seed,
+        metrics=metrics, intervals=intervals,
+        population_metrics=_means(by_person["population"]), swapped_metrics=_means(by_person["swapped"]),
+        gain=_mean(gains), gain_interval=_interval(gains, resamples, seed),
+        swap_gap=_mean(gaps), swap_gap_interval=_interval(gaps, resamples, seed),
+        cost=cost, counts=case.counts, tie_share=tie_share,
+        slices=_people_slices(case, by_person["own"][full], gains, gaps, full, resamples, seed) | _item_slices(arms, cuts, k, resamples, seed),
+        per_person=_per_person(case, by_person, full), notes=tuple(notes), seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _cutoff(headline: str, graded: bool) -> int:
+    """The k of the headline metric, which must be one of ours."""
+    name, _, k = headline.partition("@")
+    known = (*RANKING, "ndcg_graded") if graded else RANKING
+    if name not in known or not k.isdigit() or int(k) < 1:
+        raise ConfigError(f"headline is '{headline}'", fix=f"use name@k with name one of {', '.join(known)}")
+    return int(k)
+
+
+def _stream(
+    ranker: Ranker, case: Case, ks: tuple[int, ...], baseline: bool, swap: str | None, seed: int, chunk: int, progress: bool
+) -> tuple[Accumulator, dict[str, float | None]]:
+    totals = Accumulator(ks, len(case.items))
+    tiers = _slices.of_items(case.counts_train)
+    order = np.random.default_rng([seed, len(case.people)]).permutation(len(case.people))
+    with_evidence = order[case.events[order] > 0]
+    partner = partners(with_evidence, case.seen, seed, swap) if swap is not None else None
+    ids = case.people.array
+    state_bytes, states_made = 0, 0
+    own_seconds = 0.0
+    with bar("evaluating", order.size, enabled=progress, unit="people") as shown:
+        for start in range(0, order.size, chunk):
+            rows = order[start : start + chunk]
+            needed = rows if partner is None else np.union1d(rows, partner[rows][partner[rows] >= 0])
+            states = states_of(ranker.method, case.evidence, ids[needed[case.events[needed] > 0]].tolist())
+            truth, left_out = case.truth.take(rows), case.left_out.take(rows)
+            own = [states.get(ids[row]) for row in rows]
+            state_bytes += sum(state.nbytes for state in own if state is not None)
+            states_made += sum(state is not None for state in own)
+            before = ranker.seconds
+            best, tied = ranker.lists(own, left_out, truth)
+            own_seconds += ranker.seconds - before
+            arms: dict[str, Values] = {"own": _values(best, tied, truth, ks, case.counts_train, tiers)}
+            if baseline:
+                arms["population"] = _values(*ranker.lists([None] * rows.size, left_out, truth), truth, ks, case.counts_train, tiers)
+            if partner is not None:
+                others: list[State | None] = [states.get(ids[other]) if other >= 0 else None for other in partner[rows]]
+                swapped = _values(*ranker.lists(others, left_out, truth), truth, ks, case.counts_train, tiers)
+                nobody = np.array([state is None for state in others])
+                arms["swapped"] = {name: np.where(nobody[:, None], np.nan, values) for name, values in swapped.items()}
+            totals.add(rows, arms, best)
+            shown.advance(rows.size)
+    return totals, {
+        "state_bytes": state_bytes / states_made if states_made else None, "adapt_seconds": None, "request_seconds": own_seconds / order.size
+    }  # fmt: skip
+
+
+def _values(
+    best: np.ndarray, tied: np.ndarray, truth: Truth, ks: tuple[int, ...], counts: np.ndarray, tiers: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """All per-person numbers of one chunk and arm: float64 [people, ks]."""
+    out = ranking(best, truth, ks) | beyond.popularity(best, counts, ks)
+    for name, mask in tiers.items():
+        out[_ITEMS + name] = np.stack([_slices.item_recall(best, truth, mask, k) for k in ks], axis=1)
+    for name, marks in (("places", best >= 0), ("tied", tied)):
+        out[name] = np.repeat(marks.sum(1, dtype=np.float64)[:, None], len(ks), axis=1)
+    return out
+
+
+def _adapt_seconds(method: Recommender, case: Case, seed: int) -> float | None:
+    """Median seconds of one `adapt`, over a sample of people, after one that is not counted."""
+    able = np.flatnonzero(case.events > 0)
+    if not able.size:
+        return None
+    chosen = np.random.default_rng([seed, 1]).choice(able, min(TIMED_ADAPTS + 1, able.size), replace=False)
+    spent = []
+    for evidence in case.evidence.only(case.people.array[chosen].tolist()).each():
+        start = time.perf_counter()
+        method.adapt(evidence)
+        spent.append(time.perf_counter() - start)
+    return float(np.median(spent[1:] or spent))
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _means(by_person: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {name: _mean(values) for name, values in by_person.items()}
+
+
+def _interval(values: np.ndarray, resamples: int, seed: int) -> Interval:
+    known = values[~np.isnan(values)]
+    if known.size < 2:
+        return NO_INTERVAL
+    low, high = bootstrap(known, resamples=resamples, seed=seed)
+    return float(low), float(high)
+
+
+def _summaries(by_person: Mapping[str, np.ndarray], resamples: int, seed: int) -> tuple[dict[str, float], dict[str, Interval]]:
+    ends = bootstrap(np.stack(list(by_person.values()), axis=1), resamples=resamples, seed=seed)
+    return _means(by_person), {name: (float(low), float(high)) for name, (low, high) in zip(by_person, ends, strict=True)}
+
+
+def _people_slices(
+    case: Case, own: np.ndarray, gains: np.ndarray, gaps: np.ndarray, headline: str, resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    found = [*_slices.of_people(case.events, case.fitted), *_slices.of_groups(case.population, case.people)]
+    return {
+        name: {
+            "n": int(mask.sum()), "metric": headline, "value": _mean(own[mask]), "interval": _interval(own[mask], resamples, seed),
+            "gain": _mean(gains[mask]), "gain_interval": _interval(gains[mask], resamples, seed),
+            "swap_gap": _mean(gaps[mask]), "swap_gap_interval": _interval(gaps[mask], resamples, seed),
+        }
+        for name, mask in found if mask.any()
+    }  # fmt: skip
+
+
+def _item_slices(arms: Mapping[str, Mapping[str, np.ndarray]], ks: tuple[int, ...], k: int, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    at, out = ks.index(k), {}
+    for name in [name for name in arms["own"] if name.startswith(_ITEMS)]:
+        own = arms["own"][name][:, at]
+        if np.isnan(own).all():
+            continue
+        none = np.full(own.shape, np.nan)
+        gains, gaps = (own - arms[other][name][:, at] if arms[other] else none for other in ("population", "swapped"))
+        out[name.removeprefix(_ITEMS)] = {
+            "n": int((~np.isnan(own)).sum()), "metric": f"recall@{k}", "value": _mean(own), "interval": _interval(own, resamples, seed),
+            "gain": _mean(gains), "gain_interval": _interval(gains, resamples, seed),
+            "swap_gap": _mean(gaps), "swap_gap_interval": _interval(gaps, resamples, seed),
+        }  # fmt: skip
+    return out
+
+
+def _per_person(case: Case, by_person: Mapping[str, Mapping[str, np.ndarray]], headline: str) -> pl.DataFrame:
+    columns: dict[str, Any] = {"person": case.people.ids, "events": case.events, "relevant": case.truth.lengths, **by_person["own"]}
+    for arm in ("population", "swapped"):
+        if by_person[arm]:
+            columns[f"{arm} {headline}"] = by_person[arm][headline]
+    return pl.DataFrame(columns)

@@ -1,0 +1,110 @@
+"""Pictures of an evaluation; matplotlib is imported only here, and draws without a display."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sartor.errors import FileProblem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sartor.evaluate.result import Evaluation
+
+OWN, POPULATION, SWAPPED, INK = "#2a6f97", "#9aa5b1", "#d98e04", "#333333"
+ACCURACY = ("ndcg", "recall", "precision", "hit_rate", "mrr", "map")
+
+
+def evaluation_figure(found: Evaluation, path: Path) -> Path:
+    """The three arms, the metrics with intervals, and the distribution of each person's gain, in one file."""
+    figure = _figure(13, 4.2)
+    left, middle, right = figure.subplots(1, 3)
+    draw_arms(left, found)
+    draw_metrics(middle, found)
+    draw_gains(right, found)
+    figure.suptitle(f"{found.method} on {found.split}, {found.counts['people']} people", x=0.01, ha="left", fontsize=11)
+    return _write(figure, path)
+
+
+def comparison_figure(found: dict[str, Evaluation], path: Path) -> Path:
+    """Several methods side by side: headline with interval, gain, swap gap."""
+    figure = _figure(11, 0.6 + 0.45 * len(found) + 0.8)
+    names = list(found)
+    parts = (
+        ("with their own states", [(one.value, one.intervals[one.headline]) for one in found.values()], OWN),
+        ("gain", [(one.gain, one.gain_interval) for one in found.values()], POPULATION),
+        ("swap gap", [(one.swap_gap, one.swap_gap_interval) for one in found.values()], SWAPPED),
+    )
+    for axes, (title, values, colour) in zip(figure.subplots(1, 3, sharey=True), parts, strict=True):
+        _bars(axes, names, values, colour)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.axvline(0, color=INK, linewidth=0.8)
+    figure.suptitle(next(iter(found.values())).headline, x=0.01, ha="left", fontsize=11)
+    return _write(figure, path)
+
+
+def draw_arms(axes: Axes, found: Evaluation) -> None:
+    """Own, population and swapped headline as bars."""
+    values = [found.value, found.population_metrics.get(found.headline, math.nan), found.swapped_metrics.get(found.headline, math.nan)]
+    bars = axes.bar(["own state", "no state", "another's state"], np.nan_to_num(values), color=[OWN, POPULATION, SWAPPED], width=0.6)
+    axes.bar_label(bars, labels=["not measured" if math.isnan(value) else f"{value:.3f}" for value in values], fontsize=8, label_type="center")
+    low, high = found.intervals[found.headline]
+    axes.errorbar([0], [found.value], yerr=[[found.value - low], [high - found.value]], color=INK, capsize=4)
+    axes.set_title(f"{found.headline}: gain {found.gain:+.3f}, swap gap {found.swap_gap:+.3f}", fontsize=9, loc="left")
+
+
+def draw_metrics(axes: Axes, found: Evaluation) -> None:
+    """Accuracy metrics at the headline's k, with 95% intervals."""
+    _, _, rest = found.headline.partition("@")
+    names = [f"{name}@{rest}" for name in ACCURACY if f"{name}@{rest}" in found.metrics]
+    _bars(axes, names, [(found.metrics[name], found.intervals[name]) for name in names], OWN)
+    axes.set_title("accuracy, 95% intervals over people", fontsize=9, loc="left")
+
+
+def draw_gains(axes: Axes, found: Evaluation) -> None:
+    """How gain is spread over people: whom personalising helps, and whom it harms."""
+    column = f"population {found.headline}"
+    if column not in found.per_person.columns:
+        axes.text(0.5, 0.5, "gain was not measured", ha="center", fontsize=9)
+        return
+    gains = (found.per_person[found.headline] - found.per_person[column]).to_numpy()
+    axes.hist(gains, bins=np.linspace(-1, 1, 41).tolist(), color=OWN)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    helped, harmed = float((gains > 0).mean()), float((gains < 0).mean())
+    axes.set_title(f"gain per person: {helped:.0%} gain, {harmed:.0%} lose, {1 - helped - harmed:.0%} level", fontsize=9, loc="left")
+    axes.set_xlabel(f"gain in {found.headline}", fontsize=8)
+    axes.set_ylabel("people", fontsize=8)
+
+
+def _bars(axes: Axes, names: list[str], values: list[tuple[float, Any]], colour: str) -> None:
+    middle = np.array([value for value, _ in values])
+    ends = np.array([interval for _, interval in values], float).reshape(-1, 2)
+    places = np.arange(len(names))[::-1]
+    axes.barh(places, np.nan_to_num(middle), color=colour, height=0.6)
+    shown = ~np.isnan(ends).any(1) & ~np.isnan(middle)
+    spread = np.abs(ends[shown] - middle[shown, None]).T
+    axes.errorbar(middle[shown], places[shown], xerr=spread, fmt="none", color=INK, capsize=3)
+    axes.set_yticks(places, names, fontsize=8)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(path, dpi=130)
+    except ValueError as cause:
+        raise FileProblem(f"plots cannot be saved as '{path.suffix}'", fix="use .png, .svg or .pdf", file=path) from cause
+    return path

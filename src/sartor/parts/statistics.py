@@ -1,0 +1,156 @@
+"""How sure a number is: bootstrap intervals, paired tests, intervals of shares, correction for many tests, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sartor.errors import ConfigError
+
+DRAWS = 40_000_000
+"""Random numbers spent on one bootstrap at most (about half a second): very many people get fewer resamples."""
+
+
+def bootstrap(values: np.ndarray, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> np.ndarray:
+    """Percentile bootstrap intervals of column means, over rows (people).
+
+    Parameters
+    ----------
+    values: float [n] or [n, columns]. All columns share their resamples. NaN rows of a column are left out of its means.
+    resamples: how many; at least 200 are made when n is very large.
+
+    Returns
+    -------
+    float64 [2] or [columns, 2]: lower and upper end; NaN where there is nothing.
+
+    For the interval of a difference between two systems give the per-person differences: that is the paired bootstrap.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+    """
+    means = bootstrap_means(values, resamples=resamples, seed=seed)
+    tail = (1 - level) / 2
+    with np.errstate(invalid="ignore"):
+        ends = np.quantile(means, [tail, 1 - tail], axis=0) if means.shape[0] else np.full((2, *means.shape[1:]), np.nan)
+    return ends.T
+
+
+def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Means of resampled rows: float64 [resamples] or [resamples, columns]; see `bootstrap`."""
+    table = np.asarray(values, np.float64)
+    flat = table.ndim == 1
+    table = table[:, None] if flat else table
+    n = table.shape[0]
+    if n == 0:
+        return np.empty((0,) if flat else (0, table.shape[1]))
+    resamples = max(200, min(resamples, DRAWS // n))
+    known = ~np.isnan(table)
+    whole = bool(known.all())
+    filled = table if whole else np.where(known, table, 0.0)
+    rng = np.random.default_rng([seed, n])
+    out = np.empty((resamples, table.shape[1]))
+    step = max(1, 4_000_000 // n)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        # How often each row is drawn: a multinomial, made by counting uniform draws of one flat index.
+        drawn = rng.integers(0, n, size=(count, n)) + np.arange(count)[:, None] * n
+        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.float64)
+        size = float(n) if whole else weights @ known
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[start : start + count] = (weights @ filled) / size
+    return out[:, 0] if flat else out
+
+
+def wilson(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share, right also near 0 and 1 and for few cases. Source: Wilson, 1927."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return (float("nan"), float("nan"))
+    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two systems on the same people: difference, its interval, and two p-values (two-sided)."""
+
+    difference: float
+    """Mean of a - b."""
+    interval: tuple[float, float]
+    """Paired bootstrap, 95%."""
+    t_test: float
+    wilcoxon: float
+    """p-values; 1 when all differences are zero."""
+    n: int
+
+
+def paired(a: np.ndarray, b: np.ndarray, *, seed: int = 0, level: float = 0.95) -> Paired:
+    """Compare two systems on the same people; people with NaN in either are left out."""
+    from scipy import stats
+
+    if np.shape(a) != np.shape(b):
+        raise ConfigError(f"{np.size(a)} values against {np.size(b)}", fix="give both systems' values of the same people, in the same order")
+    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    difference = difference[~np.isnan(difference)]
+    if not difference.size:
+        nan = float("nan")
+        return Paired(nan, (nan, nan), nan, nan, 0)
+    low, high = bootstrap(difference, seed=seed, level=level)
+    same = bool((difference == 0).all())
+    varied = difference.size > 1 and float(np.ptp(difference)) > 0
+    t = float(stats.ttest_1samp(difference, 0.0).pvalue) if varied else 1.0 if same else 0.0 if difference.size > 1 else float("nan")
+    w = 1.0 if same else float(stats.wilcoxon(difference).pvalue)
+    return Paired(float(difference.mean()), (float(low), float(high)), t, w, difference.size)
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """Exact two-sided p-value that two systems are right equally often; a and b are bool [cases], right or wrong. Source: McNemar, 1947."""
+    from scipy.stats import binomtest
+
+    a, b = np.asarray(a, bool), np.asarray(b, bool)
+    if a.shape != b.shape:
+        raise ConfigError(f"{a.size} cases against {b.size}", fix="give both systems' outcomes on the same cases")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """p-values corrected for many tests, float64 in the order given. Source: Holm, 1979."""
+    p = np.asarray(p_values, np.float64)
+    if np.isnan(p).any() or (p < 0).any() or (p > 1).any():
+        raise ConfigError("a p-value is not between 0 and 1", fix="leave tests that could not be made out")
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * (p.size - np.arange(p.size)))
+    out = np.empty_like(p)
+    out[order] = np.minimum(stepped, 1.0)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Predicted against observed shares, bin by bin."""
+
+    predicted: np.ndarray
+    """float64 [bins], mean prediction of each bin; NaN where it is empty."""
+    observed: np.ndarray
+    """float64 [bins], share of positives."""
+    counts: np.ndarray
+    """int64 [bins]."""
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean |predicted - observed|, weighted by cases."""
+        gaps = np.abs(self.predicted - self.observed)
+        return float(np.nansum(gaps * self.counts) / self.counts.sum()) if self.counts.sum() else float("nan")
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = 10) -> Calibration:
+    """Reliability in bins of equal width over [0, 1]. Source: Naeini et al., AAAI 2015."""
+    probabilities = np.asarray(probabilities, np.float64)
+    at = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(at, minlength=bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        predicted = np.bincount(at, probabilities, bins) / counts
+        observed = np.bincount(at, np.asarray(labels, np.float64), bins) / counts
+    return Calibration(predicted, observed, counts)
