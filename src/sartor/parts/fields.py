@@ -81,15 +81,15 @@ class FieldCodec:
         Parameters
         ----------
         frame: one row per item, person or event.
-        kinds: column -> "category", "categories" (a list column), "number" or "text"; by default all columns with any value, by their
-            type: lists are categories, `title` and `text` are text, floats are numbers, the rest are categories.
+        kinds: column -> "category", "categories" (a list column), "number" or "text"; by default all columns that say something
+            (`says_something`), by their type: lists are categories, `title` and `text` are text, floats numbers, the rest categories.
         leave_out: columns never taken by default.
         min_count: rarer values share the unknown row, which is trained by them.
         buckets: hash buckets of a text field's words.
         max_values: of one bag; more are cut off.
         """
         if kinds is None:
-            kinds = {name: kind_of(frame[name]) for name in frame.columns if name not in leave_out and frame[name].null_count() < frame.height}
+            kinds = {name: kind_of(frame[name]) for name in frame.columns if name not in leave_out and says_something(frame[name])}
         fields, vocabularies = [], {}
         for name, kind in kinds.items():
             if name not in frame.columns:
@@ -102,7 +102,7 @@ class FieldCodec:
                 fields.append(Field(name, kind, mean=float(known.mean()) if known.size else 0.0, scale=scale or 1.0))
                 continue
             values = _values(column, kind)
-            width = min(max_values, max(1, int(values.list.len().max() or 1))) if kind != "category" else 1  # type: ignore[call-overload]
+            width = min(max_values, max(1, int(str(values.list.len().max() or 1)))) if kind != "category" else 1
             if kind == "text":
                 fields.append(Field(name, kind, buckets, width))
                 continue
@@ -215,6 +215,12 @@ def kind_of(column: pl.Series) -> Kind:
     if column.dtype.is_float():
         return "number"
     return "text" if column.name in ("title", "text") else "category"
+
+
+def says_something(column: pl.Series) -> bool:
+    """Whether a column is worth reading when nobody names it: not empty, and not a name for every single row (an address, a code)."""
+    present = column.drop_nulls()
+    return present.len() > 0 and (kind_of(column) != "category" or present.len() < 20 or present.n_unique() < 0.9 * present.len())
 
 
 def take(codes: Mapping[str, Any], rows: Any) -> dict[str, Any]:
