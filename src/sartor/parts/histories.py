@@ -68,27 +68,24 @@ class Histories:
         out[mask] = items
         return out, mask
 
-    def batches(
-        self, batch_size: int, *, rng: np.random.Generator | None = None, at_least: int = 1, window: int | None = None
-    ) -> Iterator[np.ndarray]:
+    def batches(self, batch_size: int, *, rng: np.random.Generator | None = None, at_least: int = 1, window: int = 1) -> Iterator[np.ndarray]:
         """Person numbers int64 [b] of one epoch, everybody with `at_least` events exactly once.
 
-        Without `rng` in order of length, for encoding. With it in random order; `window` batches at a time are then sorted by length and
-        dealt out in random order, so that a batch holds histories of similar length and little padding. `window=None` does not sort.
+        Without `rng` the people come in order of length, for encoding. With it in random order: `window` batches at a time are sorted by
+        length and dealt out in random order, so that a batch holds histories of similar length; `window=1` mixes freely. Inside a batch
+        the shorter histories always come first.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}", fix="use at least 1")
+        if batch_size < 1 or window < 1:
+            raise ConfigError(f"batch_size is {batch_size} and window {window}", fix="use at least 1")
         lengths = self.lengths
         rows = np.flatnonzero(lengths >= at_least)
         if rng is None:
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
+            window = max(1, -(-rows.size // batch_size))
         else:
             rng.shuffle(rows)
-        size = batch_size * (window or 1)
-        for start in range(0, rows.size, size):
-            group = rows[start : start + size]
-            if rng is not None and window is not None:
-                group = group[np.argsort(lengths[group], kind="stable")]
+        for start in range(0, rows.size, batch_size * window):
+            group = rows[start : start + batch_size * window]
+            group = group[np.argsort(lengths[group], kind="stable")]
             starts = np.arange(0, group.size, batch_size)
             for at in starts if rng is None else rng.permutation(starts):
                 yield group[at : at + batch_size]

@@ -131,10 +131,13 @@ def catalogue_softmax(queries: Tensor, items: Tensor, target: Tensor, *, bias: T
 class _CatalogueSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries: Tensor, items: Tensor, target: Tensor, bias: Tensor | None, chunk: int) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
+        # Only what is trained: an item table may be frozen.
+        for_queries, for_items, _, for_bias, _ = ctx.needs_input_grad
+        wanted = for_queries or for_items or for_bias
         total = queries.new_zeros(())
-        d_queries, d_items = (torch.empty_like(queries), torch.zeros_like(items)) if wanted else (None, None)
-        d_bias = torch.zeros_like(bias) if wanted and bias is not None else None
+        d_queries = torch.empty_like(queries) if for_queries else None
+        d_items = torch.zeros_like(items) if for_items else None
+        d_bias = torch.zeros_like(bias) if bias is not None and for_bias else None
         for start in range(0, queries.shape[0], chunk):
             rows, truth = queries[start : start + chunk], target[start : start + chunk, None]
             logits = rows @ items.T if bias is None else torch.addmm(bias, rows, items.T)
@@ -143,11 +146,13 @@ class _CatalogueSoftmax(torch.autograd.Function):
             weight = logits.sub_(top).exp_()
             norm = weight.sum(1, keepdim=True)
             total += (norm.log() + top - own).sum()
-            if d_queries is None or d_items is None:
+            if not wanted:
                 continue
             weight.div_(norm).scatter_add_(1, truth, torch.full_like(own, -1.0))
-            torch.mm(weight, items, out=d_queries[start : start + chunk])
-            d_items.addmm_(weight.T, rows)
+            if d_queries is not None:
+                torch.mm(weight, items, out=d_queries[start : start + chunk])
+            if d_items is not None:
+                d_items.addmm_(weight.T, rows)
             if d_bias is not None:
                 d_bias += weight.sum(0)
         ctx.rows, ctx.gradients = queries.shape[0], (d_queries, d_items, d_bias)

@@ -8,6 +8,7 @@ least 1). The padded form closes gaps first, so that padding may stand anywhere 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,53 +43,71 @@ def windowed(width: int, *, globals_: int = 0) -> MaskFunction:
     return allowed
 
 
-class Layout(NamedTuple):
-    """Where the rows of a ragged batch stand in the padded one."""
+class Group(NamedTuple):
+    """Some consecutive sequences of a ragged batch, to be attended to in one rectangle."""
 
+    rows: slice
+    """Their elements in the ragged batch."""
     batch: int
     width: int
     slot: Tensor | None
-    """int64 [N], row * width + rank; None when there is no padding at all."""
-    rank: Tensor
-    """int64 [N]: 0 for the first element of a sequence."""
-    from_end: Tensor
-    """int64 [N]: 0 for the last element of a sequence."""
+    """int64 [N], where each element stands in the flattened rectangle; None when there is no padding at all."""
     lengths: Tensor
 
-    @classmethod
-    def of(cls, lengths: Tensor) -> Layout:
-        """The layout of sequences of these lengths."""
-        ends = lengths.cumsum(0)
-        width = int(lengths.max())
-        count = int(ends[-1])
-        rank = torch.arange(count, device=lengths.device) - (ends - lengths).repeat_interleave(lengths, output_size=count)
-        if count == lengths.numel() * width:
-            slot = None
-        else:
-            slot = rank + (torch.arange(lengths.numel(), device=lengths.device) * width).repeat_interleave(lengths, output_size=count)
-        return cls(
-            lengths.numel(),
-            width,
-            slot,
-            rank,
-            (ends - 1).repeat_interleave(lengths, output_size=count) - torch.arange(count, device=lengths.device),
-            lengths,
-        )
-
     def pad(self, x: Tensor) -> Tensor:
-        """[N, d] -> [B, L, d], zeros where there is no element."""
+        """[N, d] of the whole ragged batch -> [batch, width, d], zeros where there is no element."""
+        x = x[self.rows]
         if self.slot is not None:
             x = x.new_zeros(self.batch * self.width, x.shape[1]).index_copy(0, self.slot, x)
         return x.view(self.batch, self.width, -1)
 
     def unpad(self, x: Tensor) -> Tensor:
-        """[B, L, d] -> [N, d]."""
+        """[batch, width, d] -> [N of this group, d]."""
         flat = x.reshape(self.batch * self.width, -1)
         return flat if self.slot is None else flat[self.slot]
 
     def valid(self) -> Tensor:
-        """bool [B, L]."""
+        """bool [batch, width]."""
         return torch.arange(self.width, device=self.lengths.device)[None, :] < self.lengths[:, None]
+
+
+class Layout(NamedTuple):
+    """Where the elements of a ragged batch stand."""
+
+    rank: Tensor
+    """int64 [N]: 0 for the first element of a sequence."""
+    from_end: Tensor
+    """int64 [N]: 0 for the last element of a sequence."""
+    width: int
+    """The longest length."""
+    groups: list[Group]
+    """Consecutive sequences of like length; attention costs width squared, so that one long sequence should not widen all."""
+
+    @classmethod
+    def of(cls, lengths: Tensor, *, grouped: bool = True) -> Layout:
+        """The layout of sequences of these lengths; with several groups where the sequences come in order of length."""
+        ends = lengths.cumsum(0)
+        count = int(ends[-1])
+        every = torch.arange(count, device=lengths.device)
+        rank = every - (ends - lengths).repeat_interleave(lengths, output_size=count)
+        from_end = (ends - 1).repeat_interleave(lengths, output_size=count) - every
+        bucket = torch.log2(lengths.clamp(min=4).float()).ceil()
+        borders = [0, *((bucket[1:] != bucket[:-1]).nonzero().flatten() + 1).tolist(), lengths.numel()]
+        if not grouped or len(borders) > _MOST_GROUPS + 1:
+            borders = [0, lengths.numel()]
+        groups = []
+        for start, stop in pairwise(borders):
+            own = lengths[start:stop]
+            first, last, width = int(ends[start] - lengths[start]), int(ends[stop - 1]), int(own.max())
+            slot = None
+            if last - first != own.numel() * width:
+                left = torch.arange(own.numel(), device=lengths.device) * width
+                slot = rank[first:last] + left.repeat_interleave(own, output_size=last - first)
+            groups.append(Group(slice(first, last), own.numel(), width, slot, own))
+        return cls(rank, from_end, int(lengths.max()), groups)
+
+
+_MOST_GROUPS = 8
 
 
 class _Encoder(nn.Module):
@@ -167,17 +186,19 @@ class SequenceEncoder(_Encoder):
                 raise ConfigError(f"a sequence has {layout.width} elements, the encoder takes {self.max_length}", fix="keep the newest")
             x = x + self.position(layout.from_end if self.count_from == "end" else layout.rank)
         x = self.dropout(x)
-        if self.attention == "causal":
-            # Padding stands behind every element, so that a causal pattern alone keeps it out.
-            allowed = None
-        else:
-            function = bidirectional if self.attention == "bidirectional" else self.attention
-            valid = layout.valid()
-            # A query that may see nothing would be NaN: padding, whose output is dropped, may see everything.
-            allowed = function(valid) | ~valid[:, None, :, None]
+        masks = [self._allowed(group) for group in layout.groups]
         for block in self.blocks:
-            x = block(x, layout, allowed)
+            x = block(x, layout, masks)
         return self.norm(x)
+
+    def _allowed(self, group: Group) -> Tensor | None:
+        """None for causal attention: padding stands behind every element, so that a causal pattern alone keeps it out."""
+        if self.attention == "causal":
+            return None
+        valid = group.valid()
+        function = bidirectional if self.attention == "bidirectional" else self.attention
+        # A query that may see nothing would be NaN: padding, whose output is dropped, may see everything.
+        return function(valid) | ~valid[:, None, :, None]
 
 
 class _Block(nn.Module):
@@ -190,24 +211,27 @@ class _Block(nn.Module):
         self.activation = F.relu if activation == "relu" else F.gelu
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, layout: Layout, allowed: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, masks: list[Tensor | None]) -> Tensor:
         h = self.before_attention(x)
-        attended = self._attend(h, x if self.normed else h, layout, allowed)
+        attended = self._attend(h, x if self.normed else h, layout, masks)
         x = h + attended if self.normed else x + self.dropout(attended)
         h = self.before_feedforward(x)
         inner = self.down(self.dropout(self.activation(self.up(h))))
         return (h if self.normed else x) + self.dropout(inner)
 
-    def _attend(self, of: Tensor, to: Tensor, layout: Layout, allowed: Tensor | None) -> Tensor:
-        q, k, v = (
-            layout.pad(part).view(layout.batch, layout.width, self.heads, -1).transpose(1, 2)
-            for part in (self.query(of), *self.key_value(to).chunk(2, 1))
-        )
-        if self.rotary:
-            q, k = _rotated(q), _rotated(k)
+    def _attend(self, of: Tensor, to: Tensor, layout: Layout, masks: list[Tensor | None]) -> Tensor:
+        query, key_value = self.query(of), self.key_value(to)
         rate = self.rate if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=rate, is_causal=allowed is None)
-        return self.out(layout.unpad(out.transpose(1, 2)))
+        out = []
+        for group, allowed in zip(layout.groups, masks, strict=True):
+            shape = (group.batch, group.width, self.heads, -1)
+            q, (k, v) = group.pad(query), group.pad(key_value).chunk(2, 2)
+            q, k, v = (part.reshape(shape).transpose(1, 2) for part in (q, k, v))
+            if self.rotary:
+                q, k = _rotated(q), _rotated(k)
+            seen = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=rate, is_causal=allowed is None)
+            out.append(group.unpad(seen.transpose(1, 2)))
+        return self.out(torch.cat(out))
 
 
 def _rotated(x: Tensor) -> Tensor:
@@ -235,6 +259,6 @@ class RecurrentEncoder(_Encoder):
         self.dropout = nn.Dropout(dropout)
 
     def ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
-        layout = Layout.of(lengths)
-        out, _ = self.gru(layout.pad(x))
-        return self.dropout(layout.unpad(out))
+        group = Layout.of(lengths, grouped=False).groups[0]
+        out, _ = self.gru(group.pad(x))
+        return self.dropout(group.unpad(out))
