@@ -199,16 +199,35 @@ def published(population: Population, rng: np.random.Generator, settings: Settin
     if strange:
         raise BadValue(f"the split {sorted(map(str, strange))[0]!r} is unknown", fix=f"use {', '.join(_WORDS)}", file=population.name, column="split")
     part = words.replace_strict(_WORDS, return_dtype=pl.UInt8).to_numpy().copy()
+    rows, _ = _people(population)
     if not (part == VALIDATION).any() and settings["validation"] > 0:
-        rows, _ = _people(population)
-        learn = np.flatnonzero(part == TRAIN)
-        own = rows[learn]
-        lengths = np.bincount(own, minlength=int(rows.max()) + 1)
-        held_out = np.minimum(np.maximum(np.round(lengths * settings["validation"]), 1), np.maximum(lengths - 1, 0)).astype(np.int64)
-        present, compact = np.unique(own, return_inverse=True)
-        positions = _positions(compact, lengths[present], rng.random(own.size))
-        part[learn[positions < held_out[own]]] = VALIDATION
+        _some_for_validation(part, rows, settings["validation"], rng)
+    learned = np.bincount(rows[part == TRAIN], minlength=int(rows.max()) + 1) > 0
+    for held_out, evidence in ((TEST, EVIDENCE), (VALIDATION, VALIDATION_EVIDENCE)):
+        mine = np.flatnonzero(part == held_out)
+        if mine.size and not learned[rows[mine]].any():
+            own, lengths = _compact(rows[mine])
+            positions = _positions(own, lengths, _times(population, rows.size)[mine])
+            part[mine[positions < _first(lengths, settings["evidence"])[own]]] = evidence
     return part
+
+
+def _some_for_validation(part: np.ndarray, rows: np.ndarray, share: float, rng: np.random.Generator) -> None:
+    learn = np.flatnonzero(part == TRAIN)
+    own, lengths = _compact(rows[learn])
+    held_out = np.minimum(np.maximum(np.round(lengths * share), 1), lengths - 1)
+    part[learn[_positions(own, lengths, rng.random(own.size)) < held_out[own]]] = VALIDATION
+
+
+def _compact(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Person numbers without gaps, and the events of each."""
+    _, own = np.unique(rows, return_inverse=True)
+    return own, np.bincount(own)
+
+
+def _first(lengths: np.ndarray, share: float) -> np.ndarray:
+    """int64 [people]: how many of the first events are evidence; a single event is to be foretold."""
+    return np.minimum(np.maximum(np.floor(lengths * share), 1), lengths - 1).astype(np.int64)
 
 
 RULES: dict[str, Rule] = {
@@ -218,5 +237,5 @@ RULES: dict[str, Rule] = {
     "global-time": Rule(global_time, {"test": 0.1, "validation": 0.1, "test_from": None, "validation_from": None}),
     "cold-item": Rule(cold_item, {"test": 0.1, "validation": 0.1}),
     "cold-person": Rule(cold_person, {"test": 0.1, "validation": 0.1, "evidence": 0.5}),
-    "published": Rule(published, {"validation": 0.1}),
+    "published": Rule(published, {"validation": 0.1, "evidence": 0.5}),
 }

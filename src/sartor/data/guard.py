@@ -72,7 +72,8 @@ class LeakGuard:
             first = found.row(0, named=True)
             raise LeakError(
                 f"'{population.name}' holds {len(found)} held-out test rows among its {name}",
-                fix="fit on split.train and adapt on split.evidence only", person=repr(first["person"]), item=repr(first["item"]), time=first.get("time"),
+                fix="fit on split.train and adapt on split.evidence only",
+                person=repr(first["person"]), item=repr(first["item"]), time=first.get("time"),
             )  # fmt: skip
 
     def _table(self, keys: tuple[str, ...]) -> pl.DataFrame:

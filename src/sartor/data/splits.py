@@ -72,8 +72,9 @@ def make(name: str, population: Population, *, seed: int = 0, **options: Any) ->
     - `cold-item` (test=0.1, validation=0.1): all events of a random share of items.
     - `cold-person` (test=0.1, validation=0.1, evidence=0.5): a random share of people is held out entirely; the first part of the history of each is
       their evidence, the rest is to be foretold.
-    - `published` (validation=0.1): by the events' column `split` (train, valid, test); where it has no validation part, a random share of
-      each person's train events becomes one.
+    - `published` (validation=0.1, evidence=0.5): by the events' column `split` (train, valid, test); where it has no validation part, a random
+      share of each person's train events becomes one. Where nobody in the test part occurs in train (sessions), the first part of
+      each one's events is evidence, as for cold people.
 
     People with few events: in `leave-last`, `random` and `user-time` one event of each person stays in train; a person with one event has
     no test event, a person with two has no validation event; a share above 0 of two or more events is at least one event. People with one
@@ -91,8 +92,7 @@ def make(name: str, population: Population, *, seed: int = 0, **options: Any) ->
     for key, value in settings.items():
         if key in ("test", "validation", "evidence"):
             _check_size(key, value, whole=name == "leave-last")
-    part = rule.part(population, np.random.default_rng(seed), settings)
-    return _split(name, population, part, cold_people=name == "cold-person")
+    return _split(name, population, rule.part(population, np.random.default_rng(seed), settings))
 
 
 def k_fold(population: Population, folds: int = 5, seed: int = 0) -> Iterator[Split]:
@@ -104,7 +104,7 @@ def k_fold(population: Population, folds: int = 5, seed: int = 0) -> Iterator[Sp
         raise ConfigError(f"folds is {folds}", fix="use at least 2")
     dealt = fold_parts(population, folds, np.random.default_rng(seed))
     for fold in range(folds):
-        yield _split(f"fold-{fold + 1}-of-{folds}", population, np.where(dealt == fold, TEST, TRAIN).astype(np.uint8), cold_people=False)
+        yield _split(f"fold-{fold + 1}-of-{folds}", population, np.where(dealt == fold, TEST, TRAIN).astype(np.uint8))
 
 
 def _check_size(name: str, value: Any, *, whole: bool) -> None:
@@ -115,7 +115,7 @@ def _check_size(name: str, value: Any, *, whole: bool) -> None:
         raise ConfigError(f"{name} is {value!r}", fix="it is a share between 0 and 1, such as 0.2")
 
 
-def _split(name: str, population: Population, part: np.ndarray | pl.Expr, *, cold_people: bool) -> Split:
+def _split(name: str, population: Population, part: np.ndarray | pl.Expr) -> Split:
     whole = _with_catalogue(population)
     events = whole.frames["events"]
     if isinstance(part, np.ndarray):
@@ -136,11 +136,9 @@ def _split(name: str, population: Population, part: np.ndarray | pl.Expr, *, col
         return frame.join(held_out.select(pl.col("person").unique()), on="person", how="semi", maintain_order="left")
 
     parts = {"train": rows(TRAIN), "validation": rows(VALIDATION), "test": rows(TEST)}
-    if cold_people:
-        parts |= {"evidence": rows(EVIDENCE), "validation_evidence": rows(VALIDATION_EVIDENCE)}
-    else:
-        parts["evidence"] = of_people_in(rows(TRAIN, VALIDATION), parts["test"])
-        parts["validation_evidence"] = of_people_in(parts["train"], parts["validation"])
+    # Cold people have evidence of their own; for the others it is what they did in the other parts.
+    parts["evidence"] = rows(EVIDENCE) if sizes.get(EVIDENCE) else of_people_in(rows(TRAIN, VALIDATION), parts["test"])
+    parts["validation_evidence"] = rows(VALIDATION_EVIDENCE) if sizes.get(VALIDATION_EVIDENCE) else of_people_in(parts["train"], parts["validation"])
     if sum(sizes.values()) <= IN_MEMORY_ROWS:
         parts = {key: frame.collect().lazy() for key, frame in parts.items()}
     made = {key: whole.replace(name=f"{population.name} [{key}]", events=frame, **_texts(whole, parts, key)) for key, frame in parts.items()}

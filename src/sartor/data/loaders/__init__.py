@@ -21,7 +21,10 @@ from sartor.errors import ConfigError, UnknownFormat
 __all__ = ["Format", "Loaded", "Source", "cache_folder", "formats", "open_source", "read", "unpack"]
 
 # The more particular first: the first format that recognises the files reads them.
-_MODULES = ("movielens", "sequences", "tables")
+_MODULES = (
+    "movielens", "lastfm", "recbole", "yoochoose", "drafts", "amazon_cases", "amazon", "graphs", "criteo", "avazu", "libfm",
+    "sequences", "snap", "tables",
+)  # fmt: skip
 
 
 def formats() -> dict[str, Format]:

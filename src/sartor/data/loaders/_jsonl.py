@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,11 @@ def diagnosed(path: Path, cause: str, types: Types, required: Sequence[str]) -> 
     return FileProblem(f"cannot be read as JSON lines: {cause.splitlines()[0]}", file=path)
 
 
-def loose_lines(path: Path, fields: Sequence[str]) -> pl.DataFrame:
-    """Some fields of every line as texts of JSON, in memory; for metadata, whose fields change their type from line to line.
+def objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Every line as a dict, for metadata, whose fields change their type from line to line.
 
     Also reads lines that are Python literals with single quotes, as the Amazon metadata of 2014 has them.
     """
-    rows: list[dict[str, Any]] = []
     with _open(path) as file:
         for number, raw in enumerate(file, 1):
             text = raw.decode("utf-8", errors="replace").strip()
@@ -83,7 +82,4 @@ def loose_lines(path: Path, fields: Sequence[str]) -> pl.DataFrame:
                     raise BadValue("the line is neither JSON nor a Python literal", fix="correct or remove it", file=path, line=number) from cause
             if not isinstance(line, dict):
                 raise BadValue("the line is not an object", fix="correct or remove it", file=path, line=number)
-            rows.append({field: line.get(field) for field in fields})
-    if not rows:
-        raise EmptyData("the file is empty", fix="download it again", file=path)
-    return pl.DataFrame({field: pl.Series(field, [row[field] for row in rows], dtype=pl.Object) for field in fields})
+            yield line

@@ -6,13 +6,12 @@ and of CoLaKG's copy of MovieLens 1M (train.txt, test.txt, user_map.txt, item_ma
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from sartor.data.loaders._format import Format, Loaded
+from sartor.data.loaders._json import json_object
 from sartor.data.loaders._source import Source
 from sartor.data.loaders._text import first_line, lines
 from sartor.data.loaders.movielens import movies_and_people
@@ -77,7 +76,7 @@ def load_parts(source: Source) -> Loaded:
     frames["events"] = events.select("person", "item", "split").collect().lazy()
     described = source.find("llm_response_item.json")
     if described is not None and "items" in frames:
-        words = _json(described)
+        words = json_object(described)
         texts = pl.LazyFrame({"item": [int(one) for one in words], "text": list(words.values())}, schema={"item": pl.Int64, "text": pl.String})
         frames["items"] = frames["items"].join(texts, on="item", how="left", maintain_order="left")
     return frames
@@ -98,16 +97,6 @@ def _map(file: Path) -> pl.LazyFrame:
     return (pairs if integers.null_count() else pairs.with_columns(integers)).lazy()
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as cause:
-        raise FileProblem(f"this is not JSON: {cause}", fix="download it again", file=file) from cause
-    if not isinstance(content, dict):
-        raise FileProblem("this should be one JSON object", fix="download it again", file=file)
-    return content
-
-
 def load_one(source: Source) -> Loaded:
     """Events in order of time, without times. Attributes, id maps and semantic ids of the Amazon sets become item fields.
 
@@ -121,18 +110,18 @@ def load_one(source: Source) -> Loaded:
     frames: Loaded = {"events": histories(file).collect().lazy()}
     fields: list[pl.DataFrame] = []
     if found := source.matching("*item2attributes.json"):
-        pairs = _json(found[0])
+        pairs = json_object(found[0])
         attributes = pl.Series("attributes", list(pairs.values()), dtype=pl.List(pl.Int64))
         fields.append(pl.DataFrame({"item": [int(one) for one in pairs], "attributes": attributes}))
     if (maps := source.find("datamaps.json")) is not None:
-        content = _json(maps)
+        content = json_object(maps)
         if "item2id" in content:
             fields.append(pl.DataFrame({"item": [int(n) for n in content["item2id"].values()], "asin": list(content["item2id"])}))
         if "user2id" in content:
             people = pl.DataFrame({"person": [int(n) for n in content["user2id"].values()], "reviewer": list(content["user2id"])})
             frames["people"] = people.lazy()
     if found := source.matching("*.index.json"):
-        codes = _json(found[0])
+        codes = json_object(found[0])
         # Items count from 0 there, and from 1 in the text file.
         first = frames["events"].select(pl.col("item").min()).collect().item()
         shifted = [int(one) + first for one in codes]

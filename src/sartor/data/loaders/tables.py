@@ -18,9 +18,10 @@ from sartor.errors import BadValue, ConfigError, FileProblem, MissingColumn, Mis
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".duckdb", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    "person": ("user", "user_id", "userid", "uid", "customer", "customer_id", "visitor", "visitorid", "visitor_id", "reviewerid", "person_id", "account_id"),
-    "item": ("item_id", "itemid", "iid", "movie", "movieid", "movie_id", "product", "product_id", "productid", "asin", "parent_asin", "article_id", "sku",
-             "song_id", "track_id", "book_id", "isbn", "business_id"),
+    "person": ("user", "user_id", "userid", "uid", "customer", "customer_id", "visitor", "visitorid", "visitor_id", "reviewerid", "person_id",
+               "account_id"),
+    "item": ("item_id", "itemid", "iid", "movie", "movieid", "movie_id", "product", "product_id", "productid", "asin", "parent_asin", "article_id",
+             "sku", "song_id", "track_id", "book_id", "isbn", "business_id"),
     "time": ("timestamp", "ts", "datetime", "date", "unixreviewtime", "event_time", "created_at", "t_dat"),
     "value": ("rating", "score", "stars", "overall", "label", "book_rating", "playcount", "weight_value"),
     "kind": ("event", "event_type", "action", "behavior", "behaviour", "interaction"),
