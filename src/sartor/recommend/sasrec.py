@@ -38,14 +38,15 @@ class SASRec(SequentialRecommender):
     """Published: 0.5 on sparse data, 0.2 on MovieLens-1M."""
     loss: Literal["softmax", "sampled_softmax", "bce"] = "softmax"
     negatives: int = 256
-    """Unseen items drawn per example, for the sampled losses; the published "bce" uses 1."""
+    """Items drawn per example for the sampled losses: uniformly for "sampled_softmax", unseen by the person for "bce", which published
+    with 1."""
     residual: Literal["normed", "raw"] = "normed"
     """What a block adds to: normalised input, as published, or raw input, the pre-norm block common today."""
 
     def _prepare(self, data: Interactions) -> None:
         if self.loss not in ("softmax", "sampled_softmax", "bce"):
             raise ConfigError(f"there is no loss '{self.loss}'", fix='use "softmax", "sampled_softmax" or "bce"')
-        self._seen = data.matrix() if self.loss != "softmax" else None
+        self._seen, self._items = data.matrix(), len(data.items)
 
     def make_network(self) -> nn.Module:
         return SequenceEncoder(
@@ -60,9 +61,11 @@ class SASRec(SequentialRecommender):
         return {**super()._optimizer(), "betas": (0.9, 0.98)}
 
     def _negatives(self, rng: np.random.Generator, targets: np.ndarray, people: np.ndarray) -> np.ndarray | None:
-        if self._seen is None:
+        if self.loss == "softmax":
             return None
-        return samplers.unseen(rng, people, self.negatives, self._seen.indptr, self._seen.indices, self._seen.shape[1])
+        if self.loss == "sampled_softmax":
+            return rng.integers(0, self._items, (targets.size, self.negatives))
+        return samplers.unseen(rng, people, self.negatives, self._seen.indptr, self._seen.indices, self._items)
 
     def _loss(self, network: Tied, batch: Batch) -> Tensor:
         x = network.encoder.ragged(self._inputs(network.items(batch.inputs)), batch.lengths)  # type: ignore[operator]
@@ -71,4 +74,6 @@ class SASRec(SequentialRecommender):
             return losses.catalogue_softmax(x, table, batch.targets)
         positive = (x * table[batch.targets]).sum(1)
         negatives = (network.items(batch.negatives) @ x[:, :, None]).squeeze(2)
-        return losses.bce(positive, negatives) if self.loss == "bce" else losses.sampled_softmax(positive, negatives)
+        if self.loss == "bce":
+            return losses.bce(positive, negatives)
+        return losses.sampled_softmax(positive, negatives.masked_fill(batch.negatives == batch.targets[:, None], -np.inf))
