@@ -125,7 +125,7 @@ class FieldCodec:
     def keys(self, frame: pl.DataFrame) -> Codes:
         """int64 bits of the 64-bit keys: [n] or, for bags, [n, width] with `MISSING` as padding. For tables without a vocabulary.
 
-        Numbers have no keys: declare them as categories, or bin them.
+        Numbers become categories in steps of half a standard deviation.
         """
         self._complete(frame)
         return {field.name: self._keys(frame[field.name], field).view(np.int64) for field in self.fields}
@@ -165,6 +165,13 @@ class FieldCodec:
             warnings.warn(f"values never seen in fitting, now as unknown: {counted} (in {frame.height} rows)", UnknownValues, stacklevel=2)
         return codes
 
+    def numbers(self, name: str, values: pl.Series) -> np.ndarray:
+        """int64 [n]: the codes of single values of a category field; 0 where unknown."""
+        vocabulary, keys = self.vocabularies[name], hashing.keys(values)
+        at = np.searchsorted(vocabulary, keys)
+        at[at == vocabulary.size] = 0
+        return np.where(vocabulary[at] == keys, at + 1, DEFAULT) if vocabulary.size else np.zeros(keys.size, np.int64)
+
     def missing(self, codes: Codes) -> np.ndarray:
         """bool [n, fields]: which values are missing or unknown."""
         return np.stack([_is_default(codes[field.name], field) for field in self.fields], 1)
@@ -190,7 +197,9 @@ class FieldCodec:
     def _keys(self, column: pl.Series, field: Field) -> np.ndarray:
         """uint64 [n] or [n, width]."""
         if field.kind == "number":
-            raise ConfigError(f"field '{field.name}' holds numbers, which have no keys", fix="declare it as 'category'", column=field.name)
+            steps = (_numbers(_checked(column, "number")) - field.mean) / (field.scale / 2)
+            binned = pl.Series(np.clip(np.rint(steps), -8, 8)).fill_nan(None)
+            return hashing.keys(binned.cast(pl.Int64))
         values = _values(_checked(column, field.kind), field.kind)
         if not field.is_bag:
             return hashing.keys(values)

@@ -80,9 +80,13 @@ class UnifiedTable(nn.Module):
         """float [n, width]: all fields, in the order of their declaration."""
         if missing := [name for name in self.chunks if name not in keys]:
             raise ConfigError(f"fields {missing} are not given", fix=f"give all of {list(self.chunks)}; a missing value has key {MISSING}")
+        return self.some(keys)
+
+    def some(self, keys: Mapping[str, Tensor]) -> Tensor:
+        """float [n, width of the given fields], in the order of their declaration."""
         if unknown := [name for name in keys if name not in self.chunks]:
             raise ConfigError(f"field '{unknown[0]}' not declared; known: {list(self.chunks)}", fix="declare it when the table is made")
-        return torch.cat([self.embed(name, keys[name]) for name in self.chunks], 1)
+        return torch.cat([self.embed(name, keys[name]) for name in self.chunks if name in keys], 1)
 
 
 def salt(seed: int, field: int, chunk: int) -> int:

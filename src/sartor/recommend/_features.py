@@ -77,6 +77,10 @@ class FieldRecommender(ItemRecommender):
 
     # --- what all share
 
+    def _code(self, codec: FieldCodec, frame: pl.DataFrame) -> Codes:
+        """How a frame becomes codes."""
+        return codec.encode(frame)
+
     def _read_items(self, population: Population) -> tuple[Codes, pl.DataFrame]:
         """Fit the item codec on the catalogue; codes and frame have one row per item of `items_`."""
         frame = population.item_frame(self.items_) if "items" in population else pl.DataFrame({"item": self.items_.ids})
@@ -87,7 +91,7 @@ class FieldRecommender(ItemRecommender):
         if not codec.fields:
             raise EmptyData(f"the items of '{population.name}' have no fields", fix="add columns to the items frame, or set use_ids=True")
         self.item_codec_, self.item_vocabulary_ = codec.facts(), codec.flat_vocabulary()
-        return codec.encode(frame), frame
+        return self._code(codec, frame), frame
 
     def _read_people(self, population: Population, people: IdMap) -> Codes:
         """Fit the person codec; codes have one row per person of `people`."""
@@ -99,7 +103,7 @@ class FieldRecommender(ItemRecommender):
         else:
             codec = FieldCodec.fit(frame, None if self.person_fields == "all" else dict(self.person_fields or {}), leave_out=("person",))
         self.person_codec_, self.person_vocabulary_ = codec.facts(), codec.flat_vocabulary()
-        return codec.encode(frame) if frame is not None and codec.fields else {}
+        return self._code(codec, frame) if frame is not None and codec.fields else {}
 
     @property
     def item_codec(self) -> FieldCodec:
@@ -127,9 +131,9 @@ class FieldRecommender(ItemRecommender):
             known = fresh.filter(fresh.is_duplicated() | pl.Series(self.items_.numbers(fresh) >= 0))
             raise DuplicateRows("the item is in the catalogue already", fix="leave it out", id=repr(known[0]), rows=known.len())
         codec = self.item_codec
-        frame = items.with_columns(fresh.alias("item"), *(pl.lit(None).alias(name) for name in codec.names if name not in items.columns))
+        frame = items.with_columns(fresh.alias("item"), *(_null(codec, name) for name in codec.names if name not in items.columns))
         # A new id is unknown by definition: that is no news.
-        codes = codec.encode(frame.with_columns(pl.lit(None).alias("item")) if self.use_ids else frame)
+        codes = self._code(codec, frame.with_columns(pl.lit(None, dtype=pl.String).alias("item")) if self.use_ids else frame)
         for name, array in self._item_arrays(codes, frame).items():
             setattr(self, name, np.concatenate([getattr(self, name), array]))
         self.items_ = IdMap(pl.concat([self.items_.ids, fresh.rename(self.items_.ids.name)]), name=self.items_.name)
@@ -167,7 +171,7 @@ class FieldRecommender(ItemRecommender):
             return {}
         codec = self.person_codec
         given = pl.DataFrame({"person": pl.Series([None] * count)}) if frame is None else frame
-        return codec.encode(given.with_columns(_null(codec, name) for name in codec.names if name not in given.columns))
+        return self._code(codec, given.with_columns(_null(codec, name) for name in codec.names if name not in given.columns))
 
     def _about_of(self, histories: Interactions) -> Codes:
         """The people's codes that come with histories, or unknown ones."""
