@@ -1,16 +1,19 @@
-"""Known public data sets: where they are on this machine, and where their publishers offer them."""
+"""Known public data sets: where they are on this machine, and how to get them from their publishers. Nothing is shipped with the package."""
 
 from __future__ import annotations
 
+import difflib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.data._known import KNOWN, Known
 from sartor.errors import FileProblem, UnknownId
 
 if TYPE_CHECKING:
     from sartor.data.population import Population
+
+__all__ = ["KNOWN", "Known", "dataset", "find", "get", "known", "places"]
 
 PLACES = ("data", "../shared/data")
 """Folders beside the working directory that may hold data sets, each in a folder of its own name."""
@@ -18,52 +21,69 @@ PLACES = ("data", "../shared/data")
 
 def places() -> list[Path]:
     """Where data sets are looked for: $SARTOR_DATA (several, separated like PATH), the working directory's neighbours, the user's cache."""
-    from sartor.data.loaders._source import cache_folder
+    from sartor.data.loaders import cache_folder
 
     own = [Path(one).expanduser() for one in os.environ.get("SARTOR_DATA", "").split(os.pathsep) if one]
     return [*own, *(Path(one) for one in PLACES), cache_folder() / "data"]
 
 
 def find(name: str) -> Path:
-    """The folder (or archive) of a data set on this machine; raises `FileProblem` with what to do when it is not here."""
+    """The folder (or zip) of a data set on this machine; raises `FileProblem` with what to do when it is not here."""
     for place in places():
         for candidate in (place / name, place / f"{name}.zip"):
             if candidate.exists():
                 return candidate
-    fix = f"run `sartor data get {name}`" if name in KNOWN and KNOWN[name].urls else "put it into one of these folders"
-    raise FileProblem(f"the data set '{name}' is in none of {', '.join(str(place) for place in places())}", fix=f"{fix}, or set SARTOR_DATA")
+    entry = KNOWN.get(name)
+    if entry is None:
+        close = difflib.get_close_matches(name, KNOWN, n=3)
+        fix = f"did you mean {' or '.join(close)}?" if close else "set SARTOR_DATA to the folder that holds it"
+    elif entry.urls:
+        fix = f"run `sartor data get {name}`, or set SARTOR_DATA to the folder that holds it"
+    else:
+        fix = f"fetch it by hand from {entry.homepage}, and set SARTOR_DATA to the folder that holds it"
+    raise FileProblem(f"the data set '{name}' is in none of {', '.join(str(place) for place in places())}", fix=fix)
 
 
 def dataset(name: str, **options: Any) -> Population:
-    """Read a data set by name: `dataset("ml-100k", split="u1")`."""
+    """Read a data set by name: `dataset("ml-100k", split="u1")`; options as in `read`."""
     from sartor.data.loaders import read
 
     return read(find(name), **options)
 
 
-@dataclass(frozen=True)
-class Known:
-    """A public data set."""
-
-    name: str
-    title: str
-    terms: str
-    homepage: str
-    urls: tuple[str, ...] = ()
-    """The publisher's own files; empty when they must be fetched by hand (a form, an account)."""
-    md5: tuple[str, ...] = ()
-    """As the publisher states them, one per URL, where it does."""
-    frames: tuple[str, ...] = ("events",)
-
-
-KNOWN: dict[str, Known] = {}
-
-
 def known(name: str) -> Known:
     """One entry of the registry; raises `UnknownId` with near misses."""
-    import difflib
-
     if name not in KNOWN:
         close = difflib.get_close_matches(name, KNOWN, n=3)
         raise UnknownId("there is no such data set", id=name, fix=f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(KNOWN)}")
     return KNOWN[name]
+
+
+def get(name: str, folder: str | Path | None = None, *, progress: bool = True) -> Path:
+    """Download a data set from its publisher into `folder/name` (the user's cache by default) and return that folder.
+
+    Archives are unpacked. What is already there is not fetched again, and a broken download goes on where it stopped. The terms are the
+    publisher's: see `known(name).terms`.
+
+    Raises `UnknownId`, `FileProblem` (no network, no public address), `CorruptFile`, `UnsafeArchive`.
+    """
+    from sartor.data._download import download
+    from sartor.data.loaders import cache_folder, unpack
+
+    entry = known(name)
+    if not entry.urls:
+        raise FileProblem(f"'{name}' has no public address", fix=f"fetch it by hand from {entry.homepage} ({entry.terms})")
+    goal = Path(folder).expanduser() / name if folder is not None else cache_folder() / "data" / name
+    done = goal / ".complete"
+    if done.exists():
+        return goal
+    for number, url in enumerate(entry.urls):
+        file = download(url, goal.parent / ".downloads" / name / url.rsplit("/", 1)[-1], md5=entry.md5 if number == 0 else None, progress=progress)
+        if file.suffix == ".zip":
+            unpack(file, goal)
+        else:
+            goal.mkdir(parents=True, exist_ok=True)
+            os.replace(file, goal / file.name)
+        file.unlink(missing_ok=True)
+    done.write_text("\n".join(entry.urls) + "\n")
+    return goal

@@ -118,7 +118,14 @@ def _items(file: Path) -> pl.LazyFrame:
         columns["brand"].append(_word(row.get("brand") or row.get("store")))
         columns["price"].append(_price(row.get("price")))
         columns["categories"].append(list(dict.fromkeys(_words(row.get("categories") or row.get("category")))))
-    types = {"item": pl.String, "title": pl.String, "text": pl.String, "brand": pl.String, "price": pl.Float64, "categories": pl.List(pl.String)}
+    types: dict[str, Any] = {
+        "item": pl.String,
+        "title": pl.String,
+        "text": pl.String,
+        "brand": pl.String,
+        "price": pl.Float64,
+        "categories": pl.List(pl.String),
+    }
     return pl.DataFrame(columns, schema=types).unique("item", keep="first", maintain_order=True).lazy()
 
 

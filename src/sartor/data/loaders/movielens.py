@@ -135,18 +135,18 @@ def load_latest(source: Source) -> Loaded:
     types = {"userId": ID, "movieId": ID, "rating": VALUE, "timestamp": TIME}
     ratings = table(file, separator=",", types=types, required=list(types))
     frames: Loaded = {"events": ratings.rename({"userId": "person", "movieId": "item", "rating": "value", "timestamp": "time"})}
-    if (file := source.find("movies.csv")) is not None:
-        movies = table(file, separator=",", types={"movieId": ID, "title": pl.String, "genres": pl.String}, required=["movieId"], encodings=LATIN)
+    if (films := source.find("movies.csv")) is not None:
+        movies = table(films, separator=",", types={"movieId": ID, "title": pl.String, "genres": pl.String}, required=["movieId"], encodings=LATIN)
         frames["items"] = movies.rename({"movieId": "item"}).select("item", "title", _year(), split_genres("genres"))
-        source.origin["items"] = file
+        source.origin["items"] = films
         if (links := source.find("links.csv")) is not None:
             numbers = table(links, separator=",", types={"movieId": ID, "imdbId": pl.String, "tmdbId": pl.String}, required=["movieId"])
             frames["items"] = frames["items"].join(numbers.rename({"movieId": "item"}), on="item", how="left", maintain_order="left")
-    if (file := source.find("tags.csv")) is not None:
-        types = {"userId": ID, "movieId": ID, "tag": pl.String, "timestamp": TIME}
-        tags = table(file, separator=",", types=types, required=["userId", "movieId"], encodings=LATIN).filter(pl.col("tag").is_not_null())
+    if (given := source.find("tags.csv")) is not None:
+        kinds = {"userId": ID, "movieId": ID, "tag": pl.String, "timestamp": TIME}
+        tags = table(given, separator=",", types=kinds, required=["userId", "movieId"], encodings=LATIN).filter(pl.col("tag").is_not_null())
         frames["texts"] = tags.rename({"userId": "person", "movieId": "item", "tag": "text", "timestamp": "time"}).with_columns(kind=pl.lit("tag"))
-        source.origin["texts"] = file
+        source.origin["texts"] = given
     return frames
 
 

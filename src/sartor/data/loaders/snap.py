@@ -73,7 +73,7 @@ def _edges(source: Source) -> list[Path]:
         for file in source.matching(pattern):
             line, remarks, header = _head(file)
             # Under a common ending, two numbers in a line may be anything: only remarks, a header or four columns tell.
-            sure = number < 6 or remarks or header or (line.count(",") == 3 and file.suffix == ".csv")
+            sure = number < 6 or remarks or header or (line.count(",") == 3 and ".csv" in file.name.lower())
             if sure and _EDGE.fullmatch(line) and file not in found:
                 found.append(file)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,20 @@ def load_table(
     columns: our name -> the file's name, e.g. {"person": "customer", "item": "sku", "time": "bought_at"}; common names are found without.
     frame: which frame the file holds.
     encoding, separator: of CSV files.
-    table_name: in a DuckDB file; needed when it has several.
+    table_name: in a DuckDB file; needed when it has several and they are not named after frames (then all of those are read).
     time_unit: of integer times: "s", "ms", "us" or "ns".
     time_format: of written times, as in strptime; common ISO forms are found without.
     """
     file = next(iter(source.files.values()))
     if frame not in FRAMES:
         raise ConfigError(f"'{frame}' is not a frame", fix=f"frames are {', '.join(FRAMES)}")
+    if ending(file) == ".duckdb" and table_name is None and len(inside := _tables(file)) > 1:
+        named = [one for one in FRAMES if one in inside]
+        source.origin.update(dict.fromkeys(named, file))
+        if named:
+            return {one: shaped(_duckdb(file, one), one, file, columns if one == frame else None, time_unit, time_format) for one in named}
     source.origin[frame] = file
-    raw = scan(file, encoding=encoding, separator=separator, table_name=table_name or (frame if ending(file) == ".duckdb" else None))
+    raw = scan(file, encoding=encoding, separator=separator, table_name=table_name)
     return {frame: shaped(raw, frame, file, columns, time_unit, time_format)}
 
 
@@ -93,19 +98,57 @@ def _separator(file: Path) -> str:
 
 
 def _duckdb(file: Path, name: str | None) -> pl.LazyFrame:
+    """A table of a DuckDB file, read in batches whenever it is needed, only the columns that are needed."""
+    from polars.io.plugins import register_io_source
+
+    duckdb = _module()
+    tables = _tables(file)
+    chosen = name if name in tables else tables[0] if len(tables) == 1 and name is None else None
+    if chosen is None:
+        raise ConfigError(f"the file holds the tables {tables}", fix="pass table_name=...", file=file)
+    try:
+        with duckdb.connect(str(file), read_only=True) as base:
+            origin = '"' + chosen.replace('"', '""') + '"'
+            schema = _from_arrow(_batches(base.sql(f"select * from {origin} limit 0"), 1).read_all()).schema
+    except duckdb.Error as cause:
+        raise FileProblem(f"DuckDB cannot read it: {str(cause).splitlines()[0]}", fix="check the file", file=file) from cause
+
+    def batches(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
+        wanted = "*" if columns is None else ", ".join('"' + one.replace('"', '""') + '"' for one in columns)
+        with duckdb.connect(str(file), read_only=True) as base:
+            limit = "" if rows is None else f" limit {rows}"
+            for batch in _batches(base.sql(f"select {wanted} from {origin}{limit}"), size or 100_000):
+                frame = _from_arrow(batch)
+                yield frame if predicate is None else frame.filter(predicate)
+
+    return register_io_source(batches, schema=schema)
+
+
+def _module() -> Any:
     try:
         import duckdb
     except ImportError as cause:
         raise MissingExtra("duckdb", "duckdb") from cause
+    return duckdb
+
+
+def _tables(file: Path) -> list[str]:
+    duckdb = _module()
     try:
         with duckdb.connect(str(file), read_only=True) as base:
-            tables = [row[0] for row in base.execute("select table_name from information_schema.tables order by 1").fetchall()]
-            chosen = name if name in tables else tables[0] if len(tables) == 1 else None
-            if chosen is None:
-                raise ConfigError(f"the file holds the tables {tables}", fix="pass table_name=...", file=file)
-            return base.execute(f'select * from "{chosen}"').pl().lazy()
+            return [row[0] for row in base.execute("select table_name from information_schema.tables order by 1").fetchall()]
     except duckdb.Error as cause:
         raise FileProblem(f"DuckDB cannot read it: {str(cause).splitlines()[0]}", fix="check the file", file=file) from cause
+
+
+def _batches(relation: Any, size: int) -> Any:
+    """An Arrow record batch reader; older versions of DuckDB have another name for it."""
+    return relation.to_arrow_reader(size) if hasattr(relation, "to_arrow_reader") else relation.fetch_arrow_reader(size)
+
+
+def _from_arrow(table_or_batch: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(table_or_batch)
+    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
 
 def shaped(
@@ -185,12 +228,6 @@ def load_frames(source: Source, *, encoding: str = "utf-8", time_unit: str = "s"
         source.origin[name] = file
         frames[name] = shaped(scan(file, encoding=encoding, table_name=name), name, file, None, time_unit)
     return frames
-
-
-def read_options(options: Mapping[str, Any], known: tuple[str, ...], format_name: str) -> None:
-    """Raise `ConfigError` for an option a format does not have."""
-    if unknown := sorted(set(options) - set(known)):
-        raise ConfigError(f"the format {format_name} has no option {unknown}", fix=f"it has {', '.join(known) or 'none'}")
 
 
 _OPTIONS = ("columns", "frame", "encoding", "separator", "table_name", "time_unit", "time_format")

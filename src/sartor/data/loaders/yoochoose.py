@@ -65,10 +65,10 @@ def load_sessions(source: Source) -> Loaded:
             ).explode("item", "category")
         )  # fmt: skip
     frames: Loaded = {"events": pl.concat(parts).collect().lazy()}
-    if (file := source.find("edges.txt")) is not None:
-        pairs = table(file, separator="\t", types={"itemId": pl.Int64, "category": pl.String}, required=["itemId", "category"], quote=None)
+    if (linked := source.find("edges.txt")) is not None:
+        pairs = table(linked, separator="\t", types={"itemId": pl.Int64, "category": pl.String}, required=["itemId", "category"], quote=None)
         frames["items"] = pairs.group_by(pl.col("itemId").alias("item"), maintain_order=True).agg(pl.col("category").alias("categories"))
-        source.origin["items"] = file
+        source.origin["items"] = linked
     return frames
 
 
