@@ -1,0 +1,79 @@
+"""How well are people served whom the model has never seen?
+
+Everybody's history is cut in half in time. A model is fitted on the first halves of most people; then everybody, fitted or never seen, is
+adapted from the first half and judged on the second. People take turns at being new (folds), so each is both. Prints one line per method:
+NDCG@10 of fitted and of new people, their ratio, milliseconds per `adapt` and bytes per state.
+
+    python benchmarks/new_people.py ml-100k --methods ease als sasrec --folds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+import polars as pl
+
+import sartor
+from sartor.data import Population, dataset
+from sartor.data.splits import Split
+from sartor.evaluate import evaluate
+
+DEFAULTS = ["popularity", "item-knn", "ease", "als", "bpr", "lightgcn", "two-tower", "sasrec", "gru4rec"]
+
+
+def halves(population: Population) -> tuple[Population, Population]:
+    """The first and the second half of everybody's events, in time."""
+    events = population.events.with_row_index("row").collect()
+    order = ["time", "row"] if "time" in events.columns else ["row"]
+    rank = pl.int_range(pl.len()).over("person", order_by=order)
+    first = events.with_columns(first=rank < pl.len().over("person") // 2).drop("row")
+    known = population if "items" in population else population.replace(items=events.select("item").unique())
+    return (
+        known.replace(events=first.filter("first").drop("first")),
+        known.replace(events=first.filter(~pl.col("first")).drop("first")),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--methods", nargs="+", default=DEFAULTS)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--settings", type=json.loads, default={}, help='JSON: {"als": {"factors": 32}}')
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-folds", type=int, default=None, help="run only so many of the folds")
+    options = parser.parse_args()
+
+    early, late = halves(dataset(options.data))
+    people = early.events.select("person").unique().sort("person").collect()["person"]
+    fold = pl.Series(np.random.default_rng(options.seed).permutation(people.len()) % options.folds)
+    for slug in options.methods:
+        rows: list[pl.DataFrame] = []
+        started, cost = time.process_time(), {}
+        for number in range(options.max_folds or options.folds):
+            train = early.only(people.filter(fold != number))
+            split = Split(name="halves", train=train, validation=late, test=late, evidence=early, validation_evidence=early)
+            method = sartor.make(slug, seed=options.seed, **options.settings.get(slug, {})).fit(train, progress=False)
+            judged = evaluate(method, split, ks=(10,), population_baseline=False)
+            cost = judged.cost
+            new = people.filter(fold == number)
+            rows.append(judged.per_person.with_columns(new=pl.col("person").is_in(new.implode())))
+        table = pl.concat(rows)
+        fitted, fresh = (table.filter(pl.col("new") == new)["ndcg@10"].mean() for new in (False, True))
+        print(
+            json.dumps(
+                {
+                    "data": options.data, "method": slug, "ndcg@10 fitted": round(fitted, 4), "ndcg@10 new": round(fresh, 4),
+                    "ratio": round(fresh / fitted, 4), "adapt_ms": round(1000 * cost["adapt_seconds"], 3), "state_bytes": round(cost["state_bytes"]),
+                    "people": people.len(), "folds": len(rows), "cpu_seconds": round(time.process_time() - started, 1),
+                }
+            ),  # fmt: skip
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
