@@ -1,0 +1,62 @@
+"""The command line: `sartor --help`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sartor.cli._face import Face
+from sartor.cli.adapt import adapt
+from sartor.cli.bench import bench
+from sartor.cli.check import check
+from sartor.cli.cite import cite
+from sartor.cli.data import app as data
+from sartor.cli.demo import demo
+from sartor.cli.evaluate import evaluate
+from sartor.cli.fit import fit
+from sartor.cli.recommend import recommend
+from sartor.cli.systems import systems
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="sartor",
+    cls=Face,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Errors are one sentence; add --debug anywhere for the whole story.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from sartor import __version__
+
+        typer.echo(f"sartor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False) -> None:
+    """Learn what everyone shares once, and a small state per person; measure by how much it fits each person."""
+
+
+app.command("demo", rich_help_panel="Start here")(demo)
+app.command("fit", rich_help_panel="Work")(fit)
+app.command("adapt", rich_help_panel="Work")(adapt)
+app.command("recommend", rich_help_panel="Work")(recommend)
+app.command("evaluate", rich_help_panel="Measure")(evaluate)
+app.command("check", rich_help_panel="Measure")(check)
+app.command("bench", rich_help_panel="Measure")(bench)
+app.command("systems", rich_help_panel="Look up")(systems)
+app.command("cite", rich_help_panel="Look up")(cite)
+app.add_typer(data, name="data", rich_help_panel="Work")
+
+
+def main() -> None:
+    """The entry point of the `sartor` command."""
+    app(prog_name="sartor")

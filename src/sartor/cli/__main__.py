@@ -1,0 +1,3 @@
+from sartor.cli import main
+
+main()
