@@ -218,15 +218,27 @@ def _frame_files(source: Source) -> dict[FrameName, Path]:
         for one in ENDINGS:
             if (file := source.files.get(name + one)) is not None:
                 found.setdefault(name, file)
+        if name not in found and any(_is_part(name, one) for one in source.files):
+            found[name] = source.root / name
     return found
 
 
+def _is_part(name: FrameName, file: str) -> bool:
+    """Whether a file is one part of a frame: events/part-00017.parquet."""
+    return file.startswith(f"{name}/") and file.count("/") == 1 and file.endswith(".parquet")
+
+
 def load_frames(source: Source, *, encoding: str = "utf-8", time_unit: str = "s") -> Loaded:
-    """A folder of files named after frames: events.parquet, items.csv, ...; what `sartor data convert` writes."""
+    """A folder of files named after frames: events.parquet, items.csv, ...; what `sartor data convert` and `World.write` write.
+
+    A frame may also be a folder of Parquet parts (events/part-00000.parquet, ...), in the order of their names.
+    """
     frames: Loaded = {}
     for name, file in _frame_files(source).items():
         source.origin[name] = file
-        frames[name] = shaped(scan(file, encoding=encoding, table_name=name), name, file, None, time_unit)
+        parts = [source.files[one] for one in sorted(source.files) if _is_part(name, one)] if file.is_dir() else [file]
+        raw = pl.concat([scan(part, encoding=encoding, table_name=name) for part in parts])
+        frames[name] = shaped(raw, name, file, None, time_unit)
     return frames
 
 
