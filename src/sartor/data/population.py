@@ -222,9 +222,7 @@ def _group(frame: pl.DataFrame, people: IdMap, items: IdMap) -> Interactions:
     unknown = int(np.count_nonzero((rows >= 0) & (columns < 0)))
     if unknown or not keep.all():
         rows, columns, times = rows[keep], columns[keep], times[keep]
-    # Stable, so that events of equal time keep the order of the file.
-    in_order = bool(np.all((np.diff(rows) > 0) | ((np.diff(rows) == 0) & (np.diff(times) >= 0))))
-    order = slice(None) if in_order else np.lexsort((times, rows))
+    order = _order(rows, times)
 
     def number(name: str, default: float) -> np.ndarray:
         if name not in frame.columns:
@@ -235,6 +233,18 @@ def _group(frame: pl.DataFrame, people: IdMap, items: IdMap) -> Interactions:
     return Interactions(
         people, items, indptr, np.ascontiguousarray(columns[order]), number("value", np.nan), number("weight", 1.0), np.ascontiguousarray(times[order]), unknown
     )  # fmt: skip
+
+
+def _order(rows: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
+    """By person and then by time; stable, so that events of equal time keep the order of the file."""
+    if bool(np.all((np.diff(rows) > 0) | ((np.diff(rows) == 0) & (np.diff(times) >= 0)))):
+        return slice(None)
+    low, high = int(times.min()), int(times.max())
+    bits = (high - low).bit_length()
+    if bits + int(rows.max()).bit_length() < 63:
+        # Both in one number: a single sort, several times as fast as two.
+        return np.argsort((rows.astype(np.int64) << bits) | (times - low), kind="stable")
+    return np.lexsort((times, rows))
 
 
 def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:
@@ -250,7 +260,7 @@ def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:
             _bad(frame, bad, name, column, source, "the value is not a finite number", "drop the row, or leave the value empty")
         elif spec.kind == "time" and series.len() - series.null_count():
             if (series.min() or 0) < 0:  # type: ignore[operator]
-                _bad(frame, (series < 0).fill_null(False), name, column, source, "the time is negative", "times are seconds since 1970 UTC")
+                _bad(frame, (series < 0).fill_null(False), name, column, source, "the time is negative or not a number", "times are seconds since 1970 UTC")
             if (series.max() or 0) > LATEST_TIME:  # type: ignore[operator]
                 bad = (series > LATEST_TIME).fill_null(False)
                 _bad(frame, bad, name, column, source, "the time is after 2100", "times are seconds since 1970 UTC; are these milliseconds?")
@@ -320,4 +330,10 @@ def _wanted(spec: Column, found: pl.DataType) -> pl.DataType | None:
 
 
 def _as_seconds(column: str, found: pl.DataType) -> pl.Expr:
-    return pl.col(column).cast(pl.Datetime("us")).dt.epoch("s") if found.is_temporal() else pl.col(column).cast(pl.Int64)
+    cell = pl.col(column)
+    if found.is_temporal():
+        return cell.cast(pl.Datetime("us")).dt.epoch("s")
+    if found.is_float():
+        # What is not a number becomes a time that `check_values` refuses; a cast alone would fail without saying where.
+        return pl.when(cell.is_finite() | cell.is_null()).then(cell.floor().cast(pl.Int64, strict=False)).otherwise(-1).alias(column)
+    return cell.cast(pl.Int64)

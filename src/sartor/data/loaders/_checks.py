@@ -45,7 +45,7 @@ def _faults(frame: pl.LazyFrame, name: FrameName) -> list[tuple[pl.Expr, str, st
         elif spec.kind == "number" and schema[column].is_float():
             faults.append((cell.is_nan() | cell.is_infinite(), column, "the value is not a finite number", "drop the row, or leave the value empty"))
         elif spec.kind == "time":
-            faults.append((cell < 0, column, "the time is negative", "times are seconds since 1970 UTC"))
+            faults.append((cell < 0, column, "the time is negative or not a number", "times are seconds since 1970 UTC"))
             hint = 'times are seconds since 1970 UTC; are these milliseconds? (time_unit="ms")'
             faults.append((cell > LATEST_TIME, column, "the time is after 2100", hint))
     return faults

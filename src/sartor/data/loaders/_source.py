@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from sartor.data.loaders._text import PACKED
 from sartor.errors import FileProblem, UnsafeArchive
 
 MAX_FILES = 100_000
@@ -20,7 +21,6 @@ MAX_RATIO = 200
 """An archive may not unpack to more than this times its own size (text packs to about a tenth) ..."""
 SMALL = 64 * 2**20
 """... unless the whole is smaller than this many bytes."""
-PACKED = (".gz", ".bz2", ".zst", ".xz")
 
 
 @dataclass(frozen=True)

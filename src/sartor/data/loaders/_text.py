@@ -16,6 +16,7 @@ import polars as pl
 from sartor.errors import BadValue, EmptyData, EncodingProblem, FileProblem, WrongType
 
 IN_MEMORY = 256 * 2**20
+PACKED = (".gz", ".bz2", ".zst", ".xz")
 LATIN = ("utf-8", "iso-8859-1")
 """For old files with accents: MovieLens is in ISO-8859-1, but copies in UTF-8 go around. Latin text is almost never valid UTF-8."""
 
@@ -24,7 +25,8 @@ Types = Mapping[str, Any]
 
 def table(
     path: Path, *, separator: str, names: Sequence[str] | None = None, types: Types | None = None, required: Sequence[str] = (),
-    encodings: Sequence[str] = ("utf-8",), quote: str | None = '"', nulls: Sequence[str] = (), skip: int = 0, check: bool = True,
+    encodings: Sequence[str] = ("utf-8",), quote: str | None = '"', nulls: Sequence[str] = (), skip: int = 0,
+    keep: Sequence[str] | None = None,
 ) -> pl.LazyFrame:  # fmt: skip
     """One delimited file.
 
@@ -37,6 +39,7 @@ def table(
     quote: None when quotes are ordinary characters.
     nulls: words that stand for an empty cell.
     skip: lines before the table.
+    keep: columns to read; all by default.
     """
     content = _utf8(path, encodings)
     scan: dict[str, Any] = {
@@ -51,9 +54,13 @@ def table(
         elif types:
             scan["schema_overrides"] = dict(types)
         small = isinstance(content, bytes) or content.stat().st_size <= IN_MEMORY
-        frame = pl.read_csv(content, **scan).lazy() if small else pl.scan_csv(content, **scan)
+        frame = pl.scan_csv(content, **scan)
+        if keep is not None:
+            frame = frame.select(keep)
+        if small:
+            frame = frame.collect().lazy()
         missing = [name for name in required if name in frame.collect_schema()]
-        if check and missing:
+        if missing:
             empty = frame.select(pl.col(missing).null_count()).collect(engine="auto" if small else "streaming").row(0)
             if any(empty):
                 blank = pl.all_horizontal(pl.all().is_null())
@@ -103,11 +110,14 @@ def _utf8(path: Path, encodings: Sequence[str]) -> Path | bytes:
     """The path itself when the file is UTF-8 (or large, or packed), otherwise its text as UTF-8 bytes."""
     if path.stat().st_size == 0:
         raise EmptyData("the file is empty", fix="download or write it again", file=path)
-    if path.suffix in (".gz", ".zst", ".bz2", ".xz") or path.stat().st_size > IN_MEMORY:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff") and not any(one.lower().replace("-", "").startswith("utf16") for one in encodings):
+        raise EncodingProblem("this is UTF-16", fix='save it as UTF-8, or pass encoding="utf-16"', file=path)
+    # UTF-8 alone is checked by the parser.
+    if tuple(encodings) == ("utf-8",) or path.suffix in PACKED or path.stat().st_size > IN_MEMORY:
         return path
     raw = path.read_bytes()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) and not any(one.lower().replace("-", "").startswith("utf16") for one in encodings):
-        raise EncodingProblem("this is UTF-16", fix='save it as UTF-8, or pass encoding="utf-16"', file=path)
     for encoding in encodings:
         try:
             text = raw.decode(encoding)

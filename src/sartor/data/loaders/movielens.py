@@ -83,7 +83,7 @@ def load_1m(source: Source) -> Loaded:
     # polars splits at one character: reading `1::2` at ":" gives an empty column between two full ones, at full speed.
     types = {"person": ID, "_1": pl.String, "item": ID, "_2": pl.String, "value": VALUE, "_3": pl.String, "time": TIME}
     full = ["person", "item", "value", "time"]
-    events = table(file, separator=":", names=list(types), types=types, required=full, quote=None).select(full)
+    events = table(file, separator=":", names=list(types), types=types, required=full, quote=None, keep=full)
     return {"events": events, **movies_and_people(source)}
 
 
