@@ -1,0 +1,1 @@
+"""From words, pictures and graphs to vectors and groups."""
