@@ -3,7 +3,7 @@
 All events of a batch of people are made at once. Inside a visit the wanted topic stays the same from one event to the next with probability
 `mission`, and is drawn from the person's taste otherwise; while it stays, the next item comes from the next third-level category with
 probability `chain`. Both moves keep the distribution of every single event exactly as the person's taste says: staying copies a topic that
-was drawn from it, and a step along a shelf rotates a uniform number, which stays uniform.
+was drawn from it, and a step to the next third of a shelf leaves a uniform number uniform.
 """
 
 from __future__ import annotations
@@ -193,12 +193,12 @@ def _slot_of(weights: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.nd
 
 
 def _place(draws: Draws, habits: Habits, fresh: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for every event: where on the shelf. A chain step moves on by one third-level category, give or take a half."""
+    """A number in [0, 1) for every event: where on the shelf. A chain step goes to the next third of the shelf, anywhere in it."""
     again = fresh | (draws.uniform("chain", where) >= habits.chain)
     start = _latest(again)
-    step = np.where(again, 0.0, 1 / SUBS + (draws.uniform("step", where) - 0.5) / SUBS)
-    walked = np.cumsum(step)
-    return (draws.uniform("place", where)[start] + walked - walked[start]) % 1.0
+    place = draws.uniform("place", where)
+    third = ((place[start] * SUBS).astype(np.int64) + np.arange(start.size) - start) % SUBS
+    return np.where(again, place, (third + place) / SUBS)
 
 
 def _latest(flags: np.ndarray) -> np.ndarray:

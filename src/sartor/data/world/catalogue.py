@@ -23,7 +23,8 @@ SECOND_SHARE = 0.3
 class Shelf:
     """How the items of every (shop, topic) are drawn: row `shop * topics + topic`.
 
-    Inside a row items stand in the order of their third-level category, so that a step along the row is a step to the next category.
+    Inside a row items stand in the order of their third-level category, each about a third of it, so that a step of a third along the row is
+    a step to the next category.
     """
 
     starts: np.ndarray
@@ -117,8 +118,9 @@ def make_catalogue(
             mine = own[topic[own] == t]
             popularity[mine] = (rng.permutation(mine.size) + 1.0) ** -popularity_bias
     second, share = _blend(rng, topics, topic)
-    sub = rng.integers(0, SUBS, items).astype(np.int8)
-    is_cold = _cold(rng, cold, shop.astype(np.int64) * len(topics) + topic)
+    row = shop.astype(np.int64) * len(topics) + topic
+    sub = _subs(rng, row, popularity)
+    is_cold = _cold(rng, cold, row)
     arrays = (topic, second, share, popularity, sub, shop)
     shelves = (_shelf(len(topics), *arrays, ~is_cold), _shelf(len(topics), *arrays, np.ones(items, bool)))
     fields = _fields(rng, topics, topic, second, sub, shop, np.where(is_cold, released[1], released[0]), field_correlation)
@@ -144,6 +146,16 @@ def _blend(rng: np.random.Generator, topics: Topics, topic: np.ndarray) -> tuple
         if near.size:
             second[blended] = near[rng.integers(0, near.size, blended.size)]
     return second, np.where(second == topic, 1.0, 1 - SECOND_SHARE).astype(np.float32)
+
+
+def _subs(rng: np.random.Generator, row: np.ndarray, popularity: np.ndarray) -> np.ndarray:
+    """Third-level categories, about equally popular on every shelf: each item, the most popular first, goes where there is least."""
+    load = rng.random((int(row.max()) + 1, SUBS)) * 1e-6
+    out = np.empty(row.size, np.int8)
+    for item in np.argsort(-popularity, kind="stable"):
+        out[item] = one = int(load[row[item]].argmin())
+        load[row[item], one] += popularity[item]
+    return out
 
 
 def _cold(rng: np.random.Generator, share: float, row: np.ndarray) -> np.ndarray:
