@@ -69,9 +69,7 @@ class FieldEmbedding(nn.Module):
             raise ConfigError(f"a shared table with dim {dim} and {chunks} chunks", fix="dim must be one multiple of chunks; give the codec too")
         hashed = [field for field in self.fields if field.kind != "number"]
         for field in hashed:
-            # Text buckets have no keys of their own: their numbers are as good.
-            values = np.arange(1, field.size + 1, dtype=np.uint64) if field.kind == "text" else codec.vocabularies[field.name]
-            keys = np.concatenate([np.zeros(1, np.uint64), values, np.zeros(1, np.uint64)]).view(np.int64)
+            keys = np.concatenate([np.zeros(1, np.uint64), codec.vocabularies[field.name], np.zeros(1, np.uint64)]).view(np.int64)
             self.register_buffer(f"keys{self.fields.index(field)}", torch.from_numpy(keys))
         return UnifiedTable({field.name: chunks for field in hashed}, rows=rows, dim=dim // chunks, seed=seed)
 

@@ -36,9 +36,11 @@ class Field:
     name: str
     kind: Kind
     size: int = 0
-    """Codes 1..size stand for values (categories) or hash buckets (text); 0 is the default, size + 1 pads bags. 0 for numbers."""
+    """Codes 1..size stand for values; 0 is the default, size + 1 pads bags. 0 for numbers."""
     width: int = 1
     """Most values in one bag."""
+    buckets: int = 0
+    """Words of a text are hashed into so many values."""
     mean: float = 0.0
     scale: float = 1.0
     """Numbers are coded as (number - mean) / scale."""
@@ -63,7 +65,7 @@ class FieldCodec:
     def __init__(self, fields: Sequence[Field], vocabularies: Mapping[str, np.ndarray]) -> None:
         self.fields = tuple(fields)
         self.vocabularies = dict(vocabularies)
-        """Field -> uint64 [size], its values' keys, sorted (categorical fields only)."""
+        """Field -> uint64 [size], its values' keys, sorted (all but numbers)."""
 
     @classmethod
     def fit(
@@ -73,7 +75,7 @@ class FieldCodec:
         *,
         leave_out: Sequence[str] = (),
         min_count: int = 1,
-        buckets: int = 4096,
+        buckets: int = 65_536,
         max_values: int = 16,
     ) -> FieldCodec:
         """Learn the values of every field.
@@ -85,7 +87,7 @@ class FieldCodec:
             (`says_something`), by their type: lists are categories, `title` and `text` are text, floats numbers, the rest categories.
         leave_out: columns never taken by default.
         min_count: rarer values share the unknown row, which is trained by them.
-        buckets: hash buckets of a text field's words.
+        buckets: how many values the words of a text are hashed into; only those that occur take a row.
         max_values: of one bag; more are cut off.
         """
         if kinds is None:
@@ -102,13 +104,10 @@ class FieldCodec:
                 fields.append(Field(name, kind, mean=float(known.mean()) if known.size else 0.0, scale=scale or 1.0))
                 continue
             values = _values(column, kind)
-            width = min(max_values, max(1, int(str(values.list.len().max() or 1)))) if kind != "category" else 1
-            if kind == "text":
-                fields.append(Field(name, kind, buckets, width))
-                continue
-            found, counts = np.unique(hashing.keys(values if kind == "category" else values.explode()), return_counts=True)
+            width = 1 if kind == "category" else min(max_values, max(1, int(str(values.list.len().max() or 1))))
+            found, counts = np.unique(_hashed(values if kind == "category" else values.explode(), buckets * (kind == "text")), return_counts=True)
             vocabularies[name] = found[(found != hashing.MISSING) & (counts >= min_count)]
-            fields.append(Field(name, kind, vocabularies[name].size, width))
+            fields.append(Field(name, kind, vocabularies[name].size, width, buckets * (kind == "text")))
         return cls(fields, vocabularies)
 
     def __getitem__(self, name: str) -> Field:
@@ -131,7 +130,10 @@ class FieldCodec:
         return {field.name: self._keys(frame[field.name], field).view(np.int64) for field in self.fields}
 
     def encode(self, frame: pl.DataFrame, *, warn: bool = True) -> Codes:
-        """Codes of every row; values never seen in fitting get the default, with one warning that counts them per field."""
+        """Codes of every row; values never seen in fitting get the default, with one warning that counts them per field.
+
+        Unknown words of a text are left out silently, as long as one is known.
+        """
         self._complete(frame)
         codes: Codes = {}
         unknown: dict[str, int] = {}
@@ -142,16 +144,10 @@ class FieldCodec:
                 continue
             keys = self._keys(frame[field.name], field)
             present = keys != hashing.MISSING
-            if field.kind == "text":
-                found = 1 + hashing.rows(keys, field.size)
-                known = present
-            else:
-                vocabulary = self.vocabularies[field.name]
-                at = np.minimum(np.searchsorted(vocabulary, keys), max(0, vocabulary.size - 1))
-                known = present & (vocabulary[at] == keys) if vocabulary.size else np.zeros(keys.shape, bool)
-                found = at + 1
-                if lost := int(np.count_nonzero(present & ~known)):
-                    unknown[field.name] = lost
+            found = self._find(field.name, keys)
+            known = found != DEFAULT
+            if (lost := int(np.count_nonzero(present & ~known))) and field.kind != "text":
+                unknown[field.name] = lost
             if field.is_bag:
                 out = np.where(known, found, field.padding)
                 # Known values first, so that an empty bag can show its default in front.
@@ -167,10 +163,16 @@ class FieldCodec:
 
     def numbers(self, name: str, values: pl.Series) -> np.ndarray:
         """int64 [n]: the codes of single values of a category field; 0 where unknown."""
-        vocabulary, keys = self.vocabularies[name], hashing.keys(values)
+        return self._find(name, hashing.keys(values))
+
+    def _find(self, name: str, keys: np.ndarray) -> np.ndarray:
+        """int64, the shape of the keys: their codes, 0 where unknown."""
+        vocabulary = self.vocabularies[name]
+        if not vocabulary.size:
+            return np.zeros(keys.shape, np.int64)
         at = np.searchsorted(vocabulary, keys)
         at[at == vocabulary.size] = 0
-        return np.where(vocabulary[at] == keys, at + 1, DEFAULT) if vocabulary.size else np.zeros(keys.size, np.int64)
+        return np.where(vocabulary[at] == keys, at + 1, DEFAULT)
 
     def missing(self, codes: Codes) -> np.ndarray:
         """bool [n, fields]: which values are missing or unknown."""
@@ -188,11 +190,11 @@ class FieldCodec:
     def restore(cls, facts: Sequence[Mapping[str, Any]], flat: np.ndarray) -> FieldCodec:
         """The reverse of `facts` and `flat_vocabulary`."""
         fields = [Field(**one) for one in facts]
-        sizes = [field.size for field in fields if field.kind in ("category", "categories")]
+        sizes = [field.size for field in fields if field.kind != "number"]
         if sum(sizes) != flat.size:
             raise ConfigError(f"{flat.size} keys for fields of {sum(sizes)} values", fix="restore with the vocabulary of the same codec")
         parts = iter(np.split(flat, np.cumsum(sizes)[:-1]) if sizes else [])
-        return cls(fields, {field.name: next(parts) for field in fields if field.kind in ("category", "categories")})
+        return cls(fields, {field.name: next(parts) for field in fields if field.kind != "number"})
 
     def _keys(self, column: pl.Series, field: Field) -> np.ndarray:
         """uint64 [n] or [n, width]."""
@@ -208,7 +210,7 @@ class FieldCodec:
         out = np.full((len(values), field.width), hashing.MISSING, np.uint64)
         rows = np.repeat(np.arange(len(values)), lengths)
         columns = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        out[rows, columns] = hashing.keys(values.filter(values.list.len() > 0).explode())
+        out[rows, columns] = _hashed(values.filter(values.list.len() > 0).explode(), field.buckets)
         return out
 
     def _complete(self, frame: pl.DataFrame) -> None:
@@ -255,6 +257,12 @@ def _values(column: pl.Series, kind: Kind) -> pl.Series:
     if kind == "text":
         return column.cast(pl.String).str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").list.unique(maintain_order=True)
     return column.cast(pl.List(pl.String)).list.drop_nulls().list.unique(maintain_order=True)
+
+
+def _hashed(values: pl.Series, buckets: int) -> np.ndarray:
+    """uint64 [n]: the keys of values; of words, their buckets from 1 on."""
+    keys = hashing.keys(values)
+    return np.where(keys == hashing.MISSING, keys, hashing.rows(keys, buckets).astype(np.uint64) + np.uint64(1)) if buckets else keys
 
 
 def _numbers(column: pl.Series) -> np.ndarray:

@@ -81,17 +81,23 @@ class FieldRecommender(ItemRecommender):
         """How a frame becomes codes."""
         return codec.encode(frame)
 
-    def _read_items(self, population: Population) -> tuple[Codes, pl.DataFrame]:
-        """Fit the item codec on the catalogue; codes and frame have one row per item of `items_`."""
+    def _read_items(self, population: Population, known: np.ndarray | None = None) -> tuple[Codes, pl.DataFrame]:
+        """Fit the item codec on the items that are `known` (bool [items]; None is all of them); what only others have is unknown to it.
+
+        Codes and frame have one row per item of `items_`.
+        """
         frame = population.item_frame(self.items_) if "items" in population else pl.DataFrame({"item": self.items_.ids})
+        shown = frame if known is None else frame.filter(known)
         kinds = None if self.item_fields == "all" else dict(self.item_fields or {})
-        codec = FieldCodec.fit(frame, kinds, leave_out=("item",))
+        codec = FieldCodec.fit(shown, kinds, leave_out=("item",))
         if self.use_ids:
-            codec = _join(FieldCodec.fit(frame.select("item"), {"item": "category"}), codec)
+            codec = _join(FieldCodec.fit(shown.select("item"), {"item": "category"}), codec)
         if not codec.fields:
             raise EmptyData(f"the items of '{population.name}' have no fields", fix="add columns to the items frame, or set use_ids=True")
         self.item_codec_, self.item_vocabulary_ = codec.facts(), codec.flat_vocabulary()
-        return self._code(codec, frame), frame
+        # That an unknown item has an unknown id is no news.
+        named = frame if known is None else frame.with_columns(pl.when(pl.Series(known)).then("item").alias("item"))
+        return self._code(codec, named), frame
 
     def _read_people(self, population: Population, people: IdMap) -> Codes:
         """Fit the person codec; codes have one row per person of `people`."""
@@ -132,7 +138,6 @@ class FieldRecommender(ItemRecommender):
             raise DuplicateRows("the item is in the catalogue already", fix="leave it out", id=repr(known[0]), rows=known.len())
         codec = self.item_codec
         frame = items.with_columns(fresh.alias("item"), *(_null(codec, name) for name in codec.names if name not in items.columns))
-        # A new id is unknown by definition: that is no news.
         codes = self._code(codec, frame.with_columns(pl.lit(None, dtype=pl.String).alias("item")) if self.use_ids else frame)
         for name, array in self._item_arrays(codes, frame).items():
             setattr(self, name, np.concatenate([getattr(self, name), array]))

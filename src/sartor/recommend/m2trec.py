@@ -104,7 +104,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         if self.use_ids:
             raise ConfigError("M2TRec reads no item ids: a new item would have none", fix="leave use_ids=False; for ids there is two-tower")
-        codes, frame = self._read_items(population)
+        codes, frame = self._read_items(population, data.counts() > 0)
         self.person_codec_, self.person_vocabulary_ = [], np.empty(0, np.uint64)
         self._foretell(codes, frame)
         torch.manual_seed(self.seed)

@@ -65,6 +65,13 @@ class SSLTwoTower(TwoTower):
         finally:
             self._items = None
 
+    def _vocabulary(self, data: Interactions) -> np.ndarray | None:
+        """All items: the second task trains those without events too."""
+        return None if self._second_task() else super()._vocabulary(data)
+
+    def _second_task(self) -> bool:
+        return self.ssl in ("cfm", "rfm", "identity") and self.alpha > 0 and self.ssl_sampling == "uniform"
+
     def _prepare(self, codes: Codes, data: Interactions) -> None:
         fields = self.item_codec.fields
         names = [field.name for field in fields]
@@ -92,7 +99,7 @@ class SSLTwoTower(TwoTower):
 
     def _loss(self, batch: Batch, codes: Mapping[str, Tensor], people: Mapping[str, Tensor], log_q: Tensor | None) -> Tensor:
         main = super()._loss(batch, codes, people, log_q)
-        if self.ssl in (None, "dropout") or not self.alpha or self._items is None:
+        if self.ssl in (None, "dropout") or self._items is None:
             return main
         items = torch.from_numpy(self._items.drawn.draw(batch.rng, batch.targets.numel())).long().to(self.device)
         own, network = take(codes, items), self.network_

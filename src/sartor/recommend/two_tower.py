@@ -57,6 +57,8 @@ class TwoTower(FieldRecommender, VectorRecommender):
     """How many of a person's newest items are read."""
     forget_history: float = 0.05
     """Share of examples trained without their history, so that the model has an answer for somebody unknown."""
+    hide_ids: float = 0.1
+    """Share of items trained without their id in each step, so that the unknown id of a new item means something."""
     epochs: int = 20
     """Most passes over the events."""
     batch_size: int = 512
@@ -86,7 +88,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
         )
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
-        codes, frame = self._read_items(population)
+        codes, frame = self._read_items(population, self._vocabulary(data))
         about = self._read_people(population, data.people)
         data = describe(data, about)
         torch.manual_seed(self.seed)
@@ -119,6 +121,10 @@ class TwoTower(FieldRecommender, VectorRecommender):
         nothing = np.zeros((1, self.item_inputs_.shape[1]), np.float32)
         self.population_vector_ = self._query(nothing, np.ones(1, bool), self._about(None))[0]
 
+    def _vocabulary(self, data: Interactions) -> np.ndarray | None:
+        """Whose fields' values are learned: bool [items], those with events, since only they are trained."""
+        return data.counts() > 0
+
     def _prepare(self, codes: Codes, data: Interactions) -> None:
         """What a subclass must know of the catalogue before training."""
 
@@ -145,7 +151,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
 
     def _loss(self, batch: Batch, codes: Mapping[str, Tensor], people: Mapping[str, Tensor], log_q: Tensor | None) -> Tensor:
         network = self.network_
-        inputs = network.fields(take(codes, batch.items))
+        inputs = network.fields(take(codes, batch.items), hidden=self._hidden(batch))
         queries = network.query(_means(inputs, batch), batch.lengths == 0, take(people, batch.people))
         targets = batch.items[batch.targets]
         losses = in_batch_softmax(
@@ -153,6 +159,14 @@ class TwoTower(FieldRecommender, VectorRecommender):
             log_q=None if log_q is None else log_q[targets], ids=targets, reduction="none",
         )  # fmt: skip
         return losses.mean() if batch.weights is None else (losses * batch.weights).sum() / batch.weights.sum()
+
+    def _hidden(self, batch: Batch) -> Tensor:
+        """bool [U, fields]: the item ids that are hidden in this step."""
+        names = self.item_codec.names
+        hidden = torch.zeros(batch.items.numel(), len(names), dtype=torch.bool)
+        if "item" in names:
+            hidden[:, names.index("item")] = torch.from_numpy(batch.rng.random(batch.items.numel()) < self.hide_ids)
+        return hidden.to(self.device)
 
     def _target_inputs(self, inputs: Tensor, batch: Batch) -> Tensor:
         """The embedded fields that the item tower reads of the items to be found."""
