@@ -30,7 +30,7 @@ def load(source: Source) -> Loaded:
     Tokens that are all integers become integers; sequences become lists, except in titles.
     """
     found = source.matching("*.inter")
-    parts = {part: file for file in found for part in ("train", "valid", "test") if file.name.endswith(f".{part}.inter")}
+    parts = {part: file for part in ("train", "valid", "test") for file in found if file.name.endswith(f".{part}.inter")}
     frames: Loaded = {}
     if parts:
         frames["events"] = pl.concat(

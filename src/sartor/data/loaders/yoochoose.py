@@ -9,7 +9,7 @@ import polars as pl
 from sartor.data.loaders._format import Format, Loaded
 from sartor.data.loaders._source import Source
 from sartor.data.loaders._text import first_line, table
-from sartor.errors import BadValue
+from sartor.errors import BadValue, ConfigError
 
 PARTS = ("train", "valid", "test")
 
@@ -44,8 +44,14 @@ def _session_files(source: Source) -> dict[str, Path]:
     return {part: file for part, file in found.items() if first_line(file).split("\t") == ["sessionId", "categorys", "items"]}
 
 
-def load_sessions(source: Source) -> Loaded:
-    """Events in order of the clicks, without times, with the category of each click and a column `split`; a session is a person of its own."""
+def load_sessions(source: Source, *, overlap: str = "drop") -> Loaded:
+    """Events in order of the clicks, without times, with the category of each click and a column `split`; a session is a person of its own.
+
+    overlap: in the published files 5,000 of the 8,456 test sessions stand word for word in the train part as well. "drop" takes sessions of
+        the validation and test parts out of train, "keep" leaves everything as published.
+    """
+    if overlap not in ("drop", "keep"):
+        raise ConfigError(f"overlap is '{overlap}'", fix="use 'drop' or 'keep'")
     parts = []
     types = {"sessionId": pl.Int64, "categorys": pl.String, "items": pl.String}
     for part, file in _session_files(source).items():
@@ -64,7 +70,11 @@ def load_sessions(source: Source) -> Loaded:
                 pl.col("categorys").alias("category"), pl.lit(part).alias("split"), pl.lit("click").alias("kind"),
             ).explode("item", "category")
         )  # fmt: skip
-    frames: Loaded = {"events": pl.concat(parts).collect().lazy()}
+    events = pl.concat(parts).collect()
+    if overlap == "drop":
+        held_out = events.filter(pl.col("split") != "train")["session"].unique()
+        events = events.filter((pl.col("split") != "train") | ~pl.col("session").is_in(held_out.implode()))
+    frames: Loaded = {"events": events.lazy()}
     if (linked := source.find("edges.txt")) is not None:
         pairs = table(linked, separator="\t", types={"itemId": pl.Int64, "category": pl.String}, required=["itemId", "category"], quote=None)
         frames["items"] = pairs.group_by(pl.col("itemId").alias("item"), maintain_order=True).agg(pl.col("category").alias("categories"))
@@ -74,5 +84,11 @@ def load_sessions(source: Source) -> Loaded:
 
 FORMATS = (
     Format("yoochoose", "RecSys Challenge 2015: yoochoose-clicks.dat, yoochoose-buys.dat", _is_raw, load_raw),
-    Format("sessions", "train.txt, valid.txt, test.txt of sessionId, categorys, items (CGG)", lambda s: bool(_session_files(s)), load_sessions),
+    Format(
+        "sessions",
+        "train.txt, valid.txt, test.txt of sessionId, categorys, items (CGG)",
+        lambda s: bool(_session_files(s)),
+        load_sessions,
+        ("overlap",),
+    ),
 )
