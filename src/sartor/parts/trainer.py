@@ -153,7 +153,8 @@ class Trainer:
         if self.optimizer not in kinds:
             raise ConfigError(f"there is no optimizer '{self.optimizer}'", fix=f"use one of {', '.join(kinds)}")
         # The fused step walks once over each weight instead of once per operation: several times faster on large tables.
-        more: dict[str, Any] = {"fused": True} if self.device.split(":")[0] in ("cpu", "cuda") else {}
+        where = self.device.split(":")[0]
+        more: dict[str, Any] = {"fused": True} if where == "cpu" or (where == "cuda" and self.optimizer != "adagrad") else {}
         if self.optimizer in ("adam", "adamw"):
             more["betas"] = self.betas
         return kinds[self.optimizer](trained, lr=self.learning_rate, weight_decay=self.weight_decay, **more)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -177,8 +177,8 @@ class SequentialRecommender(VectorRecommender):
 
     def _key(self, histories: Histories) -> str:
         """Tells one training run from another, so that a checkpoint is never continued with other data or settings."""
-        own = {name: value for name, value in vars(self).items() if not name.endswith("_") and name not in ("epochs", "device")}
-        digest = hashlib.blake2b(repr(sorted(own.items())).encode(), digest_size=16)
+        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "device")]
+        digest = hashlib.blake2b(repr(own).encode(), digest_size=16)
         digest.update(histories.indptr.tobytes())
         digest.update(histories.items.tobytes())
         return digest.hexdigest()

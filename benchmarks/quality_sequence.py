@@ -1,0 +1,169 @@
+"""How good is SASRec beside RecTools' SASRec and beside published figures, tuned alike on the same validation split?
+
+Leave-last split, full ranking, what the person already has left out. Both sides try the same grid for the same number of epochs, keep the
+epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on the test item, with the validation
+item as the newest of the history. One line per trial is appended to `quality.jsonl`; `--report` prints the chosen ones.
+
+    python benchmarks/quality_sequence.py amazon-beauty ours --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
+    python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
+
+RecTools computes scores at every padded position and throws most of them away. Here its loss is computed at the real positions only: the same
+value and gradients (asserted on the first batch), in a fraction of the time. Stopped runs of either side go on from the checkpoint folder.
+
+Published, same data (Amazon Beauty 2014 5-core, leave-last, full ranking), SASRec with softmax over all items as in RecBole 1.0: HR@10 0.083,
+NDCG@10 0.0416 (github.com/RUCAIBox/RecBole issue 1290); 0.0830 and 0.0415 (github.com/RuihongQiu/DuoRec issue 3); 0.0821 and 0.0405
+(github.com/HonghuiBao2000/LETTER issue 20, on this very file). With the published loss (one negative): 0.0605 and 0.0318 (S3-Rec,
+Zhou et al., CIKM 2020, full-ranking figures as quoted by TIGER, Rajput et al., NeurIPS 2023).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sasrec_epoch as shared
+
+RESULTS = Path(__file__).parent / "quality.jsonl"
+BASE = {"embedding_dim": 64, "blocks": 2, "heads": 1, "max_length": 50, "dropout": 0.5, "batch_size": 128, "learning_rate": 1e-3}
+
+
+def ndcg(lists: list[list[Any]], truth: np.ndarray) -> float:
+    gains = [1 / np.log2(given.index(item) + 2) if item in given else 0.0 for given, item in zip(lists, truth.tolist(), strict=True)]
+    return float(np.mean(gains))
+
+
+def peer_lists(model: Any, dataset: Any, people: list[Any], k: int = 10) -> list[list[Any]]:
+    from rectools import Columns
+
+    given = model.recommend(users=np.array(people), dataset=dataset, k=k, filter_viewed=True)
+    lists = given.sort_values(Columns.Rank).groupby(Columns.User)[Columns.Item].apply(list)
+    return [lists.get(one, []) for one in people]
+
+
+def metrics(lists: list[list[Any]], truth: np.ndarray) -> dict[str, float]:
+    hits = [item in given for given, item in zip(lists, truth.tolist(), strict=True)]
+    return {"hr@10": float(np.mean(hits)), "ndcg@10": ndcg(lists, truth)}
+
+
+def truth(part: Any, items: Any) -> tuple[list[Any], np.ndarray]:
+    events = part.interactions(items=items)
+    return events.people.ids.to_list(), events.items.array[events.indices]
+
+
+def ours(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, seed: int) -> dict[str, Any]:
+    from sartor.recommend.sasrec import SASRec
+
+    method = SASRec(**settings, epochs=epochs, patience=0, validate_every=2, seed=seed)
+    method.fit(split.train, validation=split.validation, progress=False, checkpoint=checkpoint)
+    out = {}
+    for name, evidence, part in (("validation", split.validation_evidence, split.validation), ("test", split.evidence, split.test)):
+        people, wanted = truth(part, method.items_)
+        states = method.adapt_all(evidence)
+        out[name] = metrics(list(method.recommend([states[one] for one in people], 10)), wanted)
+    return out
+
+
+def rectools(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, seed: int) -> dict[str, Any]:
+    import warnings
+
+    import torch
+    from pytorch_lightning import seed_everything
+    from rectools.dataset import Dataset
+    from rectools.models.nn.transformers.lightning import TransformerLightningModule
+
+    warnings.filterwarnings("ignore")
+    seed_everything(seed)
+
+    class RealPositions(TransformerLightningModule):
+        checked = False
+
+        def training_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
+            table = self.torch_model.item_model.get_all_embeddings()
+            real = batch["y"] != 0
+            if not self.checked:
+                type(self).checked = True
+                self.eval()
+                with torch.no_grad():
+                    x = self.torch_model.encode_sessions(batch, table)[real]
+                    own = torch.nn.functional.cross_entropy(x @ table.T, batch["y"][real])
+                    assert torch.allclose(own, self._calc_softmax_loss(self.get_batch_logits(batch), batch["y"], batch["yw"]), rtol=1e-4)
+                self.train()
+            x = self.torch_model.encode_sessions(batch, table)[real]
+            return torch.nn.functional.cross_entropy(x @ table.T, batch["y"][real])
+
+    names = {"embedding_dim": "n_factors", "blocks": "n_blocks", "heads": "n_heads", "max_length": "session_max_len", "dropout": "dropout_rate",
+             "batch_size": "batch_size", "learning_rate": "lr"}  # fmt: skip
+    model = shared.peer_model(epochs, [], **{names[key]: value for key, value in settings.items()}, lightning_module_type=RealPositions)
+    items = split.train.interactions().items
+    train, whole = (Dataset.construct(shared.peer_frame(part)) for part in (split.validation_evidence, split.evidence))
+    people, wanted = truth(split.validation, items)
+    best: dict[str, float] = {"ndcg@10": -1.0}
+    done = 0
+    facts, weights = checkpoint / "facts.json", checkpoint / "model.pt"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    if facts.exists():
+        done, best = json.loads(facts.read_text())
+    model._build_model_from_dataset(train)
+    model.fit_trainer, model.is_fitted = model._trainer, True
+    state = model.lightning_model
+    if done:
+        saved = torch.load(weights, weights_only=True)
+        state.torch_model.load_state_dict(saved["model"])
+        state.is_fitted = True
+        state.configure_optimizers().load_state_dict(saved["optimizer"])
+    while done < epochs:
+        model.fit_partial(train, min_epochs=2, max_epochs=2)
+        done += 2
+        found = metrics(peer_lists(model, train, people), wanted)
+        print("rectools", done, found, flush=True)
+        if found["ndcg@10"] > best["ndcg@10"]:
+            best = {**found, "epoch": done}
+            torch.save(state.torch_model.state_dict(), checkpoint / "best.pt")
+        torch.save({"model": state.torch_model.state_dict(), "optimizer": state.optimizer.state_dict()}, weights)
+        facts.write_text(json.dumps([done, best]))
+    state.torch_model.load_state_dict(torch.load(checkpoint / "best.pt", weights_only=True))
+    people, wanted = truth(split.test, items)
+    return {"validation": best, "test": metrics(peer_lists(model, whole, people), wanted)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("side", choices=["ours", "rectools"])
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--grid", type=json.loads, default={}, help="JSON: lists of settings to try, all combinations")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a folder; a stopped trial goes on from there")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    from sartor.data import dataset, splits
+
+    split = splits.make("leave-last", dataset(options.data))
+    shared.use_threads()
+    for values in itertools.product(*options.grid.values()):
+        settings = {**BASE, **dict(zip(options.grid, values, strict=True))}
+        name = "-".join([options.data, options.side, str(options.epochs), str(options.seed), *map(str, values)])
+        start = time.process_time()
+        side = ours if options.side == "ours" else rectools
+        found = side(split, settings, options.epochs, options.checkpoint / name, options.seed)
+        line = {
+            "data": options.data, "split": "leave-last", "method": "sasrec", "library": "sartor" if options.side == "ours" else "rectools",
+            "version": importlib.metadata.version("sartor" if options.side == "ours" else "rectools"), "settings": settings,
+            "epochs": options.epochs, "seed": options.seed, **found, "cpu_seconds_of_last_chunk": round(time.process_time() - start, 1),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
