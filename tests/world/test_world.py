@@ -13,6 +13,7 @@ from sartor.data.loaders import read
 from sartor.data.world import PRESETS, World, address, low_rank
 from sartor.data.world.behaviour import LABELS, START
 from sartor.data.world.vocabulary import KINDS, MOODS
+from sartor.data.world.words import _REASONS
 from sartor.errors import ConfigError, UnknownId
 
 # Exact draws: nothing is used up, nothing moves, nothing is by mistake.
@@ -26,6 +27,14 @@ def world() -> World:
 
 def events(world: World) -> pl.DataFrame:
     return world.population().events.collect()
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    import doctest
+
+    from sartor.data.world import world as module
+
+    assert doctest.testmod(module).failed == 0
 
 
 # --- the same people
@@ -302,6 +311,11 @@ def test_reviews_say_why(world: World) -> None:
     gifts = joined.filter(pl.col("label") == "gift")["text"]
     assert gifts.str.contains("sister|father|neighbour|friend|colleague|mother|brother|niece").all()
     assert not texts["text"].str.contains("[{}]").any()
+    # Everybody judges by one thing.
+    for person, aspect in world.truth["people"].select("person", "aspect").head(30).iter_rows():
+        phrases = [phrase for key, some in _REASONS.items() if key[0] == aspect for phrase in some]
+        for text in texts.filter(pl.col("person") == person)["text"]:
+            assert any(phrase in text for phrase in phrases)
     # Stars in reviews are the values of the events.
     values = texts.join(events(world).select("person", "item", "value"), on=["person", "item"])
     assert (values["rating"] == values["value"]).all()

@@ -20,7 +20,7 @@ from sartor.data.world.draws import Draws, address
 from sartor.data.world.preferences import preferences
 from sartor.data.world.taste import TasteMaker, Tastes, Topics
 from sartor.data.world.vocabulary import FIRST_NAMES, LAST_NAMES, SHOPS
-from sartor.data.world.words import ratings, reviews
+from sartor.data.world.words import ASPECTS, aspects, ratings, reviews
 from sartor.errors import ConfigError, UnknownId
 from sartor.progress import bar
 
@@ -64,8 +64,8 @@ class World:
     >>> world = World(people=100, items=200, seed=1)
     >>> world.population()
     Population(world: events, items, people, texts, preferences)
-    >>> world.people_tastes([0]).describe(0)[0][0]  # doctest: +SKIP
-    'quiet thrillers'
+    >>> world.people_tastes([0]).describe(0)[0][0]
+    'strange cooperative games'
 
     Raises `ConfigError` for a switch that is out of range or does not fit another.
     """
@@ -184,7 +184,8 @@ class World:
         everything = behave(self.draws, self._habits, tastes, self.catalogue)
         seen, hidden = everything.only(~everything.hidden), everything.only(everything.hidden)
         frames: dict[FrameName, pl.DataFrame] = {"events": self._events(tastes, seen), "items": self.catalogue.fields, "people": self._people(tastes)}
-        truth = {"people": tastes.frame(), "events": _labels(tastes, seen), "hidden": _labels(tastes, hidden)}
+        judges_by = pl.Series("aspect", ASPECTS).gather(aspects(self.draws, tastes.people))
+        truth = {"people": tastes.frame().with_columns(judges_by), "events": _labels(tastes, seen), "hidden": _labels(tastes, hidden)}
         if self.reviews:
             frames["texts"] = reviews(self.draws, tastes, self.catalogue, seen, self.reviews)
         if self.preferences:
