@@ -1,0 +1,48 @@
+"""Compiled loops over ranges of rows, on several threads.
+
+Kernels are `numba.njit(nogil=True)` functions `kernel(start, stop, *arguments)` that write only to their own rows, so results do not depend
+on how many threads there are. Plain threads rather than numba's parallel loops: they compile several times faster, hand out work as
+threads become free, and may be used from many threads of a server at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+# A forked child has none of its parent's threads.
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def threads() -> int:
+    """How many threads to use: NUMBA_NUM_THREADS, by default all processors this process may use."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def even(costs: np.ndarray, parts: int) -> np.ndarray:
+    """int64 bounds that cut rows into at most `parts` consecutive ranges of about equal cost."""
+    total = np.cumsum(costs)
+    if not total.size or not total[-1]:
+        return np.array([0, costs.size], np.int64)
+    inner = np.searchsorted(total, total[-1] * np.arange(1, parts) / parts)
+    return np.unique(np.concatenate([[0], inner, [costs.size]])).astype(np.int64)
+
+
+def over_rows(kernel: Callable[..., None], bounds: np.ndarray, *arguments: Any) -> None:
+    """Run `kernel(start, stop, *arguments)` for every range of rows."""
+    ranges = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    count = min(threads(), len(ranges))
+    if count < 2:
+        for start, stop in ranges:
+            kernel(start, stop, *arguments)
+        return
+    if count not in _pools:
+        _pools[count] = ThreadPoolExecutor(count, thread_name_prefix="sartor")
+    for future in [_pools[count].submit(kernel, start, stop, *arguments) for start, stop in ranges]:
+        future.result()
