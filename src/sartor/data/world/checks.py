@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,16 +67,18 @@ def check(world: World) -> None:
 def _noise(noise: float | Mapping[str, float]) -> None:
     if isinstance(noise, Mapping) and (unknown := sorted(set(noise) - set(NOISE))):
         raise ConfigError(f"noise has unknown causes {unknown}", fix=f"causes are {', '.join(NOISE)}")
-    shares = noise_shares(noise)
-    if not (min(shares) >= 0 and sum(shares) <= 1):
-        raise ConfigError(f"noise is {noise}", fix="shares are at least 0 and together at most 1")
+    for name, share in noise.items() if isinstance(noise, Mapping) else [("in all", noise)]:
+        _between(share, f"noise ({name})", 0.0, 1.0)
+    if sum(noise_shares(noise)) > 1 + 1e-9:
+        raise ConfigError(f"noise is {noise}", fix="the shares are together at most 1")
 
 
 def _groups(world: World, topics: int) -> None:
     if isinstance(world.groups, int):
         _whole(world.groups, "groups", 1, min(100, topics))
         return
-    shares = np.asarray(world.groups, float)
+    numbers = isinstance(world.groups, Sequence) and all(isinstance(share, int | float) for share in world.groups)
+    shares = np.asarray(world.groups, float) if numbers else np.empty(0)
     if shares.ndim != 1 or not 1 <= shares.size <= min(100, topics) or (shares <= 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise ConfigError(f"groups is {world.groups!r}", fix="give their number, or their positive shares that sum to 1, no more than topics")
 
