@@ -13,7 +13,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+"""Sums may be reordered, so that inner products use vector registers; NaN and infinity keep their meaning."""
 
 
 def fold_in(
@@ -61,13 +62,13 @@ def fold_in(
     return out
 
 
-@numba.njit(cache=True, nogil=True, parallel=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, parallel=True, fastmath=FAST)
 def _fold_in(vectors, reduced, indptr, indices, fixed, against, out, steps, rate, l2, pool, temperature):  # type: ignore[no-untyped-def]
     r = out.shape[1]
     for person in numba.prange(out.shape[0]):
         own = indices[indptr[person] : indptr[person + 1]]
         n = own.size
-        others = _without(against, own)
+        others = without(against, own)
         m = others.size
         if n == 0 or m == 0:
             continue
@@ -168,8 +169,8 @@ def _divisor(a, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _without(numbers, own):  # type: ignore[no-untyped-def]
-    """Sorted numbers without sorted own ones."""
+def without(numbers, own):  # type: ignore[no-untyped-def]
+    """The sorted numbers that are not among the sorted own ones."""
     out = np.empty(numbers.size, numbers.dtype)
     filled, at = 0, 0
     for item in numbers:

@@ -5,18 +5,18 @@ A subclass says what is its own: how the vectors come about (`_factors`), which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sartor.data.interactions import Interactions
 from sartor.data.population import Population
-from sartor.errors import ConfigError
+from sartor.errors import BadValue, ConfigError, EmptyData
 from sartor.method import Run, learned
 from sartor.parts import losses
 from sartor.parts.factors import Factors, Table
@@ -26,6 +26,9 @@ from sartor.parts.samplers import pairs, unseen
 from sartor.parts.trainer import History, Trainer
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._validation import Validation
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(kw_only=True, eq=False)
@@ -72,13 +75,17 @@ class PairwiseRecommender(VectorRecommender):
         people, items = (Table(count, self.embedding_dim) for count in data.shape)
         return Factors(people, items, graph=graph, layers=self.layers)
 
-    def _batches(self, rng: np.random.Generator, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
+    def _batches(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
         """One epoch of (people, items had, items not had [b, n])."""
         for people, items in pairs(rng, rows, graph.indices, self.batch_size):
             yield people, items, unseen(rng, people, 1, graph.indptr, graph.indices, graph.items)
 
     def _loss(self, network: Factors, batch: Any) -> Tensor:
         return self._bpr(network(), *batch)
+
+    def _hooks(self) -> Sequence[Callable[[int, nn.Module], None]]:
+        """Called after every epoch with its number, from 0, and the network."""
+        return ()
 
     def _cosine_temperature(self) -> float:
         """Temperature of a loss on cosines; 0 for one on inner products."""
@@ -113,7 +120,9 @@ class PairwiseRecommender(VectorRecommender):
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         self._check()
         torch.manual_seed(self.seed)
-        graph = BipartiteGraph.of(data.matrix())
+        had = data.matrix()
+        check_unseen_left(data, had)
+        graph = BipartiteGraph.of(had)
         network = self._factors(data, population, graph).to(self.device)
         rows = np.repeat(np.arange(graph.people, dtype=np.int32), np.diff(graph.indptr))
         validate = None
@@ -126,12 +135,17 @@ class PairwiseRecommender(VectorRecommender):
 
         trainer = Trainer(
             epochs=self.epochs, learning_rate=self.learning_rate, optimizer=self.optimizer, weight_decay=self.weight_decay,
-            patience=self.patience, validate_every=self.validate_every, seed=self.seed, device=self.device,
+            patience=self.patience, validate_every=self.validate_every, seed=self.seed, device=self.device, hooks=self._hooks(),
         )  # fmt: skip
         history = trainer.fit(
-            network, lambda rng: self._batches(rng, graph, rows), lambda batch: self._loss(network, batch), validate=validate, progress=run.progress,
-            checkpoint=run.checkpoint, description=type(self).__name__,
-        )  # fmt: skip
+            network,
+            lambda rng: self._batches(rng, network, graph, rows),
+            lambda batch: self._loss(network, batch),
+            validate=validate,
+            progress=run.progress,
+            checkpoint=run.checkpoint,
+            description=type(self).__name__,
+        )
         self._export(network, graph)
         self._finish(network, graph, data, history)
 
@@ -185,6 +199,27 @@ def shared_negatives(rng: np.random.Generator, people: np.ndarray, n: int, graph
     """
     drawn = rng.choice(graph.items, min(n, graph.items), replace=False)
     return drawn.astype(np.int32), graph.edges[people][:, drawn].toarray()
+
+
+def check_implicit(data: Interactions, method: str) -> None:
+    """Raise `BadValue` when events carry different values: ratings must not be taken for clicks silently."""
+    values = data.values[np.isfinite(data.values)]
+    if values.size and values.min() != values.max():
+        low, high = float(values.min()), float(values.max())
+        raise BadValue(
+            f"{method} expects implicit positives, but these have values {low:g}..{high:g}",
+            fix="threshold them first: population.positives(at_least)",
+        )
+
+
+def check_unseen_left(data: Interactions, had: csr_matrix) -> None:
+    """Raise `EmptyData` when somebody has every item, so that no negative can be drawn."""
+    full = np.flatnonzero(np.diff(had.indptr) >= had.shape[1])
+    if full.size:
+        person = data.people.array[full[0]]
+        raise EmptyData(
+            f"person {person!r} has no unvoted items", fix="leave this person out, or give the whole catalogue as items", people=full.size
+        )
 
 
 def _array(tensor: Tensor) -> np.ndarray:
