@@ -103,4 +103,4 @@ class FieldEmbedding(nn.Module):
 
 def tensors(codes: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
     """Codes as tensors."""
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in codes.items()}
+    return {name: torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device) for name, array in codes.items()}

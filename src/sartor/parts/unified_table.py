@@ -118,7 +118,7 @@ def block_angles(weight: Tensor, widths: Sequence[int]) -> Tensor:
     """
     if len(set(widths)) > 1:
         raise ConfigError(f"fields of widths {list(widths)} cannot be compared", fix="give all fields the same number of chunks")
-    blocks = torch.stack([block.flatten() for block in weight.split(list(widths), 1)])
+    blocks = torch.stack([block.flatten() for block in weight.detach().double().split(list(widths), 1)])
     cosines = nn.functional.normalize(blocks, dim=1) @ nn.functional.normalize(blocks, dim=1).T
     first, second = torch.triu_indices(len(widths), len(widths), 1)
     return torch.rad2deg(torch.acos(cosines[first, second].clamp(-1, 1)))

@@ -122,7 +122,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
             patience=self.patience, seed=self.seed, device=self.device,
         )  # fmt: skip
         history: History = trainer.fit(
-            self.network_, lambda rng: self._batches(rng, data, counts), lambda batch: self._loss(batch, on_device),
+            self.network_, lambda rng: self._steps(rng, data, counts), lambda batch: self._loss(batch, on_device),
             validate=None if judge is None else validate, progress=run.progress, checkpoint=run.checkpoint, description="M2TRec",
         )  # fmt: skip
         self.losses_ = history.losses
@@ -165,7 +165,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
             vectors.append(network.item(own).cpu().numpy())
         return {"item_inputs_": np.concatenate(inputs), "item_vectors_": np.concatenate(vectors)}
 
-    def _batches(self, rng: np.random.Generator, data: Interactions, counts: np.ndarray) -> Iterator[Batch]:
+    def _steps(self, rng: np.random.Generator, data: Interactions, counts: np.ndarray) -> Iterator[Batch]:
         """Every event but a session's first is asked for from those before it."""
         rows = data.rows
         asked = np.flatnonzero(np.arange(len(data)) > data.indptr[rows])

@@ -112,7 +112,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
             seed=self.seed, device=self.device,
         )  # fmt: skip
         trainer.fit(
-            self.network_, lambda rng: self._batches(rng, data), loss, validate=None if judge is None else validate,
+            self.network_, lambda rng: self._steps(rng, data), loss, validate=None if judge is None else validate,
             progress=run.progress, checkpoint=run.checkpoint, description=type(self).__name__,
         )  # fmt: skip
         self.network_.cpu()
@@ -128,7 +128,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
     def _prepare(self, codes: Codes, data: Interactions) -> None:
         """What a subclass must know of the catalogue before training."""
 
-    def _batches(self, rng: np.random.Generator, data: Interactions) -> Iterator[Batch]:
+    def _steps(self, rng: np.random.Generator, data: Interactions) -> Iterator[Batch]:
         rows = data.rows
         weights = None if (data.weights == 1).all() else torch.from_numpy(data.weights)
         for events in order(rng, len(data), self.batch_size):
