@@ -1,6 +1,6 @@
 """What methods share whose people and items are vectors trained on (person, item had, item not had): LightGCN, PLD, GraphHash.
 
-A subclass says what is its own: how the vectors come about (`_factors`), which batches it sees (`_batches`), what it minimises (`_loss`).
+A subclass says what is its own: how the vectors come about (`_factors`), which batches it sees (`_examples`), what it minimises (`_loss`).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class PairwiseRecommender(VectorRecommender):
         people, items = (Table(count, self.embedding_dim) for count in data.shape)
         return Factors(people, items, graph=graph, layers=self.layers)
 
-    def _batches(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
+    def _examples(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
         """One epoch of (people, items had, items not had [b, n])."""
         for people, items in pairs(rng, rows, graph.indices, self.batch_size):
             yield people, items, unseen(rng, people, 1, graph.indptr, graph.indices, graph.items)
@@ -139,7 +139,7 @@ class PairwiseRecommender(VectorRecommender):
         )  # fmt: skip
         history = trainer.fit(
             network,
-            lambda rng: self._batches(rng, network, graph, rows),
+            lambda rng: self._examples(rng, network, graph, rows),
             lambda batch: self._loss(network, batch),
             validate=validate,
             progress=run.progress,

@@ -145,7 +145,7 @@ class AlphaRec(PairwiseRecommender):
         people = _means(graph.indptr, graph.indices, self.item_texts_)
         return Factors(_Projected(network, people), _Projected(network, self.item_texts_), graph=graph, layers=self.layers)
 
-    def _batches(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
+    def _examples(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
         for people, items in pairs(rng, rows, graph.indices, self.batch_size):
             if self.loss == "bpr":
                 yield people, items, unseen(rng, people, 1, graph.indptr, graph.indices, graph.items)

@@ -49,7 +49,7 @@ class LightGCN(PairwiseRecommender):
                 fix="use temperature > 0, negatives >= 1, 0 <= edge_dropout < 1",
             )
 
-    def _batches(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
+    def _examples(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
         thin = graph.dropped(rng, self.edge_dropout) if self.edge_dropout else graph
         for people, items in pairs(rng, rows, graph.indices, self.batch_size):
             if self.loss == "bpr":

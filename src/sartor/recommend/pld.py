@@ -77,7 +77,7 @@ class PLD(PairwiseRecommender):
 
         return [count]
 
-    def _batches(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
+    def _examples(self, rng: np.random.Generator, network: Factors, graph: BipartiteGraph, rows: np.ndarray) -> Iterable[Any]:
         warm = int(network.get_buffer("epoch")) < self.warmup
         sampler = self._sampler(graph.indptr, graph.indices)
         for start in range(0, rows.size, self.batch_size):
