@@ -7,7 +7,7 @@ import inspect
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -51,21 +51,26 @@ def build(slug: str, given: Sequence[str] | None, **more: Any) -> Any:
     return make(slug, **settings)
 
 
-def _kind(slug: str) -> Any:
+def _kind(slug: str) -> type:
     from sartor.errors import MissingExtra
-    from sartor.systems import find
+    from sartor.method import Method
+    from sartor.systems import SYSTEMS, find
 
     system = find(slug)
     try:
-        return system.resolve()
+        kind = system.resolve()
     except ImportError as missing:
         if system.extra and missing.name and not missing.name.startswith("sartor"):
             raise MissingExtra(missing.name, system.extra) from missing
         raise
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        methods = ", ".join(one.slug for one in SYSTEMS.values() if one.kind in ("method", "baseline"))
+        raise ConfigError(f"{slug} is a {system.kind}, not a method to fit", fix=f"use one of {methods}")
+    return kind
 
 
-def _known(kind: Any) -> dict[str, Any]:
-    return {f.name: _hint(kind, f.name) for f in fields(kind) if f.init} if isinstance(kind, type) and is_dataclass(kind) else {}
+def _known(kind: type) -> dict[str, Any]:
+    return {f.name: _hint(kind, f.name) for f in fields(kind) if f.init}
 
 
 def _hint(kind: type, name: str) -> Any:

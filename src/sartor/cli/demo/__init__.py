@@ -163,7 +163,7 @@ def _panels(person: Person, width: int) -> list[tuple[str, str, int]]:
 
     def line(entry: Any, number: int, reasons: bool) -> str:
         text = f"{number:>2} [green]{escape(entry.title)} ✓[/]" if entry.hit else f"{number:>2} {escape(entry.title)}"
-        return f"{text}\n   [dim]{escape(sentence(entry))}[/]" if reasons and entry.because else text
+        return f"{text}\n   [dim]{escape(sentence(entry, number))}[/]" if reasons and entry.because else text
 
     wide = max(28, min(width, 150) // 3 - 2)
     history = "\n".join(f"[dim]·[/] {escape(entry.title)}" for entry in person.history)

@@ -56,8 +56,8 @@ def page(story: Story, command: str) -> str:
 
 
 WHY_NOTE = (
-    "The reasons were found by taking each event out of the person's history, adapting again, and looking where the item went: "
-    "what is named here really moved it."
+    "The reasons were measured: each thing is taken out of the history in turn and the person adapted again; named are the two whose absence "
+    "costs the item most, and the place it falls to without both. Places count from the top of the whole catalogue."
 )
 
 
@@ -128,7 +128,7 @@ def _story_cost(story: Story) -> str:
 
 
 def _person(person: Person) -> dict[str, Any]:
-    own = [{"title": one.title, "note": one.note, "hit": one.hit, "why": sentence(one)} for one in person.own]
+    own = [{"title": one.title, "note": one.note, "hit": one.hit, "why": sentence(one, rank)} for rank, one in enumerate(person.own, 1)]
     return {
         "name": who(person), "line": line(person), "taste": person.taste, "history": person.history, "population": person.population, "own": own,
         "events": person.events,
@@ -153,16 +153,13 @@ def line(person: Person) -> str:
     return text
 
 
-def sentence(entry: Entry) -> str:
-    """Why an item is in a list, in words."""
-    if not entry.because:
+def sentence(entry: Entry, rank: int) -> str:
+    """Why an item is at this place of a list, in words."""
+    if not entry.because or entry.rank_without is None:
         return ""
-    parts = [f"{one['title']} (without it: {_place(one['rank_without'])})" for one in entry.because]
-    return "because of " + " and ".join(parts)
-
-
-def _place(rank: int | None) -> str:
-    return f"place {rank:,}" if rank is not None else "not in the list"
+    both = "them" if len(entry.because) > 1 else "it"
+    things = " and ".join(one.title for one in entry.because)
+    return f"because of {things}; without {both} {'still ' if entry.rank_without <= rank else ''}at place {entry.rank_without:,}"
 
 
 def _spread(one: Judged, metric: str) -> str:

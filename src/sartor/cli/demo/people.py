@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from sartor.data.population import Evidence
+
 if TYPE_CHECKING:
     from sartor.cli.demo.generated import Generated
     from sartor.data.population import Population
     from sartor.data.splits import Split
+    from sartor.method import State
 
 LENGTH = 10
 """Items in a list."""
 HISTORY = 12
 """Newest events shown."""
+REASONS = 2
+"""Things of the history that are named for each item."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A thing of somebody's history that moved an item up."""
+
+    item: Any
+    title: str
+    contribution: float
+    """What the item's score loses without it, in the method's own scale."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +47,10 @@ class Entry:
     """What kind of item it is."""
     hit: bool = False
     """Whether the person really went on to choose it (hidden from the model)."""
-    because: tuple[dict[str, Any], ...] = ()
-    """Own events that moved it up, strongest first."""
+    because: tuple[Reason, ...] = ()
+    """Things of their own history that moved it up, strongest first."""
+    rank_without: int | None = None
+    """Its place in the list if those things had never happened: measured, by adapting without them."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +104,9 @@ def unlike(model: Any, split: Split, unseen: pl.Series, seed: int, count: int = 
 
 def introduce(model: Any, split: Split, population: Population, person: Any, truth: Generated | None) -> Person:
     """One person's history, what anybody would get, what they get, and why."""
-    from sartor.recommend.why import why
-
     evidence = split.evidence[person]
     label = labels(population)
+    model.adapt(evidence)  # The first call warms caches and compiles.
     start = time.perf_counter()
     state = model.adapt(evidence)
     seconds = time.perf_counter() - start
@@ -100,19 +117,18 @@ def introduce(model: Any, split: Split, population: Population, person: Any, tru
     )
     hidden = set(split.test[person].events["item"].to_list()) - set(seen)
 
-    def entries(items: Sequence[Any], because: dict[Any, tuple[dict[str, Any], ...]] | None = None) -> tuple[Entry, ...]:
-        return tuple(Entry(item, *label(item), item in hidden, (because or {}).get(item, ())) for item in items)
+    def entries(items: Sequence[Any]) -> tuple[Entry, ...]:
+        return tuple(Entry(item, *label(item), item in hidden) for item in items)
 
     own = model.recommend([state], LENGTH)[0]
     everyone = model.recommend([None], LENGTH, exclude=[seen])[0]
-    reasons = {item: reasons_of(why, model, evidence, item, label) for item in own}
     known: dict[str, Any] = (
         {} if truth is None else {"taste": truth.taste(person), "liked": (truth.liked(person, own), truth.liked(person, everyone))}
     )
     history = tuple(Entry(item, *label(item)) for item in list(dict.fromkeys(reversed(seen)))[:HISTORY])
-    return Person(
-        person, len(seen), history, entries(everyone), entries(own, reasons), len(hidden), seconds, state.nbytes, _name(population, person), **known
-    )
+    why = tuple(explained(model, evidence, state, seen, entry, label) for entry in entries(own))
+    name = _name(population, person)
+    return Person(person, len(seen), history, entries(everyone), why, len(hidden), seconds, state.nbytes, name, **known)
 
 
 def _name(population: Population, person: Any) -> str:
@@ -136,6 +152,15 @@ def labels(population: Population) -> Callable[[Any], tuple[str, str]]:
     return lambda item: known.get(item, (str(item), ""))
 
 
-def reasons_of(why: Callable[..., Any], model: Any, evidence: Any, item: Any, label: Callable[[Any], tuple[str, str]]) -> tuple[dict[str, Any], ...]:
-    """Own events that moved an item up."""
-    return ()
+def explained(model: Any, evidence: Evidence, state: State, seen: Sequence[Any], entry: Entry, label: Callable[[Any], tuple[str, str]]) -> Entry:
+    """The same item with the things of the person's history that moved it up, and where it would stand without them."""
+    from sartor.recommend.why import why
+
+    found = why(model, state, entry.item, REASONS)
+    if not found:
+        return entry
+    gone = [one.item for one in found]
+    rest = Evidence({"events": evidence.events.filter(~pl.col("item").is_in(gone))}, person=evidence.person)
+    order = model.recommend([model.adapt(rest)], len(model.items_), exclude=[seen])[0]
+    reasons = tuple(Reason(one.item, label(one.item)[0], one.contribution) for one in found)
+    return dataclasses.replace(entry, because=reasons, rank_without=order.index(entry.item) + 1)

@@ -141,7 +141,8 @@ def describe(population: Population) -> dict[str, Any]:
     items = population.events.select(pl.col("item").n_unique()).collect().item()
     events = int(counts.sum())
     median = float(counts.median() or 0)
-    return {"name": population.name, "people": counts.len(), "items": int(items), "events": events, "median_events": median}
+    timed = "time" in population.events.collect_schema()
+    return {"name": population.name, "timed": timed, "people": counts.len(), "items": int(items), "events": events, "median_events": median}
 
 
 def protocol(population: Population, seed: int) -> Split:
