@@ -313,7 +313,7 @@ TABLE = "user_id,product_id,rating,timestamp,device\nann,10,4.5,2020-01-02 03:04
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("log.csv", TABLE), ("log.tsv", TABLE.replace(",", "\t")), ("semi.csv", TABLE.replace(",", ";")), 
+        ("log.csv", TABLE), ("log.tsv", TABLE.replace(",", "\t")), ("semi.csv", TABLE.replace(",", ";")),
         ("log.csv.gz", gzip.compress(TABLE.encode())),
         ("bom.csv", b"\xef\xbb\xbf" + TABLE.encode()),
         ("log.jsonl", '{"user_id":"ann","product_id":10,"rating":4.5,"timestamp":"2020-01-02 03:04:05","device":"phone"}\n'
