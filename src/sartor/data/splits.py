@@ -133,7 +133,9 @@ def _split(name: str, population: Population, part: np.ndarray | pl.Expr) -> Spl
         return events.filter(pl.col("_part").is_in(codes)).drop("_part", *(["split"] if name == "published" else []))
 
     def of_people_in(frame: pl.LazyFrame, held_out: pl.LazyFrame) -> pl.LazyFrame:
-        return frame.join(held_out.select(pl.col("person").unique()), on="person", how="semi", maintain_order="left")
+        # A set of ids and a filter stream in bounded memory, which a join does not.
+        wanted = held_out.select(pl.col("person").unique()).collect(engine="streaming")["person"]
+        return frame.filter(pl.col("person").is_in(wanted.implode()))
 
     parts = {"train": rows(TRAIN), "validation": rows(VALIDATION), "test": rows(TEST)}
     # Cold people have evidence of their own; for the others it is what they did in the other parts.
