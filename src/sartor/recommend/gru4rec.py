@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -28,18 +28,21 @@ class GRU4Rec(SequentialRecommender):
 
     Source: Hidasi and Karatzoglou, Recurrent Neural Networks with Top-k Gains for Session-based Recommendations, CIKM 2018, with the
     constrained (tied) item embedding of the authors' current code. Differs from it in: whole histories are unrolled in a batch of people,
-    instead of one step of many parallel sessions at a time with a carried hidden state; Adam instead of Adagrad with momentum; a target
+    instead of one step of many parallel sessions at a time with a carried hidden state; Adagrad has no momentum; a target
     that is drawn as its own negative does not count as one.
 
     State: `items` int32 [n], `vector` float32 [embedding_dim + 1] (the last is the constant that meets the item bias).
     """
 
     embedding_dim: int = 100
+    learning_rate: float = 0.05
+    optimizer: Literal["adagrad", "adam", "adamw", "sgd"] = "adagrad"
+    """Published: Adagrad with a rate of 0.05; for Adam take 0.001."""
     layers: int = 1
-    dropout_embed: float = 0.0
-    """Of the input vectors."""
-    dropout: float = 0.0
-    """Of the hidden state."""
+    dropout_embed: float = 0.3
+    """Of the input vectors. The authors' tuned settings go from 0 to 0.5."""
+    dropout: float = 0.2
+    """Of the hidden state; likewise."""
     loss: Literal["bpr-max", "top1-max", "cross-entropy"] = "cross-entropy"
     negatives: int = 2048
     """Items drawn per batch beside its own targets."""
@@ -63,6 +66,9 @@ class GRU4Rec(SequentialRecommender):
 
     def _table(self, items: int, encoder: nn.Module) -> Tied:
         return Tied(items, self.embedding_dim, encoder, std=(2.0 / (items + self.embedding_dim)) ** 0.5, bias=True)
+
+    def _optimizer(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer}
 
     def _negatives(self, rng: np.random.Generator, targets: np.ndarray, people: np.ndarray) -> np.ndarray | None:
         # As many targets of the batch as it has people, which come by popularity, and then the drawn items.
