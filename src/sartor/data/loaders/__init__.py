@@ -20,9 +20,9 @@ from sartor.errors import ConfigError, UnknownFormat
 
 __all__ = ["Format", "Loaded", "Source", "cache_folder", "formats", "open_source", "read", "unpack"]
 
-# The more particular first: the first format that recognises the files reads them.
+# The first format that recognises the files reads them: our own names first, then the more particular, and what fits any table last.
 _MODULES = (
-    "movielens", "lastfm", "recbole", "yoochoose", "drafts", "amazon_cases", "amazon", "graphs", "criteo", "avazu", "libfm",
+    "frames", "movielens", "lastfm", "recbole", "yoochoose", "drafts", "amazon_cases", "amazon", "graphs", "criteo", "avazu", "libfm",
     "sequences", "snap", "tables",
 )  # fmt: skip
 
