@@ -51,6 +51,19 @@ def build(slug: str, given: Sequence[str] | None, **more: Any) -> Any:
     return make(slug, **settings)
 
 
+def grid(slug: str, given: Sequence[str] | None, tried: Sequence[str]) -> dict[str, list[Any]]:
+    """Setting -> values to try, from `["factors=32,64"]`; fixed settings are tried with their one value."""
+    known = _known(_kind(slug))
+    out: dict[str, list[Any]] = {}
+    for text, single in [*((one, True) for one in given or ()), *((one, False) for one in tried)]:
+        name, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not values:
+            raise ConfigError(f"'{text}' is not NAME=VALUES", fix="for example --grid factors=32,64")
+        _check(slug, name, known)
+        out[name] = [convert(name, value.strip(), known[name]) for value in ([values] if single else values.split(","))]
+    return out
+
+
 def _kind(slug: str) -> type:
     from sartor.errors import MissingExtra
     from sartor.method import Method

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,10 @@ def evaluate(
         str, typer.Option("--split", "-s", help="leave-last, random, user-time, global-time, cold-item, cold-person or published.")
     ] = "leave-last",
     settings: _settings.Set = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="NAME=A,B,C", help="Choose a setting by the validation events; repeat: all combinations.", show_default=False),
+    ] = None,
     on: Annotated[str, typer.Option("--on", help="test or validation: tune on validation, look at test once.")] = "test",
     ks: Annotated[list[int] | None, typer.Option("-k", help="Cut-offs of the metrics; repeat. Default: 5, 10, 20.", show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
@@ -49,13 +53,20 @@ def evaluate(
 
     population = _population.read(data, format, columns, options, at_least)
     parts = splits.make(split, population, seed=seed)
-    model = _settings.build(method, settings, seed=seed)
     start = time.perf_counter()
-    with parts.guard():
-        model.fit(parts.train, validation=parts.validation)
+    chosen: dict[str, Any] = {}
+    if grid:
+        from sartor.evaluate import tuned
+
+        model, chosen, tried = tuned(method, parts, _settings.grid(method, settings, grid), seed=seed, progress=True)
+        _face.say("\n".join(f"{line['settings']}: {line['ndcg@10']:.4f} on validation" for line in tried.to_dicts()))
+    else:
+        model = _settings.build(method, settings, seed=seed)
+        with parts.guard():
+            model.fit(parts.train, validation=parts.validation)
     seconds = time.perf_counter() - start
     evaluation = measure(model, parts, on=on, ks=ks or (5, 10, 20), seed=seed, progress=True)  # type: ignore[arg-type]  # checked there
-    result = {"data": population.name, **evaluation.to_dict(), "method": method, "settings": settings or [], "fit_seconds": seconds}
+    result = {"data": population.name, **evaluation.to_dict(), "method": method, "settings": settings or [], "chosen": chosen, "fit_seconds": seconds}
     if out is not None:
         from sartor.evaluate.claim import plain
 
