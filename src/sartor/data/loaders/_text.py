@@ -16,6 +16,8 @@ import polars as pl
 from sartor.errors import BadValue, EmptyData, EncodingProblem, FileProblem, WrongType
 
 IN_MEMORY = 256 * 2**20
+GUESSED_ROWS = 100_000
+"""Of larger files; of smaller ones all rows are looked at to guess the types."""
 PACKED = (".gz", ".bz2", ".zst", ".xz")
 LATIN = ("utf-8", "iso-8859-1")
 """For old files with accents: MovieLens is in ISO-8859-1, but copies in UTF-8 go around. Latin text is almost never valid UTF-8."""
@@ -33,7 +35,7 @@ def table(
     Parameters
     ----------
     names: column names when the file has no header; otherwise they come from it.
-    types: polars types of columns; others are guessed from the first 10,000 rows.
+    types: polars types of columns; others are guessed.
     required: columns without empty cells.
     encodings: tried in order.
     quote: None when quotes are ordinary characters.
@@ -42,9 +44,10 @@ def table(
     keep: columns to read; all by default.
     """
     content = _utf8(path, encodings)
+    small = isinstance(content, bytes) or content.stat().st_size <= IN_MEMORY
     scan: dict[str, Any] = {
         "separator": separator, "has_header": names is None, "quote_char": quote, "null_values": list(nulls) or None,
-        "skip_rows": skip, "infer_schema_length": 10_000,
+        "skip_rows": skip, "infer_schema_length": None if small else GUESSED_ROWS,
     }  # fmt: skip
     if names is not None:
         scan["new_columns"] = list(names)
@@ -53,7 +56,8 @@ def table(
             scan |= {"schema": {name: types[name] for name in names}, "new_columns": None}
         elif types:
             scan["schema_overrides"] = dict(types)
-        small = isinstance(content, bytes) or content.stat().st_size <= IN_MEMORY
+        if "schema" not in scan:
+            scan["schema_overrides"] = {**_codes(content, scan), **dict(types or {})}
         frame = pl.scan_csv(content, **scan)
         if keep is not None:
             frame = frame.select(keep)
@@ -73,6 +77,17 @@ def table(
     except (pl.exceptions.PolarsError, OSError) as cause:
         raise diagnosed(path, str(cause), separator, names, types, required, encodings, quote, skip, nulls) from cause
     return frame
+
+
+def _codes(content: Path | bytes, scan: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns that look like integers but have leading zeros somewhere: codes, whose zeros must not be lost."""
+    given = scan.get("schema_overrides", {})
+    whole = [name for name, kind in pl.scan_csv(content, **scan).collect_schema().items() if kind.is_integer() and name not in given]
+    if not whole:
+        return {}
+    texts = pl.scan_csv(content, **{**scan, "infer_schema_length": 0, "schema_overrides": None})
+    found = texts.select(pl.col(whole).str.contains(r"^[+-]?0\d").any()).collect(engine="streaming").row(0, named=True)
+    return {name: pl.String for name, zeros in found.items() if zeros}
 
 
 def lines(path: Path, *, encodings: Sequence[str] = ("utf-8",)) -> pl.LazyFrame:
