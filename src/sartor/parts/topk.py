@@ -8,6 +8,8 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from sartor.parts.threads import even, over_rows, threads
+
 
 def top_k(
     scores: np.ndarray, k: int, *, left_out: Sequence[np.ndarray] | None = None, columns: np.ndarray | None = None, seed: int = 0, width: int | None = None
@@ -36,7 +38,12 @@ def top_k(
     else:
         indptr = np.concatenate([[0], np.cumsum([own.size for own in left_out])]).astype(np.int64)
         skip = np.concatenate([*left_out, np.empty(0, np.int32)]).astype(np.int32)
-    return _select(scores, items, _lottery(total, seed), indptr, skip, min(k, n), total)
+    k = min(k, n)
+    out, best = np.full((rows, k), -1, np.int32), np.full((rows, k), -np.inf, np.float32)
+    if rows and k > 0:
+        bounds = even(np.ones(rows), 1 if scores.size < 200_000 else 4 * threads())
+        over_rows(_select_rows, bounds, scores, items, _lottery(total, seed), indptr, skip, k, total, out, best)
+    return out, best
 
 
 @lru_cache(maxsize=8)
@@ -45,39 +52,38 @@ def _lottery(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, n]).permutation(n).astype(np.int32)
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
-def _select(scores, items, lottery, indptr, skip, k, total):  # type: ignore[no-untyped-def]
-    rows, n = scores.shape
-    out = np.full((rows, k), -1, np.int32)
-    best = np.full((rows, k), -np.inf, np.float32)
-    blocks = min(rows, 64)
-    for block in numba.prange(blocks):
-        _select_rows(scores, items, lottery, indptr, skip, k, total, block * rows // blocks, (block + 1) * rows // blocks, out, best)
-    return out, best
-
-
 @numba.njit(cache=True, nogil=True)
-def _select_rows(scores, items, lottery, indptr, skip, k, total, start, stop, out, best):  # type: ignore[no-untyped-def]
+def _select_rows(start, stop, scores, items, lottery, indptr, skip, k, total, out, best):  # type: ignore[no-untyped-def]
     n = scores.shape[1]
-    mark = np.zeros(total, np.int32)
+    mark = np.full(total, -1, np.int32)
     for row in range(start, stop):
-        stamp = row + 1
         for at in range(indptr[row], indptr[row + 1]):
-            mark[skip[at]] = stamp
+            mark[skip[at]] = row
         filled = 0
-        for column in range(n):
-            score = scores[row, column]
-            if filled == k and not score >= best[row, k - 1]:
+        least = np.float32(-np.inf)
+        for first in range(0, n, 64):
+            last = min(first + 64, n)
+            # Most stretches hold nothing good enough; counting those that are needs no branches, and NaN is never >= anything.
+            good = 0
+            for column in range(first, last):
+                good += scores[row, column] >= least
+            if good == 0:
                 continue
-            item = items[column]
-            if mark[item] == stamp or not score > -np.inf:
-                continue
-            place = filled if filled < k else k - 1
-            if filled == k and score == best[row, place] and lottery[item] > lottery[out[row, place]]:
-                continue
-            # Insertion from the end: the list is short and nearly always kept as it is.
-            while place > 0 and (score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])):
-                best[row, place], out[row, place] = best[row, place - 1], out[row, place - 1]
-                place -= 1
-            best[row, place], out[row, place] = score, item
-            filled += filled < k
+            for column in range(first, last):
+                score = scores[row, column]
+                if not score >= least:
+                    continue
+                item = items[column]
+                if mark[item] == row or not score > -np.inf:
+                    continue
+                place = filled if filled < k else k - 1
+                if filled == k and score == best[row, place] and lottery[item] > lottery[out[row, place]]:
+                    continue
+                # Insertion from the end: the list is short and nearly always kept as it is.
+                while place > 0 and (score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])):
+                    best[row, place], out[row, place] = best[row, place - 1], out[row, place - 1]
+                    place -= 1
+                best[row, place], out[row, place] = score, item
+                filled += filled < k
+                if filled == k:
+                    least = best[row, k - 1]

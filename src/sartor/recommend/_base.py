@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PersonalArrays = Mapping[str, Sequence[np.ndarray] | np.ndarray]
 """Personal arrays of a batch: name -> [people, ...] array, or a list of one array per person."""
 
-SCORES_IN_MEMORY = 64_000_000
-"""Scores held at once while ranking (256 MB): the batch size follows from it."""
+SCORES_IN_MEMORY = 2_000_000
+"""Scores held at once while ranking (8 MB, so that they are still in the cache when they are ranked): the batch size follows from it."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -107,14 +107,20 @@ class ItemRecommender(Recommender):
         indices = np.full((len(states), width), -1, np.int32)
         scores = np.full((len(states), width), -np.inf, np.float32)
         left_out = self._left_out(states, exclude)
-        step = max(1, SCORES_IN_MEMORY // max(1, len(self.items_)))
-        for start in range(0, len(states), step):
-            rows = slice(start, start + step)
+        start = 0
+        for batch in self._score_batches(states, pool):
+            rows = slice(start, start + len(batch))
             indices[rows], scores[rows] = top_k(
-                self._score(states[rows], pool), width, left_out=None if left_out is None else left_out[rows], columns=pool,
-                seed=self.seed, width=len(self.items_),
-            )  # fmt: skip
+                batch, width, left_out=None if left_out is None else left_out[rows], columns=pool, seed=self.seed, width=len(self.items_)
+            )
+            start += len(batch)
         return Ranking(indices, scores, self.items_)
+
+    def _score_batches(self, states: States, items: np.ndarray | None) -> Iterator[np.ndarray]:
+        """Scores of some states at a time; a batch may be overwritten by the next."""
+        step = _step(len(self.items_) if items is None else items.size)
+        for start in range(0, len(states), step):
+            yield self._score(states[start : start + step], items)
 
     def _recommend_each(self, states: States, k: int, exclude: Exclude, candidates: Sequence[Any]) -> Ranking:
         if len(candidates) != len(states):
@@ -156,7 +162,9 @@ class ItemRecommender(Recommender):
 
 @dataclass(kw_only=True, eq=False)
 class VectorRecommender(ItemRecommender):
-    """A recommender whose score is the inner product of a personal vector and an item vector, plus an item bias if there is one.
+    """A recommender whose score is the inner product of a personal vector and an item vector.
+
+    An item bias is one more number in the item's vector, and a 1 in the person's: then any index for inner products serves it.
 
     State: `vector` float32 [dim], beside the items.
     """
@@ -171,12 +179,27 @@ class VectorRecommender(ItemRecommender):
         vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
         return people @ vectors.T
 
+    def _score_batches(self, states: States, items: np.ndarray | None) -> Iterator[np.ndarray]:
+        if type(self)._score is not VectorRecommender._score:
+            yield from super()._score_batches(states, items)
+            return
+        people = self.stack(states)
+        vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
+        step = _step(len(vectors))
+        scores = np.empty((min(step, len(people)), len(vectors)), np.float32)
+        for start in range(0, len(people), step):
+            some = people[start : start + step]
+            yield np.matmul(some, vectors.T, out=scores[: len(some)])
+
     def stack(self, states: States) -> np.ndarray:
         """Personal vectors as one float32 matrix [states, dim]; the average person's where there is no state."""
-        out = np.empty((len(states), self.item_vectors_.shape[1]), np.float32)
-        for row, state in enumerate(states):
-            out[row] = self.population_vector_ if state is None else state.arrays["vector"]
-        return out
+        average = self.population_vector_
+        rows = [average if state is None else state.arrays["vector"] for state in states]
+        return np.concatenate([*rows, average]).astype(np.float32, copy=False).reshape(-1, average.size)[:-1]
+
+
+def _step(items: int) -> int:
+    return max(1, SCORES_IN_MEMORY // max(1, items))
 
 
 def _is_list(value: object) -> bool:
