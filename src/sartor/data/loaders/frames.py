@@ -10,6 +10,7 @@ from sartor.data.loaders._format import Format, Loaded
 from sartor.data.loaders._source import Source
 from sartor.data.loaders.tables import ENDINGS, scan, shaped
 from sartor.data.schema import FRAMES, FrameName
+from sartor.errors import EmptyData
 
 
 def _is_frames(source: Source) -> bool:
@@ -41,7 +42,12 @@ def load_frames(source: Source, *, encoding: str = "utf-8", time_unit: str = "s"
     for name, file in _frame_files(source).items():
         source.origin[name] = file
         parts = [source.files[one] for one in sorted(source.files) if _is_part(name, one)] if file.is_dir() else [file]
-        raw = pl.concat([scan(part, encoding=encoding, table_name=name) for part in parts])
+        try:
+            raw = pl.concat([scan(part, encoding=encoding, table_name=name) for part in parts])
+        except EmptyData:
+            if name == "events":
+                raise
+            continue
         frames[name] = shaped(raw, name, file, None, time_unit)
     return frames
 

@@ -13,7 +13,7 @@ from sartor.data.loaders._jsonl import json_lines
 from sartor.data.loaders._source import Source
 from sartor.data.loaders._text import first_line, table
 from sartor.data.schema import FRAMES, SCHEMAS, FrameName
-from sartor.errors import BadValue, ConfigError, FileProblem, MissingColumn, MissingExtra
+from sartor.errors import BadValue, ConfigError, EmptyData, FileProblem, MissingColumn, MissingExtra
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".duckdb", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz")
 
@@ -76,7 +76,10 @@ def scan(file: Path, *, encoding: str = "utf-8", separator: str | None = None, t
     """Any table as it is in the file."""
     match ending(file):
         case ".csv" | ".csv.gz" | ".tsv" | ".tsv.gz":
-            return table(file, separator=separator or ("\t" if ".tsv" in file.name.lower() else _separator(file)), encodings=(encoding,))
+            rows = table(file, separator=separator or ("\t" if ".tsv" in file.name.lower() else _separator(file)), encodings=(encoding,))
+            if rows.head(1).collect().is_empty():
+                raise EmptyData("there is a header and nothing else", fix="download or write it again", file=file)
+            return rows
         case ".parquet":
             try:
                 frame = pl.scan_parquet(file)
@@ -163,7 +166,7 @@ def shaped(
         if schema["time"] in (pl.String, pl.Null):
             raw = raw.with_columns(_written_time(raw, file, time_format))
         elif schema["time"].is_numeric():
-            raw = raw.with_columns(seconds("time", time_unit))
+            raw = raw.with_columns(seconds("time", time_unit, schema["time"]))
     if "categories" in SCHEMAS[frame] and schema.get("categories") == pl.String:
         raw = raw.with_columns(pl.col("categories").fill_null("").str.split("|").list.eval(pl.element().filter(pl.element() != "")))
     return raw
@@ -183,13 +186,13 @@ def _names(found: list[str], frame: FrameName, file: Path, columns: Mapping[str,
     return names
 
 
-def seconds(column: str, unit: str) -> pl.Expr:
-    """A numeric time of a unit as whole seconds."""
+def seconds(column: str, unit: str, kind: pl.DataType) -> pl.Expr:
+    """A numeric time of a unit in seconds; fractions are cut off, and what is not a number refused, where the population checks its types."""
     sizes = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
     if unit not in sizes:
         raise ConfigError(f"there is no time unit '{unit}'", fix=f"use one of {', '.join(sizes)}")
-    whole = pl.col(column).floor().cast(pl.Int64)
-    return whole if unit == "s" else whole.floordiv(sizes[unit])
+    cell = pl.col(column)
+    return cell if unit == "s" else cell / sizes[unit] if kind.is_float() else cell.floordiv(sizes[unit])
 
 
 def _written_time(raw: pl.LazyFrame, file: Path, form: str | None) -> pl.Expr:
