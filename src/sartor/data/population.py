@@ -196,7 +196,9 @@ class Evidence:
         >>> Evidence.from_items(["Heat", "Ronin"]).events.height
         2
         """
-        columns: dict[str, Any] = {"item": pl.Series("item", items)}
+        # Texts and integers together are texts: a model that knows integers finds those among them.
+        mixed = len({isinstance(one, str) for one in items}) > 1
+        columns: dict[str, Any] = {"item": pl.Series("item", [str(one) for one in items] if mixed else items)}
         if values is not None:
             columns["value"] = pl.Series("value", values, dtype=pl.Float32)
         if times is not None:
