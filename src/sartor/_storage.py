@@ -26,7 +26,7 @@ def to_bytes(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
     """Arrays and JSON facts as one safetensors blob."""
     from safetensors.numpy import save
 
-    return save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"sartor": json.dumps(meta)})
+    return save({k: np.asarray(v, order="C") for k, v in arrays.items()}, {"sartor": json.dumps(meta)})
 
 
 def from_bytes(data: bytes, *, needs: tuple[str, ...] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
