@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import sartor.parts.trainer as trainer_module
 from sartor.errors import ConfigError, CorruptFile, Diverged, EmptyData
 from sartor.parts.trainer import Trainer, seeded
 
@@ -118,3 +120,23 @@ def test_impossible_settings_and_no_batches():
     before = weights(net)
     assert fit(net, Trainer(epochs=0)).losses == []
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(net).items())
+
+
+def test_the_bar_moves_inside_long_epochs_and_ends_full(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: float(next(clock)))
+    steps = []
+
+    class Bar:
+        def advance(self, step=1, *, note=""):
+            steps.append((step, note))
+
+    @contextmanager
+    def bar(*_, **__):
+        yield Bar()
+
+    monkeypatch.setattr(trainer_module, "bar", bar)
+    fit(network(), Trainer(epochs=3))
+    assert sum(step for step, _ in steps) == pytest.approx(3)
+    assert [note for _, note in steps[1:5]] == ["batch 1", "batch 2", "batch 3", "batch 4"]
+    assert steps[6] == (0.25, "batch 1 of 4")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from sartor import _storage
 from sartor.errors import ConfigError, CorruptFile, Diverged, EmptyData
-from sartor.progress import bar
+from sartor.progress import Bar, bar
 
 Batches = Callable[[np.random.Generator], Iterable[Any]]
 """Makes one epoch's batches; called once per epoch with a generator of its own."""
@@ -114,11 +115,12 @@ class Trainer:
         stopped = self.patience > 0 and waited >= self.patience
         with bar(description, self.epochs, enabled=progress, unit="epoch") as shown:
             shown.advance(start)
+            ticker = _Ticker(shown)
             for epoch in range(start, self.epochs):
                 if stopped:
                     break
                 with seeded(hash_seed(self.seed, epoch)):
-                    history.losses.append(self._epoch(epoch, network, optimizer, batches, loss))
+                    history.losses.append(self._epoch(epoch, network, optimizer, batches, loss, ticker))
                 for group in optimizer.param_groups:
                     group["lr"] *= self.lr_decay
                 for hook in self.hooks:
@@ -135,7 +137,7 @@ class Trainer:
                         waited += 1
                     history.scores.append(score)
                     stopped = self.patience > 0 and waited >= self.patience
-                shown.advance(note=note)
+                ticker.end(note)
                 if checkpoint is not None:
                     _leave(checkpoint, epoch + 1, waited, best, network, optimizer, history, self, key)
         if best is not None:
@@ -159,7 +161,7 @@ class Trainer:
             more["betas"] = self.betas
         return kinds[self.optimizer](trained, lr=self.learning_rate, weight_decay=self.weight_decay, **more)
 
-    def _epoch(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, loss: Loss) -> float:
+    def _epoch(self, epoch: int, network: nn.Module, optimizer: torch.optim.Optimizer, batches: Batches, loss: Loss, ticker: _Ticker) -> float:
         network.train()
         # Kept on the device: asking for a number after every batch would wait for it.
         total, count = torch.zeros((), device=self.device), 0
@@ -172,6 +174,7 @@ class Trainer:
             optimizer.step()
             total += value.detach()
             count += 1
+            ticker.batch()
         if not count:
             raise EmptyData("there is not one batch to train on", fix="give more data, or a smaller minimum length or batch size")
         mean = float(total) / count
@@ -183,6 +186,26 @@ class Trainer:
                 epoch=epoch + 1,
             )
         return mean
+
+
+class _Ticker:
+    """Moves a bar of epochs inside long epochs too: by batches, once the first epoch has shown how many there are."""
+
+    def __init__(self, shown: Bar) -> None:
+        self.shown, self.batches, self.expected, self.done, self.last = shown, 0, 0, 0.0, time.monotonic()
+
+    def batch(self) -> None:
+        self.batches += 1
+        now = time.monotonic()
+        if now - self.last > 0.5:
+            self.last = now
+            upto = min(0.99, self.batches / self.expected) if self.expected else 0.0
+            self.shown.advance(upto - self.done, note=f"batch {self.batches}" + (f" of {self.expected}" if self.expected else ""))
+            self.done = upto
+
+    def end(self, note: str) -> None:
+        self.shown.advance(1 - self.done, note=note)
+        self.batches, self.expected, self.done = 0, self.batches, 0.0
 
 
 def hash_seed(seed: int, epoch: int) -> int:
