@@ -232,9 +232,8 @@ def _group(frame: pl.DataFrame, people: IdMap, items: IdMap) -> Interactions:
         return frame[name].cast(pl.Float32).fill_null(default).to_numpy()[keep][order]
 
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(people)))]).astype(np.int64)
-    return Interactions(
-        people, items, indptr, np.ascontiguousarray(columns[order]), number("value", np.nan), number("weight", 1.0), np.ascontiguousarray(times[order]), unknown
-    )  # fmt: skip
+    values, weights = number("value", np.nan), number("weight", 1.0)
+    return Interactions(people, items, indptr, np.ascontiguousarray(columns[order]), values, weights, np.ascontiguousarray(times[order]), unknown)
 
 
 def _order(rows: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
@@ -262,7 +261,8 @@ def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:
             _bad(frame, bad, name, column, source, "the value is not a finite number", "drop the row, or leave the value empty")
         elif spec.kind == "time" and series.len() - series.null_count():
             if (series.min() or 0) < 0:  # type: ignore[operator]
-                _bad(frame, (series < 0).fill_null(False), name, column, source, "the time is negative or not a number", "times are seconds since 1970 UTC")
+                bad = (series < 0).fill_null(False)
+                _bad(frame, bad, name, column, source, "the time is negative or not a number", "times are seconds since 1970 UTC")
             if (series.max() or 0) > LATEST_TIME:  # type: ignore[operator]
                 bad = (series > LATEST_TIME).fill_null(False)
                 _bad(frame, bad, name, column, source, "the time is after 2100", "times are seconds since 1970 UTC; are these milliseconds?")

@@ -19,7 +19,7 @@ from sartor.data.population import Population
 from sartor.errors import ConfigError, EmptyData
 
 IN_MEMORY_ROWS = 20_000_000
-"""Splits that are a rule about one row stay lazy above this many events; the others need the ids and times of all events in memory."""
+"""Splits that are a rule about one row stay lazy above this many events; the others hold all events in memory."""
 
 
 @dataclass(frozen=True, eq=False)
