@@ -59,11 +59,11 @@ def test_diversity_and_serendipity_equal_brute_force(sparse: bool) -> None:
         for at, k in enumerate((2, 5)):
             own = [item for item in best[row, :k] if item >= 0]
             pairs = [cosine[a, b] for i, a in enumerate(own) for b in own[i + 1 :]]
-            np.testing.assert_allclose(varied[row, at], 1 - np.mean(pairs) if pairs else np.nan, atol=1e-5)
+            np.testing.assert_allclose(varied[row, at], 1 - np.mean(pairs) if pairs else np.nan, atol=1e-6)
             past = history.indices[history.indptr[row] : history.indptr[row + 1]]
             wanted = set(truth.indices[truth.indptr[row] : truth.indptr[row + 1]].tolist())
             worth = [(1 - np.mean(cosine[item, past])) * (item in wanted) for item in own]
-            np.testing.assert_allclose(surprising[row, at], np.mean(worth), atol=1e-5)
+            np.testing.assert_allclose(surprising[row, at], np.mean(worth), atol=1e-6)
 
 
 # --- ratings

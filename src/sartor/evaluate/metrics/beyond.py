@@ -113,13 +113,13 @@ def catalogue(exposure: np.ndarray) -> dict[str, float]:
 
 
 def unit_vectors(vectors: np.ndarray | csr_matrix) -> np.ndarray | csr_matrix:
-    """Rows of length 1 (zero rows stay zero), dense float32 or CSR. Item vectors may be content, or columns of the people x items matrix."""
+    """Rows of length 1 (zero rows stay zero), float64, dense or CSR. Item vectors may be content, or columns of the people x items matrix."""
     if isinstance(vectors, np.ndarray):
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, lengths, out=np.zeros(vectors.shape, np.float32), where=lengths > 0).astype(np.float32, copy=False)
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        return np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
     from scipy.sparse import csr_matrix, diags_array
 
-    csr = csr_matrix(vectors)
+    csr = csr_matrix(vectors, dtype=np.float64)
     lengths = np.sqrt(np.asarray(csr.multiply(csr).sum(axis=1)).ravel())
     return csr_matrix(diags_array(np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)) @ csr)
 
@@ -206,13 +206,13 @@ def _sums(top: np.ndarray, units: np.ndarray | csr_matrix) -> np.ndarray | csr_m
 
     rows, places = np.nonzero(top >= 0)
     shape = (top.shape[0], units.shape[0])
-    return csr_matrix((np.ones(rows.size, np.float32), (rows, top[rows, places])), shape=shape) @ units
+    return csr_matrix((np.ones(rows.size), (rows, top[rows, places])), shape=shape) @ units
 
 
 def _sums_ragged(lists: Truth, units: np.ndarray | csr_matrix) -> np.ndarray | csr_matrix:
     from scipy.sparse import csr_matrix
 
-    return csr_matrix((np.ones(lists.indices.size, np.float32), lists.indices, lists.indptr), shape=(len(lists), units.shape[0])) @ units
+    return csr_matrix((np.ones(lists.indices.size), lists.indices, lists.indptr), shape=(len(lists), units.shape[0])) @ units
 
 
 def _row_squares(rows: np.ndarray | csr_matrix) -> np.ndarray:
