@@ -13,11 +13,13 @@ from sartor.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from sartor.cli.demo.people import Person
-    from sartor.cli.demo.story import Story
+    from sartor.cli.demo.story import Judged, Story
     from sartor.data.population import Population
 
-METHODS = ("ease", "als", "item-knn", "popularity", "sasrec")
+METHODS = ("ease", "als", "bpr", "item-knn", "popularity", "sasrec")
 """Shown when nothing else is asked for; the first serves the three people."""
+SETTINGS = {"sasrec": ["dropout=0.2", "patience=15"]}
+"""Where the demo departs from a method's defaults: so few people want less dropout and more patience. The report lists all settings."""
 SLOW_EVENTS = 200_000
 """Above this many events the network methods would take minutes on two cores; they run only when asked for."""
 LARGE_CATALOGUE = 20_000
@@ -59,7 +61,7 @@ def demo(
         from sartor.data.world import World
 
         truth = Generated(World(people=people, items=items, seed=seed))
-        population = truth.world.population()
+        population = truth.world.population().replace(name="a generated population")
     else:
         population = _population.read(data, format, columns, options, at_least)
     models, left_out = _models(methods, settings, population, seed)
@@ -101,7 +103,7 @@ def _models(methods: list[str] | None, settings: list[str] | None, population: P
     models = {}
     for slug in wanted:
         try:
-            models[slug] = _settings.build(slug, by_method.get(slug), seed=seed)
+            models[slug] = _settings.build(slug, by_method.get(slug, SETTINGS.get(slug)), seed=seed)
         except MissingExtra as problem:
             if methods:
                 raise
@@ -142,7 +144,8 @@ def _show(story: Story) -> None:
         [
             one.slug, _face.interval(one.evaluation.value, one.evaluation.intervals.get(one.evaluation.headline)),
             _face.interval(one.evaluation.gain, one.evaluation.gain_interval, sign=True),
-            _face.interval(one.evaluation.swap_gap, one.evaluation.swap_gap_interval, sign=True), f"{one.ratio:.2f}",
+            _face.interval(one.evaluation.swap_gap, one.evaluation.swap_gap_interval, sign=True),
+            _ratio(one),
             _face.size(one.evaluation.cost["state_bytes"] or 0),
             _face.duration(one.evaluation.cost["adapt_seconds"] or 0), _face.duration(one.fit_seconds),
         ]
@@ -156,6 +159,10 @@ def _show(story: Story) -> None:
     )
 
 
+def _ratio(one: Judged) -> str:
+    return f"{one.ratio:.2f} [{one.ratio_interval[0]:.2f}, {one.ratio_interval[1]:.2f}]"
+
+
 def _panels(person: Person, width: int) -> list[tuple[str, str, int]]:
     from rich.markup import escape
 
@@ -166,7 +173,7 @@ def _panels(person: Person, width: int) -> list[tuple[str, str, int]]:
         return f"{text}\n   [dim]{escape(sentence(entry, number))}[/]" if reasons and entry.because else text
 
     wide = max(28, min(width, 150) // 3 - 2)
-    history = "\n".join(f"[dim]·[/] {escape(entry.title)}" for entry in person.history)
+    history = "\n".join(f"[dim]·[/] {escape(entry.title)}" for entry in person.history[:12])
     return [
         (f"history ({person.events} events)", history, wide - 4),
         ("anybody would get", "\n".join(line(entry, rank, False) for rank, entry in enumerate(person.population, 1)), wide - 4),

@@ -25,9 +25,9 @@ class Generated:
     world: World
 
     def taste(self, person: Any) -> str:
-        """'quiet thrillers 45%, strange jazz records 30%, …', as it is at the end of the time."""
+        """'quiet thrillers 45%, strange jazz records 30% and more', as it is at the end of the time."""
         interests = self.world.people_tastes([int(person)]).describe(0)
-        return ", ".join(f"{name} {share:.0%}" for name, share in interests[:4]) + (", …" if len(interests) > 4 else "")
+        return ", ".join(f"{name} {share:.0%}" for name, share in interests[:4]) + (" and more" if len(interests) > 4 else "")
 
     def liked(self, person: Any, items: Sequence[Any]) -> int:
         """How many items of a list are of something the person truly likes (at least a twentieth of their taste)."""

@@ -173,11 +173,14 @@ def _spread(one: Judged, metric: str) -> str:
 
 def _unseen_text(story: Story, metric: str) -> str:
     one = story.chosen
-    return (
+    reference = next((other for other in story.judged if other.slug == "popularity"), None)
+    luck = f" Popularity learns nothing of anybody, so its {reference.ratio:.2f} is the luck of the draw between the two groups." if reference else ""
+    text = (
         f"{story.unseen_people:,} people were not in the data that any method was fitted on. Each was adapted from the same kind of evidence as "
         f"everybody else, without fitting again, and judged in the same way: {one.title} gives them {metric} {one.unseen:.3f}, "
         f"against {one.seen:.3f} for the people it was fitted on."
     )
+    return text + luck
 
 
 def _row(one: Judged, chosen: bool) -> dict[str, Any]:
@@ -244,6 +247,11 @@ def _interval(one: Judged, column: str) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def _settings(one: Judged) -> str:
+    shown = {name: value for name, value in one.settings.items() if name not in ("seed", "device")}
+    return ", ".join(f"{name}={value}" for name, value in shown.items()) or "(none)"
+
+
 def _protocol(story: Story) -> dict[str, Any]:
     found = story.chosen.evaluation
     parts = story.split.counts()
@@ -254,7 +262,7 @@ def _protocol(story: Story) -> dict[str, Any]:
         "ties are broken by a seeded lottery.",
         f"{found.counts['people']:,} people were measured, {found.counts['people_skipped']:,} had nothing hidden to find and were skipped.",
         "Everybody, fitted or not, is adapted from the same kind of evidence: their own events that are not hidden.",
-        "Hyperparameters are the methods' published defaults; nothing was tuned on this data. Use `sartor evaluate --on validation` to tune.",
         *found.notes,
+        "Nothing was tuned on this data. Settings: " + "; ".join(f"{one.title} {_settings(one)}" for one in story.judged) + ".",
     ]
     return {"name": story.split.name, "unseen": story.unseen_people, "judged": found.counts["people"], "lines": lines}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LENGTH = 10
 """Items in a list."""
-HISTORY = 12
+HISTORY = 14
 """Newest events shown."""
 REASONS = 2
 """Things of the history that are named for each item."""

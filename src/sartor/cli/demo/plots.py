@@ -33,6 +33,9 @@ _STYLE: dict[Any, Any] = {
 
 Interval = tuple[float, float] | None
 
+WIDTH = 9.6
+"""Inches; the page scales pictures to its own width, so this sets how large letters are beside them."""
+
 
 @dataclass(frozen=True)
 class Bars:
@@ -78,7 +81,7 @@ def _beside(axes: Any, text: str, x: float, y: float) -> None:
 
 def gain_per_person(gains: np.ndarray, metric: str) -> str:
     """How the gain is spread over people: who is helped, who is not."""
-    with _figure(7.2, 2.7) as (_, axes, out):
+    with _figure(WIDTH, 3.2) as (_, axes, out):
         reach = max(0.05, float(np.quantile(np.abs(gains), 0.995))) if gains.size else 0.05
         # An odd number of bins: the middle one is centred on zero, where nothing changed.
         edges = np.linspace(-reach, reach, 42)
@@ -100,13 +103,14 @@ def gain_per_person(gains: np.ndarray, metric: str) -> str:
         )
         axes.set_xlabel(f"gain of one person: {metric} with their own state, less {metric} without")
         axes.set_ylabel("people")
+        axes.margins(y=0.12)
         axes.grid(axis="y")
     return out[0]
 
 
 def three_answers(rows: Sequence[Bars], metric: str) -> str:
     """Own state, no state, another's state: one group of bars per method."""
-    with _figure(7.2, 0.6 + 0.62 * len(rows)) as (_, axes, out):
+    with _figure(WIDTH, 0.6 + 0.66 * len(rows)) as (_, axes, out):
         base = np.arange(len(rows), dtype=float)
         for shift, name, colour in ((-0.24, "own", OWN), (0.0, "population", POPULATION), (0.24, "swapped", SWAPPED)):
             values = [getattr(row, name)[0] for row in rows]
@@ -126,7 +130,7 @@ def three_answers(rows: Sequence[Bars], metric: str) -> str:
 
 def dots(rows: Sequence[tuple[str, float, Interval]], label: str, *, line: float = 0.0, second: float | None = None, digits: str = "{:+.3f}") -> str:
     """One value with its interval per row, against a line (0 for gains, 1 for ratios)."""
-    with _figure(7.2, 0.7 + 0.3 * len(rows)) as (_, axes, out):
+    with _figure(WIDTH, 0.7 + 0.32 * len(rows)) as (_, axes, out):
         base = np.arange(len(rows), dtype=float)
         axes.axvline(line, color=MUTED, linewidth=1)
         if second is not None:
@@ -147,7 +151,7 @@ def dots(rows: Sequence[tuple[str, float, Interval]], label: str, *, line: float
 
 def cost(rows: Sequence[tuple[str, float, float, float]], metric: str) -> str:
     """Quality against what it costs: (name, quality, bytes per person, seconds to adapt) per method."""
-    with _figure(7.2, 2.9) as (figure, first, out):
+    with _figure(WIDTH, 3.2) as (figure, first, out):
         figure.delaxes(first)
         left, right = figure.subplots(1, 2, sharey=True)
         panels = (

@@ -49,11 +49,15 @@ class Judged:
         frame, name = self.evaluation.per_person, self.evaluation.headline
         return (frame[name] - frame[f"population {name}"]).to_numpy()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Hyperparameters by name."""
+        return {f.name: value for f in dataclasses.fields(self.model) if f.init and _simple(value := getattr(self.model, f.name))}
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         new = {"seen": self.seen, "unseen": self.unseen, "ratio": self.ratio, "ratio_interval": self.ratio_interval}
-        settings = {f.name: getattr(self.model, f.name) for f in dataclasses.fields(self.model) if f.init and _simple(getattr(self.model, f.name))}
-        return {**self.evaluation.to_dict(), "method": self.slug, "settings": settings, "fit_seconds": self.fit_seconds, "new_people": new}
+        return {**self.evaluation.to_dict(), "method": self.slug, "settings": self.settings, "fit_seconds": self.fit_seconds, "new_people": new}
 
 
 @dataclass(eq=False)
