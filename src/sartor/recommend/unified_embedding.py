@@ -67,7 +67,7 @@ class UnifiedEmbedding(FieldRecommender):
     """Share of examples trained without the override, half of them without the person's fields too: the population's answer."""
     hide: float = 0.02
     """Share of examples trained with an unknown item id, so that new items have a meaningful one."""
-    override_l2: float = 0.5
+    override_l2: float = 2.0
     """Pull of the overrides towards 0, against the sum of a person's losses."""
     epochs: int = 10
     """Most passes over the examples."""
