@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sartor.data.population import Population
     from sartor.method import Recommender, State
 
-SCORES_IN_MEMORY = 16_000_000
-"""Scores held at once (64 MB)."""
+SCORES_IN_MEMORY = 4_000_000
+"""Scores held at once (16 MB): more would only cost page faults."""
 
 
 @dataclass(eq=False)

@@ -68,7 +68,9 @@ class Case:
         histories = evidence.interactions(items=items, people=who)
         seen = Truth.of(histories)
         truth = Truth.of(held.interactions(items=items, people=who), graded=graded)
-        train = split.train.interactions(items=items)
+        train = split.train.interactions()
+        if train.items != items:
+            train = split.train.interactions(items=items)
         pool = _pool(candidates, items, train.counts())
         if pool is not None:
             truth = truth.keep(np.isin(truth.indices, pool))

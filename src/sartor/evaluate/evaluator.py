@@ -91,7 +91,8 @@ def evaluate(
     notes, shown = list(case.notes), own.pop("places")[:, 0]
     tie_share = float(np.nansum(own.pop("tied")[:, 0]) / max(1.0, shown.sum()))
     for other in (arms["population"], arms["swapped"]):
-        other.pop("places", None), other.pop("tied", None)
+        for name in ("places", "tied"):
+            other.pop(name, None)
     if shown.mean() < cuts[-1]:
         notes.append(f"lists hold {shown.mean():.1f} items on average: @k means at most that many where k is larger")
         warnings.warn(f"lists of {type(method).__name__} hold {shown.mean():.1f} items on average, fewer than k = {cuts[-1]}", stacklevel=2)
@@ -214,18 +215,24 @@ def _summaries(by_person: Mapping[str, np.ndarray], resamples: int, seed: int) -
     return _means(by_person), {name: (float(low), float(high)) for name, (low, high) in zip(by_person, ends, strict=True)}
 
 
+def _slice(metric: str, own: np.ndarray, gains: np.ndarray, gaps: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+    """One slice; its three intervals share their resamples of people."""
+    measured = ~np.isnan(own)
+    table = np.stack([own, gains, gaps], axis=1)[measured]
+    ends = bootstrap(table, resamples=resamples, seed=seed).tolist() if len(table) > 1 else [NO_INTERVAL] * 3
+    means = [_mean(column) for column in table.T]
+    names = (("value", "interval"), ("gain", "gain_interval"), ("swap_gap", "swap_gap_interval"))
+    out: dict[str, Any] = {"n": len(table), "metric": metric}
+    for (value, interval), mean, end in zip(names, means, ends, strict=True):
+        out |= {value: mean, interval: tuple(end)}
+    return out
+
+
 def _people_slices(
     case: Case, own: np.ndarray, gains: np.ndarray, gaps: np.ndarray, headline: str, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     found = [*_slices.of_people(case.events, case.fitted), *_slices.of_groups(case.population, case.people)]
-    return {
-        name: {
-            "n": int(mask.sum()), "metric": headline, "value": _mean(own[mask]), "interval": _interval(own[mask], resamples, seed),
-            "gain": _mean(gains[mask]), "gain_interval": _interval(gains[mask], resamples, seed),
-            "swap_gap": _mean(gaps[mask]), "swap_gap_interval": _interval(gaps[mask], resamples, seed),
-        }
-        for name, mask in found if mask.any()
-    }  # fmt: skip
+    return {name: _slice(headline, own[mask], gains[mask], gaps[mask], resamples, seed) for name, mask in found if mask.any()}
 
 
 def _item_slices(arms: Mapping[str, Mapping[str, np.ndarray]], ks: tuple[int, ...], k: int, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -236,11 +243,7 @@ def _item_slices(arms: Mapping[str, Mapping[str, np.ndarray]], ks: tuple[int, ..
             continue
         none = np.full(own.shape, np.nan)
         gains, gaps = (own - arms[other][name][:, at] if arms[other] else none for other in ("population", "swapped"))
-        out[name.removeprefix(_ITEMS)] = {
-            "n": int((~np.isnan(own)).sum()), "metric": f"recall@{k}", "value": _mean(own), "interval": _interval(own, resamples, seed),
-            "gain": _mean(gains), "gain_interval": _interval(gains, resamples, seed),
-            "swap_gap": _mean(gaps), "swap_gap_interval": _interval(gaps, resamples, seed),
-        }  # fmt: skip
+        out[name.removeprefix(_ITEMS)] = _slice(f"recall@{k}", own, gains, gaps, resamples, seed)
     return out
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from sartor.errors import ConfigError
 
 DRAWS = 40_000_000
-"""Random numbers spent on one bootstrap at most (about half a second): very many people get fewer resamples."""
+"""Rows drawn for one bootstrap at most (a fraction of a second): very many people get fewer resamples."""
 
 
 def bootstrap(values: np.ndarray, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> np.ndarray:
@@ -46,19 +47,32 @@ def bootstrap_means(values: np.ndarray, *, resamples: int = 1000, seed: int = 0)
     resamples = max(200, min(resamples, DRAWS // n))
     known = ~np.isnan(table)
     whole = bool(known.all())
-    filled = table if whole else np.where(known, table, 0.0)
-    rng = np.random.default_rng([seed, n])
-    out = np.empty((resamples, table.shape[1]))
-    step = max(1, 4_000_000 // n)
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        # How often each row is drawn: a multinomial, made by counting uniform draws of one flat index.
-        drawn = rng.integers(0, n, size=(count, n)) + np.arange(count)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.float64)
-        size = float(n) if whole else weights @ known
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out[start : start + count] = (weights @ filled) / size
+    # With gaps, the numbers of known values are resampled along.
+    sums = _resampled_sums(
+        np.ascontiguousarray(table if whole else np.concatenate([np.where(known, table, 0.0), known], axis=1)),
+        np.random.SeedSequence([seed, n]).generate_state(resamples, np.uint64),
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        out = sums / n if whole else sums[:, : table.shape[1]] / sums[:, table.shape[1] :]
     return out[:, 0] if flat else out
+
+
+@numba.njit(cache=True, nogil=True)
+def _resampled_sums(table, seeds):  # type: ignore[no-untyped-def]
+    """Column sums of as many rows as there are, drawn with replacement; one splitmix64 stream per resample."""
+    n, columns = table.shape
+    out = np.zeros((seeds.size, columns))
+    for resample in range(seeds.size):
+        state = seeds[resample]
+        for _ in range(n):
+            state += np.uint64(0x9E3779B97F4A7C15)
+            mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
+            row = np.int64(((mixed >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+            for column in range(columns):
+                out[resample, column] += table[row, column]
+    return out
 
 
 def wilson(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
