@@ -28,8 +28,9 @@ CLAIM = Claim(
     paper="No figure in the abstract: significant gains on sparse items on two session data sets, faster convergence from multi-task training, "
     "no embedding table of items.",
     passes="In the shop world (a fifth of the items only in the test time), HR@20 by training occurrences of the target: on 0 at least 5 times "
-    "that of the id models SASRec and GRU4Rec (which are at chance) and at least that of popularity within the session's categories, on the mean over seeds; on 1 "
-    "to 5 strictly better than both id models on all seeds; over all targets not below SASRec by more than 5% relative on the mean.",
+    "that of the id models SASRec and GRU4Rec (which are at chance) and at least that of popularity within the session's categories, on the "
+    "mean over seeds; on 1 to 5 strictly better than both id models on all seeds; over all targets not below SASRec by more than 5% relative "
+    "on the mean.",
     data=("world shop", "ml-100k"),
     seeds=(0, 1, 2),
 )
