@@ -193,9 +193,10 @@ class VectorRecommender(ItemRecommender):
 
     def stack(self, states: States) -> np.ndarray:
         """Personal vectors as one float32 matrix [states, dim]; the average person's where there is no state."""
-        average = self.population_vector_
-        rows = [average if state is None else state.arrays["vector"] for state in states]
-        return np.concatenate([*rows, average]).astype(np.float32, copy=False).reshape(-1, average.size)[:-1]
+        dim = self.item_vectors_.shape[1]
+        # Asked for only where it is used: methods that validate while they learn do not have it yet.
+        rows = [self.population_vector_ if state is None else state.arrays["vector"] for state in states]
+        return np.concatenate(rows).astype(np.float32, copy=False).reshape(-1, dim) if rows else np.empty((0, dim), np.float32)
 
 
 def _step(items: int) -> int:
