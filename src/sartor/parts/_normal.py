@@ -99,38 +99,36 @@ def normal_product(ids, w, vectors, shift, x, out):  # type: ignore[no-untyped-d
             out[a] += dot * v[a]
 
 
+BLAS_ALONE = 262_144
+"""Multiply-adds up to which OpenBLAS stays in the calling thread; our own threads must not wait for each other inside it."""
+
+
 @numba.njit(cache=True, nogil=True)
 def workspace(k, vectors):  # type: ignore[no-untyped-def]
-    """Scratch for `normal_matrix`: sizes are rounded up to whole vector registers."""
-    wide = (k + 15) // 16 * 16
-    return np.zeros((wide, wide), vectors.dtype), np.zeros((4, wide), vectors.dtype), np.zeros((4, wide), vectors.dtype)
+    """Scratch for `normal_matrix`: the result [k, k], two gathers and a product."""
+    size = max(8, BLAS_ALONE // (k * k))
+    dtype = vectors.dtype
+    return np.empty((k, k), dtype), np.empty((size, k), dtype), np.empty((size, k), dtype), np.empty((k, k), dtype)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
-def normal_matrix(ids, w, vectors, shift, gram, chunk, scaled):  # type: ignore[no-untyped-def]
-    """Upper triangle of sum w v v' + shift I, in blocks of 4 entries x 4 rows of the result, so that loads are shared."""
-    n, k, wide = ids.size, vectors.shape[1], gram.shape[0]
+def normal_matrix(ids, w, vectors, shift, gram, own, scaled, product):  # type: ignore[no-untyped-def]
+    """Upper triangle of sum w v v' + shift I into `gram`, by matrix products of a few entries at a time."""
+    n, k, size = ids.size, vectors.shape[1], own.shape[0]
     gram[:] = 0
     for a in range(k):
         gram[a, a] = shift
-    for first in range(0, n, 4):
-        for j in range(4):
-            if first + j < n:
-                weight, v = w[first + j], vectors[ids[first + j]]
-                for a in range(k):
-                    chunk[j, a] = v[a]
-                    scaled[j, a] = weight * v[a]
-            else:
-                chunk[j] = 0
-                scaled[j] = 0
-        for a in range(0, wide, 2):
-            p0, p1, p2, p3 = scaled[0, a], scaled[1, a], scaled[2, a], scaled[3, a]
-            q0, q1, q2, q3 = scaled[0, a + 1], scaled[1, a + 1], scaled[2, a + 1], scaled[3, a + 1]
-            # From a multiple of 16 at or before the diagonal; the few numbers below it are never read.
-            for b in range(a // 16 * 16, wide):
-                y0, y1, y2, y3 = chunk[0, b], chunk[1, b], chunk[2, b], chunk[3, b]
-                gram[a, b] += (p0 * y0 + p1 * y1) + (p2 * y2 + p3 * y3)
-                gram[a + 1, b] += (q0 * y0 + q1 * y1) + (q2 * y2 + q3 * y3)
+    for first in range(0, n, size):
+        some = min(size, n - first)
+        for j in range(some):
+            at, weight = ids[first + j], w[first + j]
+            for a in range(k):
+                own[j, a] = vectors[at, a]
+                scaled[j, a] = weight * vectors[at, a]
+        np.dot(scaled[:some].T, own[:some], product)
+        for a in range(k):
+            for b in range(a, k):
+                gram[a, b] += product[a, b]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)

@@ -120,7 +120,7 @@ def solve_rows(
 @numba.njit(cache=True, nogil=True)
 def _exact(first, last, indptr, indices, weights, targets, vectors, shift, out):  # type: ignore[no-untyped-def]
     k = vectors.shape[1]
-    gram, chunk, scaled = workspace(k, vectors)
+    gram, own, scaled, product = workspace(k, vectors)
     for row in range(first, last):
         start, stop = indptr[row], indptr[row + 1]
         if start == stop:
@@ -128,7 +128,7 @@ def _exact(first, last, indptr, indices, weights, targets, vectors, shift, out):
             continue
         ids = indices[start:stop]
         combine(ids, targets[start:stop], vectors, out[row])
-        normal_matrix(ids, weights[start:stop], vectors, shift[row], gram, chunk, scaled)
+        normal_matrix(ids, weights[start:stop], vectors, shift[row], gram, own, scaled, product)
         cholesky_in_place(gram, k)
         cholesky_solve(gram, out[row])
 
@@ -138,7 +138,7 @@ def _iterate(first, last, indptr, indices, weights, targets, vectors, shift, out
     k = vectors.shape[1]
     own, order = np.empty((longest, k), vectors.dtype), np.arange(longest).astype(np.int32)
     work = np.empty((5, k), vectors.dtype)
-    gram, chunk, scaled = workspace(k if kind == SKETCH else 1, vectors)
+    gram, block, scaled, product = workspace(k if kind == SKETCH else 1, vectors)
     sketch = np.empty((SKETCH_ROWS * k if kind == SKETCH else 1, k), vectors.dtype)
     ones, buckets = np.ones(sketch.shape[0], vectors.dtype), np.arange(sketch.shape[0]).astype(np.int32)
     for row in range(first, last):
@@ -154,7 +154,7 @@ def _iterate(first, last, indptr, indices, weights, targets, vectors, shift, out
         use = JACOBI if kind == SKETCH and n <= SKETCH_ROWS * k else kind
         if use == SKETCH:
             count_sketch(ids, w, fixed, seed + np.uint64(row), sketch)
-            normal_matrix(buckets, ones, sketch, shift[row], gram, chunk, scaled)
+            normal_matrix(buckets, ones, sketch, shift[row], gram, block, scaled, product)
             cholesky_in_place(gram, k)
             out[row] = 0
         conjugate_gradient(ids, w, t, fixed, shift[row], out[row], work, steps, tolerance, use, gram)

@@ -8,8 +8,10 @@ threads become free, and may be used from many threads of a server at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numba
@@ -20,9 +22,22 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
+_limit: ContextVar[int | None] = ContextVar("sartor_threads", default=None)
+
+
 def threads() -> int:
-    """How many threads to use: NUMBA_NUM_THREADS, by default all processors this process may use."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    """How many threads to use: NUMBA_NUM_THREADS, by default all processors this process may use, or what `limit` says."""
+    return _limit.get() or int(numba.config.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def limit(count: int) -> Iterator[None]:
+    """While inside, so many threads at most (BLAS has its own)."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def even(costs: np.ndarray, parts: int) -> np.ndarray:
