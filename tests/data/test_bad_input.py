@@ -100,6 +100,7 @@ TABLE: dict[str, tuple[str, str | bytes, type[SartorError], dict[str, Any]]] = {
     "a text as JSON rating": ("r.json", REVIEW + REVIEW.replace("5.0", '"good"'), WrongType, {"line": 2, "column": "overall"}),
     "half a Parquet file": ("x.parquet", parquet(person=[1], item=[2])[:50], FileProblem, {}),
     "half a gzip file": ("x.csv.gz", gzip.compress((HEAD + "1,2,3,4\n" * 5000).encode())[:60], FileProblem, {}),
+    "no gzip file": ("r.json.gz", "hello there", UnknownFormat, {}),
     "half a zip file": ("x.zip", b"PK\x03\x04 and then nothing", FileProblem, {}),
     "no DuckDB file": ("x.duckdb", "hello there", FileProblem, {}),
 }
@@ -140,6 +141,20 @@ def test_right_encodings_can_be_named(tmp_path: Path) -> None:
         assert read(tmp_path / "x.csv", encoding=encoding).events.collect()["person"].to_list() == ["björn"]
     with pytest.raises(EncodingProblem, match="no encoding"):
         read(tmp_path / "x.csv", encoding="klingon")
+
+
+def test_a_file_nobody_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n")
+    opened = Path.open
+
+    def forbidden(self: Path, *given: Any, **named: Any) -> Any:
+        if self.name == "u.data":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *given, **named)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(FileProblem, match="who may read it"):
+        read(tmp_path / "u.data")
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

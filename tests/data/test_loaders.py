@@ -333,6 +333,14 @@ def test_tables_with_a_mapping(tmp_path: Path) -> None:
     assert rows(made) == [{"person": 1, "item": "a", "time": 1577934245}]
 
 
+def test_tables_without_a_header(tmp_path: Path) -> None:
+    for name in ("log.csv", "log.dat"):
+        (tmp_path / name).write_text("7,007,4,1577934245\n8,8,1,1577934246\n")
+        made = read(tmp_path / name, names=["person", "item", "value", "time"])
+        # Codes keep their zeros.
+        assert rows(made)[0] == {"person": 7, "item": "007", "value": 4.0, "time": 1577934245}
+
+
 def test_parquet_is_read_lazily(tmp_path: Path) -> None:
     pl.DataFrame({"user": [1, 2], "item": [3, 4], "ts": [1.5e9, 1.6e9]}).write_parquet(tmp_path / "x.parquet")
     made = read(tmp_path / "x.parquet")

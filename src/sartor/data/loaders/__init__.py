@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from sartor.data.loaders._checks import check, without_duplicates
 from sartor.data.loaders._format import Format, Loaded
 from sartor.data.loaders._source import Source, cache_folder, open_source, unpack
 from sartor.data.population import Population
-from sartor.errors import ConfigError, UnknownFormat
+from sartor.errors import ConfigError, FileProblem, SartorError, UnknownFormat
 
 __all__ = ["Format", "Loaded", "Source", "cache_folder", "formats", "open_source", "read", "unpack"]
 
@@ -55,24 +56,32 @@ def read(
     known = formats()
     if format is not None and format not in known:
         raise ConfigError(f"there is no format '{format}'", fix=f"there are {', '.join(known)}")
-    chosen = known[format] if format is not None else _recognised(source, known, columns)
-    if columns is not None:
-        options["columns"] = columns
-    if unknown := sorted(set(options) - set(chosen.options)):
-        raise ConfigError(f"the format {chosen.name} has no option {unknown}", fix=f"it has {', '.join(chosen.options) or 'no options'}", file=path)
-    frames = chosen.load(source, **options)
     if duplicates not in ("keep", "drop", "error"):
         raise ConfigError(f"duplicates is '{duplicates}'", fix="use 'keep', 'drop' or 'error'")
-    if duplicates != "keep" and "events" in frames:
-        frames["events"] = without_duplicates(frames["events"], duplicates, source.origin.get("events", source.path))
-    population = _population(frames, source)
-    if check_values:
-        check(population, source)
+    if columns is not None:
+        options["columns"] = columns
+    try:
+        chosen = known[format] if format is not None else _recognised(source, known, options)
+        if unknown := sorted(set(options) - set(chosen.options)):
+            fix = f"it has {', '.join(chosen.options) or 'no options'}"
+            raise ConfigError(f"the format {chosen.name} has no option {unknown}", fix=fix, file=path)
+        frames = chosen.load(source, **options)
+        if duplicates != "keep" and "events" in frames:
+            frames["events"] = without_duplicates(frames["events"], duplicates, source.origin.get("events", source.path))
+        population = _population(frames, source)
+        if check_values:
+            check(population, source)
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as cause:
+        if isinstance(cause, SartorError):
+            raise
+        # Whatever a library underneath says about a file becomes an error with a name and a place.
+        what = f"cannot be read: {(str(cause) or type(cause).__name__).splitlines()[0]}"
+        raise FileProblem(what, fix="check the file, and who may read it", file=path) from cause
     return population
 
 
-def _recognised(source: Source, known: Mapping[str, Format], columns: Mapping[str, str] | None) -> Format:
-    if columns is not None and known["table"].recognises(source):
+def _recognised(source: Source, known: Mapping[str, Format], options: Mapping[str, Any]) -> Format:
+    if {"columns", "names", "frame"} & set(options) and len(source.files) == 1:
         return known["table"]
     for one in known.values():
         if one.recognises(source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def diagnosed(path: Path, cause: str, types: Types, required: Sequence[str]) -> 
                         return WrongType(
                             "should be a number", fix="correct or remove the line", file=path, line=number, column=field, value=line[field]
                         )
-    except (OSError, EOFError) as problem:
+    except (OSError, EOFError, zlib.error) as problem:
         return FileProblem(f"cannot be read: {problem}", fix="download it again", file=path)
     return FileProblem(f"cannot be read as JSON lines: {cause.splitlines()[0]}", file=path)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -106,14 +107,16 @@ def lines(path: Path, *, encodings: Sequence[str] = ("utf-8",)) -> pl.LazyFrame:
 
 def first_line(path: Path) -> str:
     """The first line that is not empty; an empty text when there is none or it is not text."""
-    with _open(path) as file:
-        for _ in range(100):
-            raw = file.readline(1_000_000)
-            if not raw:
-                return ""
-            text = raw.decode("utf-8-sig", errors="replace").strip()
-            if text:
-                return text
+    try:
+        with _open(path) as file:
+            for _ in range(100):
+                raw = file.readline(1_000_000)
+                text = raw.decode("utf-8-sig", errors="replace").strip()
+                if text or not raw:
+                    return text
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        # Damaged: the loader that is asked to read it says so.
+        return ""
     return ""
 
 
@@ -179,7 +182,7 @@ def diagnosed(
     except UnicodeDecodeError:
         with _open(path) as file:
             return _encoding_problem(path, file.read(), encodings)
-    except (csv.Error, OSError, EOFError) as problem:
+    except (csv.Error, OSError, EOFError, zlib.error) as problem:
         return FileProblem(f"cannot be read: {problem}", fix="download or write it again", file=path)
     return FileProblem(f"cannot be read as a table: {cause.splitlines()[0]}", fix="check the separator, the quotes and the types", file=path)
 

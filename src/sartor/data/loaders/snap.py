@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +15,7 @@ from sartor.data.loaders._text import _open, lines, table
 from sartor.errors import BadValue, FileProblem
 
 EDGE_ENDINGS = ("*.edgelist", "*.edges", "*.edgelist.gz", "*.edges.gz", "*edges.txt", "*edges.txt.gz", "*.txt", "*.txt.gz", "*.csv", "*.csv.gz")
+HEADERS = ("v1,v2,weight,time", "source,target", "source,target,weight", "source,target,rating,time")
 _CHECKIN = re.compile(r"\d+\t\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\t[-\d.]+\t[-\d.]+\t\S*\s*")
 _EDGE = re.compile(r"-?\d+([\t ,])[\t ]*-?\d+(?:\1[\t ]*-?\d+(?:\.\d+)?){0,2}\s*")
 
@@ -24,15 +27,18 @@ def _checkins(source: Source) -> Path | None:
 def _head(file: Path) -> tuple[str, bool, str]:
     """The first line that is no remark, whether there were remarks, and a header line if there is one."""
     remarks, header = False, ""
-    with _open(file) as opened:
-        for _ in range(50):
-            line = opened.readline(10_000).decode("utf-8", errors="replace").strip("\r\n")
-            if line.startswith(("#", "%")):
-                remarks = True
-            elif line.replace(" ", "").lower() in ("v1,v2,weight,time", "source,target", "source,target,weight", "source,target,rating,time"):
-                header = line
-            elif line:
-                return line, remarks, header
+    try:
+        with _open(file) as opened:
+            for _ in range(50):
+                line = opened.readline(10_000).decode("utf-8", errors="replace").strip("\r\n")
+                if line.startswith(("#", "%")):
+                    remarks = True
+                elif line.replace(" ", "").lower() in HEADERS:
+                    header = line
+                elif line:
+                    return line, remarks, header
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return "", remarks, header
     return "", remarks, header
 
 

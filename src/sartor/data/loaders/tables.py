@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def ending(file: Path) -> str | None:
 
 def load_table(
     source: Source, *, columns: Mapping[str, str] | None = None, frame: FrameName = "events", encoding: str = "utf-8",
-    separator: str | None = None, table_name: str | None = None, time_unit: str = "s", time_format: str | None = None,
+    separator: str | None = None, names: Sequence[str] | None = None, table_name: str | None = None, time_unit: str = "s",
+    time_format: str | None = None,
 ) -> Loaded:  # fmt: skip
     """One frame from one file.
 
@@ -54,7 +55,8 @@ def load_table(
     ----------
     columns: our name -> the file's name, e.g. {"person": "customer", "item": "sku", "time": "bought_at"}; common names are found without.
     frame: which frame the file holds.
-    encoding, separator: of CSV files.
+    encoding, separator: of delimited text.
+    names: columns of delimited text without a header, in order (then any ending of the file name will do): ["person", "item", "value", "time"].
     table_name: in a DuckDB file; needed when it has several and they are not named after frames (then all of those are read).
     time_unit: of integer times: "s", "ms", "us" or "ns".
     time_format: of written times, as in strptime; common ISO forms are found without.
@@ -68,15 +70,18 @@ def load_table(
         if named:
             return {one: shaped(_duckdb(file, one), one, file, columns if one == frame else None, time_unit, time_format) for one in named}
     source.origin[frame] = file
-    raw = scan(file, encoding=encoding, separator=separator, table_name=table_name)
+    raw = scan(file, encoding=encoding, separator=separator, names=names, table_name=table_name)
     return {frame: shaped(raw, frame, file, columns, time_unit, time_format)}
 
 
-def scan(file: Path, *, encoding: str = "utf-8", separator: str | None = None, table_name: str | None = None) -> pl.LazyFrame:
+def scan(
+    file: Path, *, encoding: str = "utf-8", separator: str | None = None, names: Sequence[str] | None = None, table_name: str | None = None
+) -> pl.LazyFrame:
     """Any table as it is in the file."""
-    match ending(file):
+    match ending(file) or (".csv" if names else None):
         case ".csv" | ".csv.gz" | ".tsv" | ".tsv.gz":
-            rows = table(file, separator=separator or ("\t" if ".tsv" in file.name.lower() else _separator(file)), encodings=(encoding,))
+            between = separator or ("\t" if ".tsv" in file.name.lower() else _separator(file))
+            rows = table(file, separator=between, names=names, encodings=(encoding,))
             if rows.head(1).collect().is_empty():
                 raise EmptyData("there is a header and nothing else", fix="download or write it again", file=file)
             return rows
@@ -211,6 +216,6 @@ def _written_time(raw: pl.LazyFrame, file: Path, form: str | None) -> pl.Expr:
     return parsed.dt.epoch("s").alias("time")
 
 
-_OPTIONS = ("columns", "frame", "encoding", "separator", "table_name", "time_unit", "time_format")
+_OPTIONS = ("columns", "frame", "encoding", "separator", "names", "table_name", "time_unit", "time_format")
 
 FORMATS = (Format("table", "one CSV, TSV, Parquet, JSON lines or DuckDB file", _is_table, load_table, _OPTIONS),)
