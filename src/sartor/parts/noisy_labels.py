@@ -56,24 +56,26 @@ def _surrogate_negative(score: Tensor, flip: Tensor) -> Tensor:
 @numba.njit(cache=True, nogil=True)
 def ascent(variant, positive, score, flip):  # type: ignore[no-untyped-def]
     """The published ascent steps of one example: (by the score, by the flip). variant is the position in `VARIANTS`; not for bpr."""
-    r, up = _sigmoid(score), _sigmoid(flip)
+    # Both s(x) and s(-x) from x itself: 1 - s(x) would lose its digits where s(x) is near 1.
+    yes, no, up, down = _sigmoid(score), _sigmoid(-score), _sigmoid(flip), _sigmoid(-flip)
     if variant == 3:
-        return (1 - r if positive else -r), np.float32(0)
+        return (no if positive else -yes), np.float32(0)
     if positive:
         if variant == 0:
-            return (1 - up) * (1 - r), -up * r
+            return down * no, -up * yes
         if variant == 1:
-            return 1 - r, -up
-        return (1 - up) * r * (1 - r), -(1 - up) * up * r
+            return no, -up
+        return down * yes * no, -down * up * yes
     if variant == 0:
-        return up * (1 - r) - r, (1 - up) * r
+        return up * no - yes, down * yes
     if variant == 1:
-        likelihood = (1 - r) + up * r + np.float32(1e-10)
-        return (up - 1) * r * (1 - r) / likelihood, up * (1 - up) * r / likelihood
-    return (up - 1) * r * (1 - r), up * (1 - up) * r
+        likelihood = no + up * yes + np.float32(1e-10)
+        return -down * yes * no / likelihood, up * down * yes / likelihood
+    return -down * yes * no, up * down * yes
 
 
 @numba.njit(cache=True, nogil=True)
 def _sigmoid(x):  # type: ignore[no-untyped-def]
-    small = np.exp(-abs(x))
-    return 1 / (1 + small) if x >= 0 else small / (1 + small)
+    one = np.float32(1)
+    small = np.exp(-abs(np.float32(x)))
+    return one / (one + small) if x >= 0 else small / (one + small)

@@ -62,13 +62,13 @@ def _pools(indptr, indices, people, uniform):  # type: ignore[no-untyped-def]
             if n < pool:
                 out[b, k] = indices[start + int(uniform[b, k] * n)]
                 continue
-            # Floyd's algorithm: distinct without shuffling the history.
-            last = n - pool + k
-            at = int(uniform[b, k] * (last + 1))
-            for other in range(k):
-                if drawn[other] == at:
-                    at = last
-                    break
-            drawn[k] = at
+            # A uniform rank among those not drawn yet: every place of the pool is uniform, not only the pool as a set.
+            at, place = int(uniform[b, k] * (n - k)), 0
+            while place < k and drawn[place] <= at:
+                at += 1
+                place += 1
+            for later in range(k, place, -1):
+                drawn[later] = drawn[later - 1]
+            drawn[place] = at
             out[b, k] = indices[start + at]
     return out

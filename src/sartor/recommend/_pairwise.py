@@ -166,7 +166,10 @@ class PairwiseRecommender(VectorRecommender):
         self.item_vectors_ = _array(mean_of(layers))
         as_arrays = [_array(one) for one in layers]
         self.neighbour_vectors_ = neighbour_vectors(as_arrays, graph.item_degrees) if self.layers else np.empty((0, self.embedding_dim), np.float32)
-        people, _, people0, _ = network()
+        people, items, people0, items0 = network()
+        if not people.shape[0]:
+            # A catalogue whose people are not known yet: somebody who likes everything alike stands for them.
+            people, people0 = items.mean(0, keepdim=True), items0.mean(0, keepdim=True)
         self.start_ = _array(people0.mean(0))
         self.scale_ = 1.0
         if temperature := self._cosine_temperature():

@@ -177,7 +177,7 @@ class AlphaRec(PairwiseRecommender):
         """Final vectors of people by their mean texts [n, text dim], what they said [text dim], and what their neighbours pass on."""
         layer0 = self.network_(torch.from_numpy(texts)).numpy()
         if said is not None:
-            layer0 = (1 - weight) * layer0 + weight * self.network_(torch.from_numpy(said[None])).numpy()
+            layer0 = (1 - weight) * layer0 + weight * self.network_(torch.from_numpy(np.array(said[None]))).numpy()
         if not self.layers:
             return self.scale_ * layer0
         return self.scale_ * propagated_people(layer0, indptr, indices, self.neighbour_vectors_, self.layers)

@@ -71,11 +71,17 @@ class NBPO(VectorRecommender):
     """Mean training loss of every epoch's batches."""
 
     def hidden_positives(self, states: States) -> np.ndarray:
-        """float32 [states, items]: s(gamma) s(R), how likely an item is a good one that the person has not voted for."""
+        """float32 [states, items]: how likely the person would like an item, given that it was not voted for: s(gamma) s(R) among all the
+        ways in which the model explains a missing vote."""
+        flips, liked = self.flip_probabilities(states), _s(self.score(states))
+        return flips * liked / (1 - liked + flips * liked)
+
+    def flip_probabilities(self, states: States) -> np.ndarray:
+        """float32 [states, items]: s(gamma), how likely a true positive goes without a vote."""
         for state in states:
             self.check_state(state)
         flips = np.stack([self.population_flips_ if state is None else state["flips"] for state in states])
-        return _s(flips @ self.item_flips_.T) * _s(self._score(states, None))
+        return _s(flips @ self.item_flips_.T)
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         if self.variant not in VARIANTS:
@@ -134,7 +140,7 @@ class NBPO(VectorRecommender):
             return {"vector": vectors, "flips": np.repeat(self.population_flips_[None], len(vectors), 0)}
         count, items = len(histories.people), self.item_vectors_.shape[0]
         vectors, flips = np.repeat(self.population_vector_[None], count, 0), np.repeat(self.population_flips_[None], count, 0)
-        against = np.sort(np.random.default_rng([self.seed, items]).choice(items, min(1024, items), replace=False)).astype(np.int32)
+        against = np.sort(np.random.default_rng([self.seed, items]).choice(items, min(512, items), replace=False)).astype(np.int32)
         _ascend(
             VARIANTS.index(self.variant), indptr, indices, self.item_vectors_, self.item_flips_, against, vectors, flips, self.adapt_steps,
             np.float32(self.adapt_learning_rate), np.float32(self.negatives), np.float32(self.regularization * self.pull_),
@@ -199,11 +205,13 @@ def _ascend(variant, indptr, indices, items, flips, against, x, p, steps, rate, 
                     flip += rows[j, a] * both[a]
                 by_score, by_flip = ascent(variant, j < n, score, flip)
                 # In training every positive comes with that many negatives, and counts once for each.
-                weight = per_positive if j < n else per_positive * n / m
+                weight = per_positive if j < n else per_positive * np.float32(n) / np.float32(m)
+                # float32 throughout, so that the sums below are not widened number by number.
+                push, push_flip = np.float32(weight * by_score), np.float32(weight * by_flip)
                 for a in range(k):
-                    slope[a] += weight * by_score * rows[j, a]
+                    slope[a] += push * rows[j, a]
                 for a in range(k, length):
-                    slope[a] += weight * by_flip * rows[j, a]
+                    slope[a] += push_flip * rows[j, a]
             beta1 *= np.float32(0.9)
             beta2 *= np.float32(0.999)
             for a in range(length):
