@@ -64,7 +64,11 @@ def measure_ours(pairs: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     data = population.interactions()
     vectors = fitted.stack(list(fitted.adapt_all(population).values()))
     quality = -loss(data.matrix(), vectors, fitted.item_vectors_)
-    return {"value": seconds / ITERATIONS, "quality": quality, "size": {"people": data.shape[0], "items": data.shape[1], "events": len(data), "factors": FACTORS}}
+    return {
+        "value": seconds / ITERATIONS,
+        "quality": quality,
+        "size": {"people": data.shape[0], "items": data.shape[1], "events": len(data), "factors": FACTORS},
+    }
 
 
 def measure_peer(pairs: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:

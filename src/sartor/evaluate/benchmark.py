@@ -97,6 +97,9 @@ def _one(path: Path, side: str, threads: int) -> dict[str, Any]:
 
 
 def _module(path: Path) -> Any:
+    # Benchmarks may share a module that lies beside them.
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.insert(0, str(path.parent.resolve()))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -118,8 +121,6 @@ def _commit(where: Path) -> str:
 def _child(path: Path, side: str) -> None:
     import resource
 
-    if str(path.parent.resolve()) not in sys.path:
-        sys.path.insert(0, str(path.parent.resolve()))
     measured = getattr(_module(path), side)()
     # Kilobytes on Linux, bytes on macOS.
     scale = 1 if sys.platform == "darwin" else 1024

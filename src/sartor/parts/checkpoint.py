@@ -37,7 +37,9 @@ class Checkpoint:
         if meta["settings"] != self.settings:
             differ = sorted(name for name in {*self.settings, *meta["settings"]} if self.settings.get(name) != meta["settings"].get(name))
             raise ConfigError(
-                f"the checkpoint was left by a run with other {', '.join(differ)}", fix="use the same settings and data, or another folder", file=self.file
+                f"the checkpoint was left by a run with other {', '.join(differ)}",
+                fix="use the same settings and data, or another folder",
+                file=self.file,
             )
         # Copies: what was read is not writable.
         return {name: array.copy() for name, array in arrays.items()}, meta["facts"]

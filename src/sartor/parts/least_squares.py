@@ -162,7 +162,7 @@ def _iterate(first, last, indptr, indices, weights, targets, vectors, shift, out
 
 @numba.njit(cache=True, nogil=True)
 def count_sketch(ids, w, vectors, seed, out):  # type: ignore[no-untyped-def]
-    """Every entry's vector, times the root of its weight and a random sign, is added to one random row of the sketch (Clarkson and Woodruff, 2013)."""
+    """Every entry's vector, times the root of its weight and a random sign, is added to a random row of the sketch (Clarkson and Woodruff, 2013)."""
     out[:] = 0
     for j in range(ids.size):
         # SplitMix64 of seed and position: the same sketch whichever thread makes it.

@@ -187,7 +187,7 @@ class LowRankFit:
         for name, mu, most in zip(("rows", "columns"), self.history[-1].incoherence, shape, strict=True):
             if mu > self.coherent:
                 self.warnings.append(
-                    f"the {name} are coherent: mu is {mu:.1f} of at most {most / self.rank:.1f}, so that a few {name} carry a direction of their own; "
+                    f"the {name} are coherent: mu is {mu:.1f} of at most {most / self.rank:.1f}, so a few {name} carry a direction of their own; "
                     f"the guarantee of recovery does not hold"
                 )
 

@@ -12,8 +12,14 @@ from sartor.parts.threads import even, over_rows, threads
 
 
 def top_k(
-    scores: np.ndarray, k: int, *, left_out: Sequence[np.ndarray] | None = None, columns: np.ndarray | None = None, seed: int = 0, width: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    scores: np.ndarray,
+    k: int,
+    *,
+    left_out: Sequence[np.ndarray] | None = None,
+    columns: np.ndarray | None = None,
+    seed: int = 0,
+    width: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """The k best columns of every row.
 
     Parameters
@@ -80,7 +86,9 @@ def _select_rows(start, stop, scores, items, lottery, indptr, skip, k, total, ou
                 if filled == k and score == best[row, place] and lottery[item] > lottery[out[row, place]]:
                     continue
                 # Insertion from the end: the list is short and nearly always kept as it is.
-                while place > 0 and (score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])):
+                while place > 0 and (
+                    score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])
+                ):
                     best[row, place], out[row, place] = best[row, place - 1], out[row, place - 1]
                     place -= 1
                 best[row, place], out[row, place] = score, item
