@@ -14,6 +14,7 @@ import pytest
 from conftest import Call
 
 from sartor import Evidence, load, make
+from sartor._storage import from_bytes
 from sartor.cli import _settings, app
 from sartor.data import read
 from sartor.errors import ConfigError
@@ -41,6 +42,7 @@ MISTAKES = [
     (["evaluate", "{folder}", "-k", "ten"], "UsageError"),
     (["evalute", "{folder}"], "UsageError"),
     (["fit", "{folder}", "--column", "person"], "ConfigError"),
+    (["fit", "{folder}", "--out", "{folder}"], "FileProblem"),
     (["recommend", "{folder}"], "FileProblem"),
     (["recommend", "{model}", "--person", "nobody", "--data", "{folder}"], "UnknownId"),
     (["recommend", "{model}", "--person", "7"], "FileProblem"),
@@ -136,7 +138,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, 
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     child = subprocess.Popen([sys.executable, "-m", "sartor.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 90
-    while not (checkpoint / "progress.json").exists() and child.poll() is None and time.monotonic() < deadline:
+    while not (checkpoint / "progress.safetensors").exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     told, errors = child.communicate(timeout=60)
@@ -144,8 +146,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, 
     found = json.loads(told)
     assert found["error"] == "Interrupted"
     assert str(checkpoint) in found["fix"]
-    epoch = json.loads((checkpoint / "progress.json").read_text())["epoch"]
-    assert 1 <= epoch < 150
+    _, facts = from_bytes((checkpoint / "progress.safetensors").read_bytes())
+    assert 1 <= facts["epoch"] < 150
     assert not out.exists()
 
     # Another command must not take up this progress.
@@ -160,3 +162,18 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, 
     code, straight, _ = call(*_fit(folder, tmp_path / "straight"))
     assert json.loads(straight)["resumed"] is False
     assert json.loads(straight)["fingerprint"] == json.loads(resumed)["fingerprint"]
+
+
+def test_a_failed_or_stopped_fit_leaves_nothing_behind(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_json: Call) -> None:
+    code, found = call_json("fit", folder, "--method", "ease", "--split", "by-magic", "--out", tmp_path / "model")
+    assert (code, found["error"]) == (2, "ConfigError")
+    assert not list(tmp_path.iterdir())
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sartor.recommend.ease.EASE._learn", stopped)
+    code, found = call_json("fit", folder, "--method", "ease", "--out", tmp_path / "model")
+    assert (code, found["error"]) == (130, "Interrupted")
+    assert "starts again" in found["fix"]
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,8 +35,8 @@ class Session:
 
     json: bool = False
     debug: bool = False
-    resume: str | None = None
-    """What to tell somebody who presses Ctrl-C now."""
+    resume: Callable[[], str | None] = lambda: None
+    """What to tell somebody who has pressed Ctrl-C."""
 
 
 _session = Session()
@@ -62,7 +62,7 @@ class Face(TyperGroup):
         try:
             return work()
         except KeyboardInterrupt:
-            _tell({"error": "Interrupted", "what": "stopped by Ctrl-C", "fix": _session.resume, "where": {}})
+            _tell({"error": "Interrupted", "what": "stopped by Ctrl-C", "fix": _session.resume(), "where": {}})
             raise typer.Exit(130) from None
         except SartorError as problem:
             if _session.debug:

@@ -122,6 +122,7 @@ def get(
 
     entry = datasets.known(name)
     _face.say(f"{entry.title}. Terms: {entry.terms} ({entry.homepage})")
+    _face.session().resume = f"run `sartor data get {name}` again: it goes on where it stopped"
     goal = datasets.get(name, folder, progress=not as_json)
     if as_json:
         _face.emit({"name": name, "folder": str(goal), "terms": entry.terms})
@@ -154,7 +155,7 @@ def split(
     data: _population.Data,
     out: Annotated[Path, typer.Argument(help="The folder to write: train, validation, test, evidence, validation_evidence.")],
     by: Annotated[
-        str, typer.Option("--split", help="leave-last, random, user-time, global-time, cold-item, cold-person or published.")
+        str, typer.Option("--split", help="leave-last, random, user-time, global-time, cold-item, cold-person, published or k-fold.")
     ] = "leave-last",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     format: _population.Format = None, columns: _population.Columns = None, at_least: _population.AtLeast = None, option: Options = None,
@@ -167,12 +168,19 @@ def split(
     population = _read(data, format, columns, None, duplicates)
     if at_least is not None:
         population = population.positives(at_least)
-    made = splits.make(by, population, seed=seed, **_settings(option))
-    folder = write_split(made, out, overwrite=overwrite)
+    settings = _settings(option)
+    if by == "k-fold":
+        made = {one.name: one for one in splits.k_fold(population, seed=seed, **settings)}
+        folders = {name: write_split(one, out / name, overwrite=overwrite) for name, one in made.items()}
+    else:
+        made = {by: splits.make(by, population, seed=seed, **settings)}
+        folders = {by: write_split(made[by], out, overwrite=overwrite)}
     if as_json:
-        _face.emit({"folder": str(folder), "split": by, "seed": seed, "events": made.counts()})
+        parts = [{"folder": str(folders[name]), "split": name, "seed": seed, "events": one.counts()} for name, one in made.items()]
+        _face.emit(parts[0] if by != "k-fold" else {"folds": parts})
         return
-    _face.stdout().print(_face.table(f"{by} in {folder}", ["part", "events"], [[name, count] for name, count in made.counts().items()]))
+    for name, one in made.items():
+        _face.stdout().print(_face.table(f"{name} in {folders[name]}", ["part", "events"], [[part, count] for part, count in one.counts().items()]))
 
 
 def _read(data: str, format: str | None, columns: list[str] | None, option: list[str] | None, duplicates: str) -> Any:

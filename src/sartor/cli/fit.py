@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sartor.cli import _face, _population, _settings
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, FileProblem
 
 if TYPE_CHECKING:
     from sartor.data.population import Population
@@ -44,6 +44,9 @@ def fit(
 
         sartor fit ratings.csv --method als --set factors=64 --out model
     """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").is_file())):
+        # Said before the work, not after it.
+        raise FileProblem("this holds something other than a sartor model", fix="choose another --out", file=out)
     population = _population.read(data, format, columns, options, at_least)
     model = _settings.build(method, settings, seed=seed)
     folder = checkpoint or out.with_name(f"{out.name}.checkpoint")
@@ -54,16 +57,14 @@ def fit(
     resumed = _claim_checkpoint(folder, {**source, "method": method, "settings": settings or [], "seed": seed, "split": split})
     if resumed:
         _face.say(f"going on from {folder}")
-    _face.session().resume = f"the same command goes on from {folder}; remove that folder to start again"
+    _face.session().resume = lambda: _how_to_go_on(folder, method)
     start = time.perf_counter()
-    if split is None:
-        model.fit(population, checkpoint=folder)
-    else:
-        from sartor.data import splits
-
-        parts = splits.make(split, population, seed=seed)
-        with parts.guard():
-            model.fit(parts.train, validation=parts.validation, checkpoint=folder)
+    try:
+        _learn(model, population, split, seed, folder)
+    except BaseException:
+        if not _progress(folder):
+            _drop(folder)
+        raise
     seconds = time.perf_counter() - start
     model.save(out)
     facts = {**source, "method": method, "settings": settings or [], "split": split, "seed": seed, "fit_seconds": seconds}
@@ -91,7 +92,28 @@ def _claim_checkpoint(folder: Path, facts: dict[str, Any]) -> bool:
             raise ConfigError(f"this checkpoint was left by another fit (with {differs})", fix="use another folder, or remove this one", file=folder)
     else:
         write_atomically(note, json.dumps(facts).encode())
-    return any(path.name != FACTS for path in folder.iterdir())
+    return _progress(folder)
+
+
+def _learn(model: Any, population: Population, split: str | None, seed: int, checkpoint: Path) -> None:
+    if split is None:
+        model.fit(population, checkpoint=checkpoint)
+        return
+    from sartor.data import splits
+
+    parts = splits.make(split, population, seed=seed)
+    with parts.guard():
+        model.fit(parts.train, validation=parts.validation, checkpoint=checkpoint)
+
+
+def _progress(folder: Path) -> bool:
+    return folder.is_dir() and any(path.name != FACTS for path in folder.iterdir())
+
+
+def _how_to_go_on(folder: Path, method: str) -> str:
+    if _progress(folder):
+        return f"the same command goes on from {folder}; remove that folder to start again"
+    return f"{method} had not come to a first checkpoint, so the same command starts again"
 
 
 def _drop(folder: Path) -> None:

@@ -5,7 +5,6 @@ A method gives it a network, an iterator of batches and a function from batch to
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -110,7 +109,7 @@ class Trainer:
         trained = list(parameters if parameters is not None else (p for p in network.parameters() if p.requires_grad))
         optimizer = self._optimizer(trained)
         history, waited, best, start = History(), 0, None, 0
-        if checkpoint is not None and (checkpoint / _FACTS).exists():
+        if checkpoint is not None and (checkpoint / _FILE).exists():
             start, waited, best = _resume(checkpoint, network, optimizer, history, self, key)
         stopped = self.patience > 0 and waited >= self.patience
         with bar(description, self.epochs, enabled=progress, unit="epoch") as shown:
@@ -146,8 +145,7 @@ class Trainer:
             history.best_epoch = len(history.losses)
         network.eval()
         if checkpoint is not None:
-            for name in (_FACTS, _TENSORS):
-                (checkpoint / name).unlink(missing_ok=True)
+            (checkpoint / _FILE).unlink(missing_ok=True)
         return history
 
     def _optimizer(self, trained: list[Any]) -> torch.optim.Optimizer:
@@ -213,7 +211,7 @@ def hash_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-_FACTS, _TENSORS = "progress.json", "progress.safetensors"
+_FILE = "progress.safetensors"
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
@@ -235,15 +233,14 @@ def _leave(
     trainer: Trainer,
     key: str,
 ) -> None:
-    """Write all that is needed to go on, as safetensors and JSON; the facts last, so that a half-written folder is not taken up."""
+    """Write all that is needed to go on into one file, so that Ctrl-C in the middle of it leaves the epoch before."""
     arrays = _flat("network", network.state_dict()) | (_flat("best", best) if best is not None else {})
     states = optimizer.state_dict()
     for number, slots in states["state"].items():
         arrays |= _flat(f"optimizer/{number}", {name: torch.as_tensor(value) for name, value in slots.items()})
     rates = [group["lr"] for group in optimizer.param_groups]
-    _storage.write_atomically(folder / _TENSORS, _storage.to_bytes(arrays, {"epoch": epoch}))
     facts = {"epoch": epoch, "waited": waited, "rates": rates, "history": vars(history), "settings": _settings(trainer, key)}
-    _storage.write_atomically(folder / _FACTS, json.dumps(facts).encode())
+    _storage.write_atomically(folder / _FILE, _storage.to_bytes(arrays, facts))
 
 
 def _settings(trainer: Trainer, key: str) -> dict[str, Any]:
@@ -256,15 +253,13 @@ def _resume(
     folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, history: History, trainer: Trainer, key: str
 ) -> tuple[int, int, dict[str, Tensor] | None]:
     try:
-        facts = json.loads((folder / _FACTS).read_text())
-        epoch, waited, rates, past, settings = (facts[name] for name in ("epoch", "waited", "rates", "history", "settings"))
-        arrays, meta = _storage.from_bytes((folder / _TENSORS).read_bytes(), needs=("epoch",))
-    except (ValueError, KeyError, TypeError, OSError) as cause:
+        names = ("epoch", "waited", "rates", "history", "settings")
+        arrays, facts = _storage.from_bytes((folder / _FILE).read_bytes(), needs=names)
+        epoch, waited, rates, past, settings = (facts[name] for name in names)
+    except (ValueError, OSError) as cause:
         raise CorruptFile("the checkpoint cannot be read", fix="remove the folder to start again", file=folder) from cause
     if settings != _settings(trainer, key):
         raise ConfigError("the checkpoint was left by a run with other settings or data", fix="use the same, or another folder", file=folder)
-    if meta["epoch"] != epoch:
-        raise CorruptFile("the checkpoint was interrupted while being written", fix="remove the folder to start again", file=folder)
     groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
     slots: dict[int, dict[str, Tensor]] = {}
     for name, array in arrays.items():
