@@ -115,6 +115,9 @@ def test_the_data_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "atomic.inter" in made["files"]  # type: ignore[operator]
     made = run("data", "split", "films", str(tmp_path / "split"), "--split", "random", "-o", "test=0.5", "--seed", "2", "--json")
     assert made["events"] == splits.make("random", population(), seed=2, test=0.5).counts()
+    folds = run("data", "split", "films", str(tmp_path / "folds"), "--split", "k-fold", "-o", "folds=3", "--json")["folds"]
+    assert sum(one["events"]["test"] for one in folds) == 300  # type: ignore[attr-defined]
+    assert (tmp_path / "folds" / "fold-3-of-3" / "test" / "events.parquet").exists()
     assert read(tmp_path / "split" / "test").events.collect().height == made["events"]["test"]  # type: ignore[index]
 
 

@@ -125,6 +125,17 @@ def test_a_climbing_archive_writes_nothing(publisher: str, monkeypatch: pytest.M
     assert not list(tmp_path.rglob("ratings.dat"))
 
 
+def test_what_somebody_put_there_is_left_alone(publisher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    offer(monkeypatch, publisher, "films", ("films.zip", archive(ratings__dat=RATINGS)))
+    mine = tmp_path / "data" / "films" / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own")
+    with pytest.raises(FileProblem, match="not downloaded by this command"):
+        datasets.get("films", tmp_path / "data", progress=False)
+    assert mine.read_text() == "my own"
+    assert Publisher.asked == []
+
+
 def test_no_such_file_and_no_network(publisher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, publisher, "gone", ("films.zip", b""))
     Publisher.files.clear()

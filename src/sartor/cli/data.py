@@ -122,7 +122,7 @@ def get(
 
     entry = datasets.known(name)
     _face.say(f"{entry.title}. Terms: {entry.terms} ({entry.homepage})")
-    _face.session().resume = f"run `sartor data get {name}` again: it goes on where it stopped"
+    _face.session().resume = lambda: f"run `sartor data get {name}` again: it goes on where it stopped"
     goal = datasets.get(name, folder, progress=not as_json)
     if as_json:
         _face.emit({"name": name, "folder": str(goal), "terms": entry.terms})

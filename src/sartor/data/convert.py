@@ -55,8 +55,12 @@ def _whole(folder: Path, fill: Callable[[Path], None], overwrite: bool) -> Path:
         fill(fresh)
         fresh.chmod(0o755)
         if folder.is_dir():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
+            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+            os.replace(folder, old / folder.name)
+            os.replace(fresh, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder

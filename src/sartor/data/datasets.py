@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ __all__ = ["KNOWN", "Known", "dataset", "find", "get", "known", "places"]
 
 PLACES = ("data", "../shared/data")
 """Folders beside the working directory that may hold data sets, each in a folder of its own name."""
+
+
+DONE = ".complete"
+"""A file in every folder that was downloaded whole."""
 
 
 def places() -> list[Path]:
@@ -65,7 +70,7 @@ def get(name: str, folder: str | Path | None = None, *, progress: bool = True) -
     Archives are unpacked. What is already there is not fetched again, and a broken download goes on where it stopped. The terms are the
     publisher's: see `known(name).terms`.
 
-    Raises `UnknownId`, `FileProblem` (no network, no public address), `CorruptFile`, `UnsafeArchive`.
+    Raises `UnknownId`, `FileProblem` (no network, no public address, something else is there already), `CorruptFile`, `UnsafeArchive`.
     """
     from sartor.data._download import download
     from sartor.data.loaders import cache_folder, unpack
@@ -74,16 +79,25 @@ def get(name: str, folder: str | Path | None = None, *, progress: bool = True) -
     if not entry.urls:
         raise FileProblem(f"'{name}' has no public address", fix=f"fetch it by hand from {entry.homepage} ({entry.terms})")
     goal = Path(folder).expanduser() / name if folder is not None else cache_folder() / "data" / name
-    done = goal / ".complete"
-    if done.exists():
+    if (goal / DONE).exists():
         return goal
-    for number, url in enumerate(entry.urls):
-        file = download(url, goal.parent / ".downloads" / name / url.rsplit("/", 1)[-1], md5=entry.md5 if number == 0 else None, progress=progress)
-        if file.suffix == ".zip":
-            unpack(file, goal)
-        else:
-            goal.mkdir(parents=True, exist_ok=True)
-            os.replace(file, goal / file.name)
-        file.unlink(missing_ok=True)
-    done.write_text("\n".join(entry.urls) + "\n")
+    if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
+        raise FileProblem("there is something here that was not downloaded by this command", fix="choose another folder, or move it away", file=goal)
+    waiting = goal.parent / ".downloads" / name
+    files = [
+        download(url, waiting / url.rsplit("/", 1)[-1], md5=entry.md5 if number == 0 else None, progress=progress)
+        for number, url in enumerate(entry.urls)
+    ]  # fmt: skip
+    whole = waiting / "whole"
+    if files[0].suffix == ".zip":
+        unpack(files[0], whole)
+    else:
+        whole.mkdir(exist_ok=True)
+        for file in files:
+            os.replace(file, whole / file.name)
+    (whole / DONE).write_text("\n".join(entry.urls) + "\n")
+    if goal.exists():
+        goal.rmdir()
+    os.replace(whole, goal)
+    shutil.rmtree(waiting)
     return goal

@@ -108,7 +108,7 @@ def _unpacked(path: Path) -> Path:
 
 
 def unpack(path: Path, target: Path) -> None:
-    """Unpack a zip or tar into a new folder, whole or not at all.
+    """Unpack a zip or tar into a new folder, whole or not at all; a folder that is there already is left as it is.
 
     Raises `UnsafeArchive` on absolute or climbing paths, links and devices, and on archives that grow beyond reason, before anything
     of them is written; `FileProblem` when the archive is damaged.
@@ -120,9 +120,8 @@ def unpack(path: Path, target: Path) -> None:
             _unzip(path, fresh)
         else:
             _untar(path, fresh)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(fresh, target)
+        if not target.exists():
+            os.replace(fresh, target)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as cause:
         raise FileProblem(f"the archive cannot be read: {cause}", fix="download it again", file=path) from cause
     finally:
