@@ -112,7 +112,8 @@ def _warnings(population: Population, facts: dict[str, Any]) -> list[str]:
         if facts["time"]["days"] == 0:
             found.append("all events have the same time")
     if facts.get("duplicate_rows"):
-        found.append(f'{facts["duplicate_rows"]:,} rows are exact duplicates of others (read with duplicates="drop" to leave them out)')
+        how = 'read with duplicates="drop" to leave them out' if "time" in facts else "without times they may be the same done again, or a mistake"
+        found.append(f"{facts['duplicate_rows']:,} rows are exact duplicates of others ({how})")
     share = facts["people_with_one_event"] / facts["people"]
     if share > 0.1:
         found.append(f"{share:.0%} of the people have one event only: they are in train in most splits, and nobody is tested on them")

@@ -45,7 +45,7 @@ def read(
     format: a name from `formats()`; found by itself when not given.
     columns: our column name -> the file's, for single tables: {"person": "customer_no", "item": "sku"}.
     duplicates: exact duplicate rows of events are kept (the same event can happen twice within a second), dropped (the first stays),
-        or raise `DuplicateRows`.
+        or raise `DuplicateRows`. Without times, a repeated event cannot be told from a duplicate row: "drop" removes both.
     check_values: look for null ids, NaN values, negative and far-future times in one streaming pass now; `interactions()` looks anyway.
     **options: of the format, e.g. `split="u1"` for MovieLens 100K, `encoding="iso-8859-1"` for tables.
 
