@@ -65,13 +65,6 @@ class SSLTwoTower(TwoTower):
         finally:
             self._items = None
 
-    def _vocabulary(self, data: Interactions) -> np.ndarray | None:
-        """All items: the second task trains those without events too."""
-        return None if self._second_task() else super()._vocabulary(data)
-
-    def _second_task(self) -> bool:
-        return self.ssl in ("cfm", "rfm", "identity") and self.alpha > 0 and self.ssl_sampling == "uniform"
-
     def _prepare(self, codes: Codes, data: Interactions) -> None:
         fields = self.item_codec.fields
         names = [field.name for field in fields]
