@@ -100,3 +100,12 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["methods", "schemas", "formats", "commands"])
+def test_tables_made_from_code_are_current(name: str) -> None:
+    expected = f"<!-- table: {name} -->\n{tables.TABLES[name]()}\n<!-- /table -->"
+    pages = [page for page in PAGES if f"<!-- table: {name} -->" in page.read_text(encoding="utf-8")]
+    assert pages
+    for page in pages:
+        assert expected in page.read_text(encoding="utf-8"), f"{page.name} is behind the code: run `make docs`"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +27,13 @@ def test_every_command_explains_itself(call: Call) -> None:
         assert code == 0
         assert "Usage: " in text
     assert call("--version")[1].startswith("sartor ")
+
+
+def test_help_needs_nothing_heavy() -> None:
+    heavy = {"torch", "scipy", "numba", "matplotlib", "jinja2", "sklearn", "transformers", "pyarrow"}
+    program = f"import sys; import sartor.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sartor.errors import ConfigError, EmptyData
+from sartor.errors import ConfigError, EmptyData, UnknownId
 
 if TYPE_CHECKING:
     from sartor.data.population import Population
@@ -92,4 +92,7 @@ def people_like(population: Population, given: list[str]) -> list[Any]:
 
     kind = population.events.collect_schema()["person"]
     cast = pl.Series("person", given).cast(kind, strict=False)
-    return [text if value is None else value for text, value in zip(given, cast.to_list(), strict=True)]
+    for text, value in zip(given, cast.to_list(), strict=True):
+        if value is None:
+            raise UnknownId("this person is not in the population", id=text, fix=f"its people have {'numbers' if kind.is_integer() else 'names'}")
+    return cast.to_list()

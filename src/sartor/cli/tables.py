@@ -104,7 +104,20 @@ def formats() -> str:
     return _markdown(["format", "files", "options"], rows)
 
 
+def commands() -> str:
+    """The commands of the command line."""
+    from sartor.cli import app
+
+    found: list[list[str]] = []
+    for group, prefix in ((app, "sartor"), *((one.typer_instance, f"sartor {one.name}") for one in app.registered_groups)):
+        for command in group.registered_commands if group else ():
+            name = command.name or getattr(command.callback, "__name__", "")
+            found.append([f"`{prefix} {name}`", " ".join((command.callback.__doc__ or "").split("\n\n")[0].split()) if command.callback else ""])
+    return _markdown(["command", "what it does"], found)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "commands": commands,
     "methods": methods,
     "systems": systems,
     "claims": claims,

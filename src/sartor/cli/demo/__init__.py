@@ -22,8 +22,8 @@ SETTINGS = {"sasrec": ["dropout=0.2", "patience=15"]}
 """Where the demo departs from a method's defaults: so few people want less dropout and more patience. The report lists all settings."""
 SLOW_EVENTS = 200_000
 """Above this many events the network methods would take minutes on two cores; they run only when asked for."""
-LARGE_CATALOGUE = 20_000
-"""Above this many items EASE needs more memory than a small machine has."""
+LARGE_CATALOGUE = 10_000
+"""Above this many items EASE takes minutes and gigabytes; it runs only when asked for."""
 
 
 def demo(
@@ -99,7 +99,7 @@ def _models(methods: list[str] | None, settings: list[str] | None, population: P
             left_out["sasrec"] = f"{facts['events']:,} events take it minutes on a small machine; name it with --method to include it"
         if facts["items"] > LARGE_CATALOGUE:
             wanted.remove("ease")
-            left_out["ease"] = f"it needs memory for {facts['items']:,} x {facts['items']:,} weights; name it with --method to include it"
+            left_out["ease"] = f"{facts['items']:,} x {facts['items']:,} weights take it minutes and gigabytes; name it with --method to include it"
     models = {}
     for slug in wanted:
         try:

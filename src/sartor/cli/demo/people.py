@@ -82,7 +82,7 @@ def unlike(model: Any, split: Split, unseen: pl.Series, seed: int, count: int = 
     """
     lengths = split.evidence.only(unseen).events.group_by("person").len().collect().sort("person")
     if lengths.height > 2 * count:
-        low, high = np.quantile(lengths["len"].to_numpy(), [0.25, 0.75])
+        low, high = np.quantile(lengths["len"].to_numpy(), [0.4, 0.8])
         lengths = lengths.filter(pl.col("len").is_between(low, high))
     drawn = np.random.default_rng([seed, 4]).permutation(lengths.height)[:300]
     people = lengths["person"].gather(np.sort(drawn))

@@ -150,14 +150,11 @@ def describe(population: Population) -> dict[str, Any]:
 
 
 def protocol(population: Population, seed: int) -> Split:
-    """The published split where the data has one; else by time; else, where there are no times, at random."""
+    """The published split where the data has one; else the last part of each person's events (of its rows, where there are no times)."""
     from sartor.data import splits
 
-    schema = population.events.collect_schema()
-    if "split" in schema:
-        return splits.make("published", population, seed=seed)
-    timed = "time" in schema and population.events.select(pl.col("time").n_unique()).collect().item() > 1
-    return splits.make("user-time" if timed else "random", population, seed=seed)
+    published = "split" in population.events.collect_schema()
+    return splits.make("published" if published else "user-time", population, seed=seed)
 
 
 def keep_out(split: Split, seed: int) -> tuple[Split, pl.Series]:
