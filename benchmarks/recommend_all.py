@@ -10,8 +10,9 @@ import statistics
 import time
 from typing import Any
 
-import _als
 import numpy as np
+
+import _als
 
 NAME = "recommend-all"
 UNIT = "seconds"

@@ -236,7 +236,7 @@ def incoherence(factor: np.ndarray) -> float:
 def subspace_change(before: np.ndarray, after: np.ndarray) -> float:
     """Sine of the largest angle between the column spaces of two [n, k] matrices: 0 is none, 1 is a right angle."""
     old, new = np.linalg.qr(before)[0], np.linalg.qr(after)[0]
-    return float(min(1.0, np.linalg.norm(new - old @ (old.T @ new), 2)))
+    return min(1.0, float(np.linalg.norm(new - old @ (old.T @ new), 2)))
 
 
 def _clipped(basis: np.ndarray, most: float) -> np.ndarray:

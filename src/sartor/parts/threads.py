@@ -27,7 +27,7 @@ _limit: ContextVar[int | None] = ContextVar("sartor_threads", default=None)
 
 def threads() -> int:
     """How many threads to use: NUMBA_NUM_THREADS, by default all processors this process may use, or what `limit` says."""
-    return _limit.get() or int(numba.config.NUMBA_NUM_THREADS)
+    return _limit.get() or int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 @contextmanager
