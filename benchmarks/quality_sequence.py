@@ -1,8 +1,9 @@
 """How good is SASRec beside RecTools' SASRec and beside published figures, tuned alike on the same validation split?
 
-Leave-last split, full ranking, what the person already has left out. Both sides try the same grid for the same number of epochs, keep the
+Leave-last split, full ranking; what the person already has is left out of the lists, and, since published figures leave nothing out, test
+figures are given without that as well (`test_with_seen`). Both sides try the same grid for the same number of epochs, keep the
 epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on the test item, with the validation
-item as the newest of the history. One line per trial is appended to `quality.jsonl`; `--report` prints the chosen ones.
+item as the newest of the history. One line per trial is appended to `quality.jsonl`.
 
     python benchmarks/quality_sequence.py amazon-beauty ours --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
     python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
@@ -40,10 +41,10 @@ def ndcg(lists: list[list[Any]], truth: np.ndarray) -> float:
     return float(np.mean(gains))
 
 
-def peer_lists(model: Any, dataset: Any, people: list[Any], k: int = 10) -> list[list[Any]]:
+def peer_lists(model: Any, dataset: Any, people: list[Any], *, leave_out_seen: bool = True) -> list[list[Any]]:
     from rectools import Columns
 
-    given = model.recommend(users=np.array(people), dataset=dataset, k=k, filter_viewed=True)
+    given = model.recommend(users=np.array(people), dataset=dataset, k=10, filter_viewed=leave_out_seen)
     lists = given.sort_values(Columns.Rank).groupby(Columns.User)[Columns.Item].apply(list)
     return [lists.get(one, []) for one in people]
 
@@ -64,10 +65,15 @@ def ours(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, se
     method = SASRec(**settings, epochs=epochs, patience=0, validate_every=2, seed=seed)
     method.fit(split.train, validation=split.validation, progress=False, checkpoint=checkpoint)
     out = {}
-    for name, evidence, part in (("validation", split.validation_evidence, split.validation), ("test", split.evidence, split.test)):
+    for name, evidence, part, exclude in (
+        ("validation", split.validation_evidence, split.validation, "seen"),
+        ("test", split.evidence, split.test, "seen"),
+        ("test_with_seen", split.evidence, split.test, None),
+    ):
         people, wanted = truth(part, method.items_)
         states = method.adapt_all(evidence)
-        out[name] = metrics(list(method.recommend([states[one] for one in people], 10)), wanted)
+        out[name] = metrics(list(method.recommend([states[one] for one in people], 10, exclude=exclude)), wanted)
+    method.save(checkpoint / "model")
     return out
 
 
@@ -131,7 +137,8 @@ def rectools(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path
         facts.write_text(json.dumps([done, best]))
     state.torch_model.load_state_dict(torch.load(checkpoint / "best.pt", weights_only=True))
     people, wanted = truth(split.test, items)
-    return {"validation": best, "test": metrics(peer_lists(model, whole, people), wanted)}
+    test, with_seen = (metrics(peer_lists(model, whole, people, leave_out_seen=leave), wanted) for leave in (True, False))
+    return {"validation": best, "test": test, "test_with_seen": with_seen}
 
 
 def main() -> None:
