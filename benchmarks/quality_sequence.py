@@ -11,10 +11,10 @@ item as the newest of the history. One line per trial is appended to `quality.js
 RecTools computes scores at every padded position and throws most of them away. Here its loss is computed at the real positions only: the same
 value and gradients (asserted on the first batch), in a fraction of the time. Stopped runs of either side go on from the checkpoint folder.
 
-Published, same data (Amazon Beauty 2014 5-core, leave-last, full ranking), SASRec with softmax over all items as in RecBole 1.0: HR@10 0.083,
-NDCG@10 0.0416 (github.com/RUCAIBox/RecBole issue 1290); 0.0830 and 0.0415 (github.com/RuihongQiu/DuoRec issue 3); 0.0821 and 0.0405
-(github.com/HonghuiBao2000/LETTER issue 20, on this very file). With the published loss (one negative): 0.0605 and 0.0318 (S3-Rec,
-Zhou et al., CIKM 2020, full-ranking figures as quoted by TIGER, Rajput et al., NeurIPS 2023).
+Published, same data (Amazon Beauty 2014 5-core, leave-last, full ranking). SASRec with the softmax over all items, as in RecBole, which leaves
+nothing out for sequential models (its issue 1449): HR@10 0.083, NDCG@10 0.0416 (RUCAIBox/RecBole issue 1290); 0.0830 and 0.0415
+(RuihongQiu/DuoRec issue 3); 0.0821 and 0.0405 (HonghuiBao2000/LETTER issue 20, on this very file). With the published loss of one negative
+and seen items left out: 0.0605 and 0.0318 (Rajput et al., NeurIPS 2023, table 1, from S3-Rec).
 """
 
 from __future__ import annotations
