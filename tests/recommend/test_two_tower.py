@@ -10,7 +10,7 @@ import sartor.method
 from sartor.data import Evidence, Population
 from sartor.data.splits import make
 from sartor.data.world import World
-from sartor.errors import DuplicateRows, MissingColumn, StateMismatch
+from sartor.errors import ConfigError, DuplicateRows, MissingColumn, StateMismatch
 from sartor.evaluate import evaluate
 from sartor.recommend.two_tower import TwoTower
 
@@ -106,3 +106,13 @@ def test_without_an_items_frame_only_ids_are_read() -> None:
 def test_a_wrong_field_is_named(population: Population) -> None:
     with pytest.raises(MissingColumn, match="'colr'"):
         TwoTower(item_fields={"colr": "category"}).fit(population, progress=False)
+
+
+@pytest.mark.parametrize("setting", [{"temperature": 0.0}, {"history": 0}, {"hide_ids": 1.0}, {"batch_size": 0}])
+def test_settings_out_of_range_are_named(population: Population, setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))} is"):
+        TwoTower(**setting).fit(population, progress=False)
+
+
+def test_nobody_is_a_batch_too(fitted: TwoTower, population: Population) -> None:
+    assert fitted.adapt_all(population.only([-1])) == {}

@@ -42,14 +42,14 @@ class Histories:
         if most < 1:
             raise ConfigError(f"a history of {most} events is none", fix="keep at least 1")
         lengths = np.minimum(self.lengths, most)
-        flat = _spans(self.indptr[1:] - lengths, lengths)
+        flat = spans(self.indptr[1:] - lengths, lengths)
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Histories(indptr, self.items[flat], None if self.times is None else self.times[flat])
 
     def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Some people's histories one after another: items int32 [N] and lengths int64 [B]."""
         lengths = self.indptr[rows + 1] - self.indptr[rows]
-        return self.items[_spans(self.indptr[rows], lengths)], lengths
+        return self.items[spans(self.indptr[rows], lengths)], lengths
 
     def next_items(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training examples: every event but the first is asked for from those before it.
@@ -57,7 +57,7 @@ class Histories:
         Returns inputs int32 [N], targets int32 [N] and the inputs' lengths int64 [B]; each person needs at least two events.
         """
         lengths = self.indptr[rows + 1] - self.indptr[rows] - 1
-        flat = _spans(self.indptr[rows], lengths)
+        flat = spans(self.indptr[rows], lengths)
         return self.items[flat], self.items[flat + 1], lengths
 
     def padded(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +91,7 @@ class Histories:
                 yield group[at : at + batch_size]
 
 
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The numbers starts[i] ... starts[i] + lengths[i] - 1 of all i, one after another."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
-from sartor.errors import DuplicateRows, EmptyData
+from sartor.errors import ConfigError, DuplicateRows, EmptyData
 from sartor.method import State, learned
 from sartor.parts.fields import Codes, FieldCodec, Kind, take
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _after
@@ -181,6 +181,19 @@ class FieldRecommender(ItemRecommender):
     def _about_of(self, histories: Interactions) -> Codes:
         """The people's codes that come with histories, or unknown ones."""
         return histories.about if isinstance(histories, Described) else self._about(None, len(histories.people))
+
+
+def check_settings(method: ItemRecommender, *, at_least_1: Sequence[str] = (), positive: Sequence[str] = (), shares: Sequence[str] = ()) -> None:
+    """Raise `ConfigError` with the name of the first setting that is out of range; shares are from 0 to below 1."""
+    ranges = (
+        (at_least_1, "at least 1", lambda x: x >= 1),
+        (positive, "more than 0", lambda x: x > 0),
+        (shares, "0 to below 1", lambda x: 0 <= x < 1),
+    )
+    for names, wanted, fits in ranges:
+        for name in names:
+            if not fits(getattr(method, name)):
+                raise ConfigError(f"{name} is {getattr(method, name)}", fix=f"use {wanted}")
 
 
 def about_arrays(about: Codes) -> PersonalArrays:

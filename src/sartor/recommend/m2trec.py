@@ -16,12 +16,13 @@ from sartor.errors import BadValue, ConfigError, EmptyData
 from sartor.method import Run, State, States, learned
 from sartor.parts.field_embedding import FieldEmbedding, tensors
 from sartor.parts.fields import DEFAULT, Codes, Field, take
+from sartor.parts.histories import spans
 from sartor.parts.losses import sampled_softmax
 from sartor.parts.samplers import order
 from sartor.parts.sequence import SequenceEncoder
 from sartor.parts.trainer import History, Trainer
 from sartor.recommend._base import PersonalArrays, VectorRecommender
-from sartor.recommend._features import FieldRecommender
+from sartor.recommend._features import FieldRecommender, check_settings
 from sartor.recommend._validation import validation
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class M2TRec(FieldRecommender, VectorRecommender):
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         if self.use_ids:
             raise ConfigError("M2TRec reads no item ids: a new item would have none", fix="leave use_ids=False; for ids there is two-tower")
+        check_settings(
+            self, at_least_1=("embedding_dim", "field_dim", "blocks", "heads", "max_length", "negatives", "batch_size"), positive=("temperature",)
+        )
         codes, frame = self._read_items(population, data.counts() > 0)
         self.person_codec_, self.person_vocabulary_ = [], np.empty(0, np.uint64)
         self._foretell(codes, frame)
@@ -172,7 +176,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
         for chosen in order(rng, asked.size, self.batch_size):
             events = asked[chosen]
             starts = np.maximum(data.indptr[rows[events]], events - self.max_length)
-            before = data.indices[_spans(starts, events - starts)]
+            before = data.indices[spans(starts, events - starts)]
             candidates = np.concatenate([data.indices[events], rng.integers(0, len(data.items), self.negatives, dtype=np.int32)])
             # How often an item is expected among the candidates, whichever way it comes in.
             expected = events.size * counts[candidates] / len(data) + self.negatives / len(data.items)
@@ -225,7 +229,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
         by_length = np.argsort(lengths, kind="stable")
         for first in range(0, by_length.size, 512):
             rows = by_length[first : first + 512]
-            inputs = torch.from_numpy(self.item_inputs_[items[_spans(starts[rows], lengths[rows])]])
+            inputs = torch.from_numpy(self.item_inputs_[items[spans(starts[rows], lengths[rows])]])
             out[torch.from_numpy(rows)] = network.session(inputs.to(where), torch.from_numpy(lengths[rows]).to(where)).cpu()
         return out
 
@@ -298,9 +302,3 @@ def _task(logits: Tensor, codes: Tensor, field: Field) -> Tensor:
     known = present.any(1)
     losses = -(found * present).sum(1) / present.sum(1).clamp(min=1)
     return losses.sum() / known.sum().clamp(min=1)
-
-
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers starts[i] ... starts[i] + lengths[i] - 1 of all i, one after another."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if ends.size else 0) + np.repeat(starts - (ends - lengths), lengths)

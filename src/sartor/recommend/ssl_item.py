@@ -18,6 +18,7 @@ from sartor.parts.fields import Codes, take
 from sartor.parts.losses import info_nce
 from sartor.parts.mutual_information import mutual_information
 from sartor.parts.samplers import Popularity
+from sartor.recommend._features import check_settings
 from sartor.recommend.two_tower import Batch, TwoTower
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SSLTwoTower(TwoTower):
         names = [field.name for field in fields]
         if self.ssl not in ("cfm", "rfm", "dropout", "identity", None) or self.ssl_sampling not in ("uniform", "log"):
             raise ConfigError(f"ssl is {self.ssl!r}, ssl_sampling {self.ssl_sampling!r}", fix="see the settings' descriptions")
+        check_settings(self, positive=("ssl_temperature",), shares=("value_dropout", "field_dropout"))
         if self.ssl is not None and len(fields) < 2:
             raise ConfigError(f"SSL needs >= 2 item fields, got {names}", fix="set ssl=None")
         self.field_information_ = mutual_information(codes, fields)

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from sartor.method import Run, learned
 from sartor.parts.field_embedding import FieldEmbedding, tensors
 from sartor.parts.fields import Codes, take
+from sartor.parts.histories import spans
 from sartor.parts.losses import in_batch_softmax
 from sartor.parts.samplers import order
 from sartor.parts.trainer import Trainer
 from sartor.recommend._base import PersonalArrays, VectorRecommender
-from sartor.recommend._features import FieldRecommender, about_arrays, describe
+from sartor.recommend._features import FieldRecommender, about_arrays, check_settings, describe
 from sartor.recommend._validation import validation
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class TwoTower(FieldRecommender, VectorRecommender):
         )
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
+        check_settings(
+            self, at_least_1=("embedding_dim", "field_dim", "id_dim", "history", "batch_size"), positive=("temperature",),
+            shares=("forget_history", "hide_ids"),
+        )  # fmt: skip
         codes, frame = self._read_items(population, self._vocabulary(data))
         about = self._read_people(population, data.people)
         data = describe(data, about)
@@ -136,8 +141,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
             starts = np.maximum(data.indptr[people], events - self.history)
             starts = np.where(rng.random(events.size) < self.forget_history, events, starts)
             lengths = events - starts
-            ends = np.cumsum(lengths)
-            before = data.indices[np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)]
+            before = data.indices[spans(starts, lengths)]
             items, places = np.unique(np.concatenate([data.indices[events], before]), return_inverse=True)
             yield Batch(
                 torch.from_numpy(items).long(),
@@ -187,10 +191,9 @@ class TwoTower(FieldRecommender, VectorRecommender):
 
         starts = np.maximum(histories.indptr[:-1], histories.indptr[1:] - self.history)
         lengths = histories.indptr[1:] - starts
-        ends = np.cumsum(lengths)
-        newest = histories.indices[np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)]
+        newest = histories.indices[spans(starts, lengths)]
         shares = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
-        means = csr_matrix((shares, newest, np.concatenate([[0], ends])), shape=histories.shape) @ self.item_inputs_
+        means = csr_matrix((shares, newest, np.concatenate([[0], np.cumsum(lengths)])), shape=histories.shape) @ self.item_inputs_
         about = self._about_of(histories)
         return {"vector": self._query(means, lengths == 0, about), **about_arrays(about)}
 

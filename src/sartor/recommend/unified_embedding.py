@@ -20,7 +20,7 @@ from sartor.parts.trainer import Trainer
 from sartor.parts.unified_table import UnifiedTable, chunk_rows
 from sartor.recommend._base import PersonalArrays
 from sartor.recommend._clicks import Examples, Labels, auc
-from sartor.recommend._features import ABOUT, FieldRecommender, about_arrays
+from sartor.recommend._features import ABOUT, FieldRecommender, about_arrays, check_settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -116,6 +116,12 @@ class UnifiedEmbedding(FieldRecommender):
         return {"item_keys_": np.concatenate([one.reshape(len(one), -1) for one in codes.values()], 1)}
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
+        check_settings(
+            self,
+            at_least_1=("dim", "chunks", "negatives", "batch_size", "adapt_events"),
+            positive=("adapt_learning_rate",),
+            shares=("forget", "hide"),
+        )
         codes, frame = self._read_items(population)
         about = self._read_people(population, data.people)
         self.values_ = self.item_vocabulary_.size + self.person_vocabulary_.size
