@@ -20,8 +20,8 @@ METHODS = ("ease", "als", "bpr", "item-knn", "popularity", "sasrec")
 """Shown when nothing else is asked for; the first serves the three people."""
 SETTINGS = {"sasrec": ["dropout=0.2", "patience=15"]}
 """Where the demo departs from a method's defaults: so few people want less dropout and more patience. The report lists all settings."""
-SLOW_EVENTS = 200_000
-"""Above this many events the network methods would take minutes on two cores; they run only when asked for."""
+MOST_EVENTS = {"sasrec": 200_000, "bpr": 2_000_000}
+"""Above so many events a method would take many minutes on two cores; it runs only when asked for."""
 LARGE_CATALOGUE = 10_000
 """Above this many items EASE takes minutes and gigabytes; it runs only when asked for."""
 
@@ -94,9 +94,10 @@ def _models(methods: list[str] | None, settings: list[str] | None, population: P
         by_method.setdefault(slug, []).append(rest)
     if not methods:
         facts = describe(population)
-        if facts["events"] > SLOW_EVENTS:
-            wanted.remove("sasrec")
-            left_out["sasrec"] = f"{facts['events']:,} events take it minutes on a small machine; name it with --method to include it"
+        for slug, most in MOST_EVENTS.items():
+            if facts["events"] > most:
+                wanted.remove(slug)
+                left_out[slug] = f"{facts['events']:,} events take it minutes on a small machine; name it with --method to include it"
         if facts["items"] > LARGE_CATALOGUE:
             wanted.remove("ease")
             left_out["ease"] = f"{facts['items']:,} x {facts['items']:,} weights take it minutes and gigabytes; name it with --method to include it"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 UNSEEN_SHARE = 0.25
 """Of the people; they are kept out of fitting altogether."""
 
+MOST_JUDGED = 20_000
+"""People that are measured, drawn at random where there are more."""
+
 Say = Callable[[str], None]
 Interval = tuple[float, float]
 
@@ -180,7 +183,7 @@ def judge(slug: str, model: Any, split: Split, unseen: pl.Series, seed: int, pro
         validation = split.validation if split.validation.events.head(1).collect().height else None
         model.fit(split.train, validation=validation, progress=progress)
     seconds = time.perf_counter() - start
-    evaluation = evaluate(model, split, seed=seed, progress=progress)
+    evaluation = evaluate(model, split, seed=seed, people=MOST_JUDGED, progress=progress)
     frame = evaluation.per_person
     new = frame["person"].is_in(unseen.implode())
     value = frame[evaluation.headline]
