@@ -27,7 +27,8 @@ BLOCK_BYTES = 64_000_000
 class ItemKNN(ItemRecommender):
     """An item scores the sum of its similarities to the items of a history, of which each lends its support to its k nearest only.
 
-    Strong on dense data with many repeats of the same tastes, instantly explainable, and new people cost nothing.
+    Strong on dense data with many repeats of the same tastes, instantly explainable, and new people cost nothing. Without a state it
+    recommends what is popular.
 
     Source: Deshpande and Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
 
@@ -50,7 +51,7 @@ class ItemKNN(ItemRecommender):
     similarity_: csr_matrix = learned()
     """float32 [items, items]: row = item in the history, column = item it supports."""
     population_scores_: np.ndarray = learned()
-    """float32 [items]: scores of the average person."""
+    """float32 [items]: share of people who chose the item, the answer to somebody without a history."""
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         if self.neighbours < 1 or self.shrinkage < 0:
@@ -61,7 +62,8 @@ class ItemKNN(ItemRecommender):
         if self.normalize:
             totals = np.asarray(self.similarity_.sum(axis=1)).ravel()
             self.similarity_.data /= np.repeat(np.maximum(totals, 1e-12), np.diff(self.similarity_.indptr)).astype(np.float32)
-        self.population_scores_ = np.asarray(history.mean(axis=0)).ravel().astype(np.float32) @ self.similarity_
+        # Not the average person's scores: cosine divides popularity out, so those would show everybody the odd corners of the catalogue.
+        self.population_scores_ = np.asarray(history.mean(axis=0)).ravel().astype(np.float32)
 
     def _weighted(self, history: csr_matrix) -> csr_matrix:
         """People x items with the weights that similarity is computed on."""
