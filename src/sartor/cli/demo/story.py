@@ -168,7 +168,7 @@ def keep_out(split: Split, seed: int) -> tuple[Split, pl.Series]:
     fitted = split.train.events.select("person").unique().collect()["person"]
     rest = fitted.filter(~fitted.is_in(unseen.implode()))
     if not rest.len():
-        raise EmptyData("there are too few people to keep some out of fitting", fix="give data of at least 10 people", file=split.name)
+        raise EmptyData("there are too few people to keep some out of fitting", fix="give data of at least 10 people", split=split.name)
     validation = split.validation
     return dataclasses.replace(split, train=split.train.only(rest), validation=validation.only(rest)), unseen
 
