@@ -36,12 +36,13 @@ def quality(population: Any, best: np.ndarray) -> float:
     import polars as pl
 
     import sartor
-    from sartor.recommend._validation import _ndcg
+    from sartor.evaluate.metrics.ranking import Truth, ranking
 
     data = population.interactions()
     held_out = sartor.data.dataset("ml-1m").events.filter(pl.col("split") == "test").select("person", "item").collect()
     truth = sartor.Population.from_frames(events=held_out).interactions(items=data.items, people=data.people)
-    return float(_ndcg(best, truth)[truth.lengths > 0].mean())
+    judged = np.flatnonzero(truth.lengths > 0)
+    return float(ranking(best[judged], Truth.of(truth).take(judged), (K,))["ndcg"].mean())
 
 
 def median_seconds(call: Any) -> float:
