@@ -101,6 +101,8 @@ def test_knows_nothing_without_evidence(slug: str) -> None:
     nobody = method.adapt(Evidence.from_items(["no such thing"], values=[4.0], times=[1_600_000_000]))
     assert nobody.notes.get("unknown_items") == 1
     assert len(method.recommend([nobody], 5)[0]) == 5
+    if slug in ("ease", "item-knn", "popularity", "als", "bpr"):
+        assert method.recommend([nobody], 5)[0] == method.recommend([None], 5)[0]
 
 
 @pytest.mark.parametrize("slug", SLUGS)

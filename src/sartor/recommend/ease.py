@@ -67,7 +67,7 @@ class EASE(ItemRecommender):
         indptr = np.concatenate([[0], np.cumsum([one.size for one in own])])
         indices = np.concatenate([*own, np.empty(0, np.int32)])
         scores = csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(own), len(self.items_))) @ weights
-        scores[[row for row, state in enumerate(states) if state is None]] = average
+        scores[[row for row, one in enumerate(own) if not one.size]] = average
         return scores
 
 
