@@ -9,7 +9,7 @@ model.recommend([state], k=10)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sartor import errors
 from sartor.data.population import Evidence, Population
@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def read(path: str | Path, **options: object) -> Population:
+def read(path: str | Path, **options: Any) -> Population:
     """Read a population from a file, folder or zip of any known format; see `sartor.data.read`."""
     from sartor.data import read as read_any
 

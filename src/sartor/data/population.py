@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import polars as pl
 
+from sartor.data.checks import check_values, checked
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
-from sartor.data.schema import FRAMES, LATEST_TIME, SCHEMAS, Column, FrameName
-from sartor.errors import BadValue, ConfigError, EmptyData, MissingColumn, UnknownId, WrongType
+from sartor.data.schema import FRAMES, FrameName
+from sartor.errors import ConfigError, EmptyData, UnknownId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ class Population:
         for key, frame in frames.items():
             if key not in FRAMES:
                 raise ConfigError(f"'{key}' is not a frame", fix=f"frames are {', '.join(FRAMES)}")
-            self._frames[key] = _checked(frame.lazy(), key, name)
+            self._frames[key] = checked(frame.lazy(), key, name)
         if not self._frames:
             raise EmptyData("a population needs at least one frame", fix=f"give one of {', '.join(FRAMES)}")
         self._interactions: Interactions | None = None
@@ -248,31 +249,6 @@ def _order(rows: np.ndarray, times: np.ndarray) -> np.ndarray | slice:
     return np.lexsort((times, rows))
 
 
-def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:
-    """Raise `BadValue` with the first offending row when a column holds an impossible value."""
-    for column, spec in SCHEMAS[name].items():
-        if column not in frame.columns:
-            continue
-        series = frame[column]
-        if spec.kind == "id" and spec.required and series.null_count():
-            _bad(frame, series.is_null(), name, column, source, "the id is missing", "drop the row or fill in the id")
-        elif spec.kind == "number" and series.dtype.is_float() and (series.is_nan() | series.is_infinite()).any():
-            bad = (series.is_nan() | series.is_infinite()).fill_null(False)
-            _bad(frame, bad, name, column, source, "the value is not a finite number", "drop the row, or leave the value empty")
-        elif spec.kind == "time" and series.len() - series.null_count():
-            if (series.min() or 0) < 0:  # type: ignore[operator]
-                bad = (series < 0).fill_null(False)
-                _bad(frame, bad, name, column, source, "the time is negative or not a number", "times are seconds since 1970 UTC")
-            if (series.max() or 0) > LATEST_TIME:  # type: ignore[operator]
-                bad = (series > LATEST_TIME).fill_null(False)
-                _bad(frame, bad, name, column, source, "the time is after 2100", "times are seconds since 1970 UTC; are these milliseconds?")
-
-
-def _bad(frame: pl.DataFrame, where: pl.Series, name: str, column: str, source: str, what: str, fix: str) -> None:
-    row = int(where.arg_max() or 0)
-    raise BadValue(what, fix=fix, file=source, frame=name, row=row + 1, column=column, value=frame[column][row], rows=int(where.sum()))
-
-
 def _as_lazy(value: Any) -> pl.LazyFrame:
     if isinstance(value, pl.LazyFrame):
         return value
@@ -284,58 +260,3 @@ def _as_lazy(value: Any) -> pl.LazyFrame:
         return pl.from_pandas(value).lazy()
     converted = pl.from_arrow(value)
     return (converted if isinstance(converted, pl.DataFrame) else converted.to_frame()).lazy()
-
-
-def _checked(frame: pl.LazyFrame, name: FrameName, source: str) -> pl.LazyFrame:
-    """Column names and types as the schema wants them; lossless conversions only."""
-    schema = frame.collect_schema()
-    casts: list[pl.Expr] = []
-    for column, spec in SCHEMAS[name].items():
-        if column not in schema:
-            if spec.required:
-                fix = f"{name} need {[c for c, s in SCHEMAS[name].items() if s.required]}; this has {schema.names()}. Rename, or pass columns={{...}}"
-                raise MissingColumn(f"there is no column '{column}' ({spec.meaning})", fix=fix, file=source, frame=name, column=column)
-            continue
-        wanted = _wanted(spec, schema[column])
-        if wanted is None:
-            raise WrongType(
-                f"holds {schema[column]}, but must be {_WORDS[spec.kind]}", fix="convert the column", file=source, frame=name, column=column
-            )
-        if wanted != schema[column]:
-            casts.append(_as_seconds(column, schema[column]) if spec.kind == "time" else pl.col(column).cast(wanted))
-    return frame.with_columns(casts) if casts else frame
-
-
-_WORDS = {
-    "id": "a string or an integer",
-    "time": "seconds since 1970 UTC or a date",
-    "number": "a number",
-    "text": "text",
-    "texts": "a list of texts",
-}
-
-
-def _wanted(spec: Column, found: pl.DataType) -> pl.DataType | None:
-    """The type a column is to have, given the type it has; None when there is no lossless way."""
-    integer, textual = found.is_integer() or found == pl.Boolean, found in (pl.String, pl.Categorical, pl.Enum, pl.Null)
-    match spec.kind:
-        case "id":
-            return pl.Int64() if found.is_integer() else pl.String() if textual else None
-        case "time":
-            return pl.Int64() if integer or found.is_temporal() or found.is_float() else None
-        case "number":
-            return found if found.is_float() else pl.Float32() if found.is_numeric() or found in (pl.Boolean, pl.Null) else None
-        case "text":
-            return pl.String() if textual or integer else None
-        case "texts":
-            return found if found == pl.List(pl.String) else None
-
-
-def _as_seconds(column: str, found: pl.DataType) -> pl.Expr:
-    cell = pl.col(column)
-    if found.is_temporal():
-        return cell.cast(pl.Datetime("us")).dt.epoch("s")
-    if found.is_float():
-        # What is not a number becomes a time that `check_values` refuses; a cast alone would fail without saying where.
-        return pl.when(cell.is_finite() | cell.is_null()).then(cell.floor().cast(pl.Int64, strict=False)).otherwise(-1).alias(column)
-    return cell.cast(pl.Int64)
