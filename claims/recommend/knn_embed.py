@@ -189,5 +189,6 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         state_bytes=float(np.mean([one.cost["state_bytes"] for one in scales])),
         adapt_seconds=float(np.mean([one.cost["adapt_seconds"] for one in scales])),
         notes="Gain and swap gap are of recall@100, smoothed, at 8 dimensions. The mixtures use the tuned single vector's own factors, without "
-        "retraining. Dimension and correlation of R2 were set after a look at seed 100, which is not among these. The single vector is ALS; its grid and those of the mixtures are searched alike, by recall@100 on validation.",
+        "retraining. Dimension and correlation of R2 were set after a look at seed 100, which is not among these. The single vector is ALS; its "
+        "grid and those of the mixtures are searched alike, by recall@100 on validation.",
     )  # fmt: skip
