@@ -50,7 +50,7 @@ class Accumulator:
         return Accumulator(self.ks, self.items, [*self.rows, *other.rows], arms, self.exposure + other.exposure)
 
     def person_numbers(self) -> np.ndarray:
-        """int64 [people], ascending; raises when somebody was measured twice."""
+        """int64 [people], ascending; raises `ConfigError` when somebody was measured twice."""
         rows = np.sort(np.concatenate([*self.rows, np.empty(0, np.int64)]))
         if (np.diff(rows) == 0).any():
             raise ConfigError(f"{int((np.diff(rows) == 0).sum())} people were measured twice", fix="give every person to one chunk only")
@@ -61,6 +61,7 @@ class Accumulator:
         chunks = self.arms.get(arm, [])
         if not chunks:
             return {}
+        self.person_numbers()
         order = np.argsort(np.concatenate(self.rows), kind="stable")
         return {name: np.concatenate([chunk[name] for chunk in chunks])[order] for name in chunks[0]}
 

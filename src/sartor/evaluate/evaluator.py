@@ -87,18 +87,10 @@ def evaluate(
     cost["adapt_seconds"] = _adapt_seconds(method, case, seed)
     suffix = "" if candidates is None else f" ({candidates} sampled)" if case.pool is None else f" (among {case.pool.size} items)"
     arms = {arm: totals.values(arm) for arm in ("own", "population", "swapped")}
-    own = arms["own"]
-    notes, shown = list(case.notes), own.pop("places")[:, 0]
-    tie_share = float(np.nansum(own.pop("tied")[:, 0]) / max(1.0, shown.sum()))
-    for other in (arms["population"], arms["swapped"]):
-        for name in ("places", "tied"):
-            other.pop(name, None)
-    if shown.mean() < cuts[-1]:
-        notes.append(f"lists hold {shown.mean():.1f} items on average: @k means at most that many where k is larger")
-        warnings.warn(f"lists of {type(method).__name__} hold {shown.mean():.1f} items on average, fewer than k = {cuts[-1]}", stacklevel=2)
-    if tie_share > 0.05:
-        notes.append(f"{tie_share:.0%} of the places were decided by lottery between equal scores")
-    by_person = {arm: flat({n: v for n, v in values.items() if not n.startswith(_ITEMS)}, cuts, suffix) for arm, values in arms.items()}
+    shown = float(arms["own"]["places"][:, 0].mean())
+    tie_share = float(arms["own"]["tied"][:, 0].mean() / max(1.0, shown))
+    notes = [*case.notes, *_remarks(method, shown, tie_share, cuts[-1])]
+    by_person = {arm: flat({n: v for n, v in values.items() if _is_metric(n)}, cuts, suffix) for arm, values in arms.items()}
     metrics, intervals = _summaries(by_person["own"], resamples, seed)
     for at, cut in enumerate(cuts):
         metrics |= {f"{metric}@{cut}{suffix}": value for metric, value in beyond.catalogue(totals.exposure[at]).items()}
@@ -118,6 +110,21 @@ def evaluate(
         slices=_people_slices(case, by_person["own"][full], gains, gaps, full, resamples, seed) | _item_slices(arms, cuts, k, resamples, seed),
         per_person=_per_person(case, by_person, full), notes=tuple(notes), seconds=time.perf_counter() - started,
     )  # fmt: skip
+
+
+def _remarks(method: Recommender, shown: float, tie_share: float, k: int) -> list[str]:
+    """What a reader of the numbers must know."""
+    notes = []
+    if shown < k:
+        notes.append(f"lists hold {shown:.1f} items on average: @k means at most that many where k is larger")
+        warnings.warn(f"lists of {type(method).__name__} hold {shown:.1f} items on average, fewer than k = {k}", stacklevel=3)
+    if tie_share > 0.05:
+        notes.append(f"{tie_share:.0%} of the places were decided by lottery between equal scores")
+    return notes
+
+
+def _is_metric(name: str) -> bool:
+    return not name.startswith(_ITEMS) and name not in ("places", "tied")
 
 
 def _cutoff(headline: str, graded: bool) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,12 @@ class Report:
             "not_measured": [metric for metric, found in values.items() if not found],
             "disagree": [f"{a} and {b} (rho {rho:+.2f} over {self.over})" for a, b, rho in against.select("a", "b", "rho").iter_rows()],
         }  # fmt: skip
+
+    def plot(self, path: str | Path) -> Path:
+        """The models side by side: headline, gain and swap gap with intervals (PNG, SVG or PDF by suffix)."""
+        from sartor.evaluate.plots import comparison_figure
+
+        return comparison_figure(dict(self.evaluations), Path(path))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data for JSON."""
