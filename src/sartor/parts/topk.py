@@ -10,6 +10,9 @@ import numpy as np
 
 from sartor.parts.threads import even, over_rows, threads
 
+STRETCH = 16
+"""Columns looked at together: one or two vector registers."""
+
 
 def top_k(
     scores: np.ndarray,
@@ -65,33 +68,36 @@ def _select_rows(start, stop, scores, items, lottery, indptr, skip, k, total, ou
     for row in range(start, stop):
         for at in range(indptr[row], indptr[row + 1]):
             mark[skip[at]] = row
-        filled = 0
-        least = np.float32(-np.inf)
-        for first in range(0, n, 64):
-            last = min(first + 64, n)
+        filled, least = 0, np.float32(-np.inf)
+        for first in range(0, n - n % STRETCH, STRETCH):
             # Most stretches hold nothing good enough; counting those that are needs no branches, and NaN is never >= anything.
             good = 0
-            for column in range(first, last):
+            for column in range(first, first + STRETCH):
                 good += scores[row, column] >= least
-            if good == 0:
-                continue
-            for column in range(first, last):
-                score = scores[row, column]
-                if not score >= least:
-                    continue
-                item = items[column]
-                if mark[item] == row or not score > -np.inf:
-                    continue
-                place = filled if filled < k else k - 1
-                if filled == k and score == best[row, place] and lottery[item] > lottery[out[row, place]]:
-                    continue
-                # Insertion from the end: the list is short and nearly always kept as it is.
-                while place > 0 and (
-                    score > best[row, place - 1] or (score == best[row, place - 1] and lottery[item] < lottery[out[row, place - 1]])
-                ):
-                    best[row, place], out[row, place] = best[row, place - 1], out[row, place - 1]
-                    place -= 1
-                best[row, place], out[row, place] = score, item
-                filled += filled < k
-                if filled == k:
-                    least = best[row, k - 1]
+            if good:
+                filled, least = _offer(first, first + STRETCH, scores[row], items, lottery, mark, row, k, filled, least, out[row], best[row])
+        filled, least = _offer(n - n % STRETCH, n, scores[row], items, lottery, mark, row, k, filled, least, out[row], best[row])
+
+
+@numba.njit(cache=True, nogil=True)
+def _offer(first, last, scores, items, lottery, mark, row, k, filled, least, out, best):  # type: ignore[no-untyped-def]
+    """Put what is good enough of some columns into the list; returns how many there are and the least score that still gets in."""
+    for column in range(first, last):
+        score = scores[column]
+        if not score >= least:
+            continue
+        item = items[column]
+        if mark[item] == row or not score > -np.inf:
+            continue
+        place = filled if filled < k else k - 1
+        if filled == k and score == best[place] and lottery[item] > lottery[out[place]]:
+            continue
+        # Insertion from the end: the list is short and nearly always kept as it is.
+        while place > 0 and (score > best[place - 1] or (score == best[place - 1] and lottery[item] < lottery[out[place - 1]])):
+            best[place], out[place] = best[place - 1], out[place - 1]
+            place -= 1
+        best[place], out[place] = score, item
+        filled += filled < k
+        if filled == k:
+            least = best[k - 1]
+    return filled, least
