@@ -84,6 +84,32 @@ def benchmarks() -> str:
     return _markdown(["benchmark", "peer", "sartor", "peer's", "times better", "quality, ours / peer's", "threads", "date"], rows)
 
 
+def movielens() -> str:
+    """What `sartor demo --data ml-1m` measured last: `docs/ml-1m.json` is its demo.json without the three people."""
+    file = Path(__file__).parents[3] / "docs" / "ml-1m.json"
+    if not file.is_file():
+        return "Nothing has been measured yet."
+    rows = []
+    for one in _lines(file)[0]["methods"].values():
+        metric, new = one["headline"], one["new_people"]
+        seconds, adapt = one["fit_seconds"], one["cost"]["adapt_seconds"] * 1e3
+        ratio = f"{new['ratio']:.2f} [{new['ratio_interval'][0]:.2f}, {new['ratio_interval'][1]:.2f}]"
+        value = f"{one['metrics'][metric]:.3f}"
+        rows.append(
+            [
+                f"`{one['method']}`",
+                value,
+                _scale(one, "gain"),
+                _scale(one, "swap_gap"),
+                ratio,
+                f"{one['cost']['state_bytes']:,.0f}",
+                f"{adapt:.1f}",
+                f"{seconds:.1f}",
+            ]
+        )
+    return _markdown(["method", "NDCG@10", "gain", "swap gap", "never seen / fitted on", "bytes per person", "ms to adapt", "s to fit"], rows)
+
+
 def schemas() -> str:
     """The frames of a population and their columns."""
     from sartor.data.schema import SCHEMAS
@@ -118,6 +144,7 @@ def commands() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
+    "movielens": movielens,
     "methods": methods,
     "systems": systems,
     "claims": claims,
