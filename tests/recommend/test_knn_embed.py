@@ -111,7 +111,7 @@ def test_lists_keep_budgets_and_name_the_interest_that_asked(model: KNNEmbed, po
         assert len(set(items)) == 30
         assert not set(items) & set(state["items"].tolist())
         assert (np.bincount(interests, minlength=model.clusters) == worth[row]).all()
-        assert (np.diff(found.scores[row]) <= 0).all()
+        assert (np.diff(found.scores[row]) < 0).all()
         main = int(np.argmax(shares[row]))
         allowed = np.setdiff1d(np.arange(len(model.items_)), state["items"])
         best = allowed[np.argsort(-(model.base.item_vectors_[allowed] @ queries[row, main]))][: worth[row, main]]

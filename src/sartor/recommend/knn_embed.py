@@ -44,7 +44,8 @@ class KNNEmbed(ItemRecommender):
     own vector, for as many items as its share is worth.
 
     For retrieving many candidates where people have more interests than the base's vectors have room for: it needs no training beyond
-    the base's. It adds nothing where one vector already separates interests, and smoothing buys variety with recall; see its claim check.
+    the base's. It loses where one vector already separates interests (ml-100k, 16 ALS factors: recall@50 is 0.50 against ALS's 0.56), and
+    smoothing buys variety with recall; see its claim check.
 
     The person's query for a cluster comes from the person's own items in it, never the person's one vector for all. Lists
     interleave the clusters: the r-th item of a cluster scores share / r. `recommend` returns an `InterestRanking`, whose `interests` says
@@ -283,4 +284,8 @@ class KNNEmbed(ItemRecommender):
         found, score, interest = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int32)
         merge(row, cluster, lists, worth, shares, len(self.items_), found, score, interest)
         order = np.argsort(-score, axis=1, kind="stable")
-        return tuple(np.take_along_axis(one, order, 1) for one in (found, score, interest))  # type: ignore[return-value]
+        score = np.take_along_axis(score, order, 1)
+        for place in range(1, k):
+            # Interests of equal shares take turns by number: their items must not look tied.
+            score[:, place] = np.minimum(score[:, place], np.nextafter(score[:, place - 1], np.float32(-np.inf)))
+        return np.take_along_axis(found, order, 1), score, np.take_along_axis(interest, order, 1)
