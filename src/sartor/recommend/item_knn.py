@@ -43,9 +43,9 @@ class ItemKNN(ItemRecommender):
     """Added to the denominator of cosine, tfidf and jaccard: distrusts similarities that rest on few people."""
     normalize: bool = False
     """Divide an item's support by its sum, so that items with many near neighbours do not speak louder."""
-    k1: float = 100.0
+    k1: float = 1.2
     """Of bm25: how slowly repeated weight saturates."""
-    b: float = 0.8
+    b: float = 0.75
     """Of bm25: 0 ignores how long a history is, 1 counts it fully."""
 
     similarity_: csr_matrix = learned()
