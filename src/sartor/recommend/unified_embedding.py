@@ -35,7 +35,8 @@ class UnifiedEmbedding(FieldRecommender):
     and a multilayer perceptron.
 
     For data with many categorical fields of very different sizes, where one table per field must be sized by hand: here the only size is
-    the number of rows. It scores every item by itself, so on large catalogues give it candidates.
+    the number of rows. It scores every item by itself, so on large catalogues give it candidates. Fitted on ratings it tells what a person
+    would like of what they take, not what they take: to rank a whole catalogue, fit it on `population.positives(4)`.
 
     Source: Coleman et al., Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML Systems, NeurIPS 2023. Differs from
     the paper in: people are not in the table, because rows that they share could not be deleted for one of them. Each has an override
