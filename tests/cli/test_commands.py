@@ -86,6 +86,14 @@ def test_filter_keeps_only_what_the_condition_allows(model: Path, folder: Path, 
     assert all(prices[item] < middle for item in items)
 
 
+def test_reasons_are_of_the_persons_own_history(model: Path, call: Call, call_json: Call) -> None:
+    _, found = call_json("recommend", model, "--items", "3,4,5", "-k", 5, "--why")
+    because = [one for entry in found["recommendations"][0]["items"] for one in entry["because"]]
+    assert because
+    assert all(one["item"] in (3, 4, 5) and one["contribution"] > 0 and one["title"] for one in because)
+    assert "because of" in call("recommend", model, "--items", "3,4,5", "--why")[1]
+
+
 def test_everyone_to_a_file(model: Path, tmp_path: Path, call_json: Call) -> None:
     code, found = call_json("recommend", model, "--everyone", "-k", 3, "--out", tmp_path / "all.parquet")
     assert code == 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sartor.data.ids import IdMap
     from sartor.data.population import Population
-    from sartor.method import State
+    from sartor.method import Ranking, State
 
 
 def recommend(
@@ -35,6 +35,7 @@ def recommend(
         str | None, typer.Option("--filter", metavar="SQL", help="Only items for which this holds, e.g. \"year > 1990 AND title LIKE '%Star%'\".")
     ] = None,
     seen: Annotated[bool, typer.Option("--seen/--unseen", help="Whether items of the person's own history may come back.")] = False,
+    reasons: Annotated[bool, typer.Option("--why", help="Name what in the person's own history moved each item up.")] = False,
     data: Annotated[str | None, typer.Option("--data", help="Where people's events are. Default: the data the model was fitted on.")] = None,
     format: _population.Format = None,
     columns: _population.Columns = None,
@@ -48,71 +49,90 @@ def recommend(
         sartor recommend model --person ana -k 5
         sartor recommend model --items 12,50,174 --filter "array_contains(categories, 'Comedy')"
     """  # fmt: skip
-    from sartor import Evidence, load
+    from sartor import load
 
     if sum((bool(person), items is not None, state is not None, everyone)) > 1:
         raise ConfigError("this names several people in different ways", fix="give one of --person, --items, --state, --everyone")
     if everyone and out is None:
         raise ConfigError("everybody's lists need a file", fix="add --out recommendations.parquet")
     fitted = load(model)
-    facts = _facts(model)
-    population: Population | None = None
-    if person or everyone or data is not None:
-        source = data if data is not None else facts.get("data")
-        if source is None:
-            raise FileProblem("the model does not say where its data is", fix="add --data", file=model)
-        how = (
-            {name: facts.get(name) for name in _population.HOW}
-            if data is None
-            else dict(zip(_population.HOW, (format, columns, options, at_least), strict=True))
-        )
-        population = _population.read(source, **how)
+    how = None if data is None else dict(zip(_population.HOW, (format, columns, options, at_least), strict=True))
+    population = _read(model, data, how) if person or everyone or data is not None else None
     candidates = _filtered(where, model, population, fitted.items_) if where is not None else None
     start = time.perf_counter()
-    states: dict[Any, State | None]
     if everyone and population is not None:
-        states = fitted.adapt_all(population, progress=True)
-    elif person and population is not None:
-        states = {one: fitted.adapt(population[one]) for one in _population.people_like(population, person)}
-    elif items is not None:
-        states = {"you": fitted.adapt(Evidence.from_items(split_items(items)))}
+        states: dict[Any, State | None] = fitted.adapt_all(population, progress=True)
     else:
-        states = {"you" if state is not None else "population": read_state(state) if state is not None else None}
+        states = _states(fitted, population, person, items, state)
     adapted = time.perf_counter()
     ranking = fitted.recommend(list(states.values()), k, exclude=None if seen else "seen", candidates=candidates)
     finished = time.perf_counter()
+    seconds = {"adapt_seconds": adapted - start, "recommend_seconds": finished - adapted}
+    result: dict[str, Any] = {"model": str(model), "k": k, "people": len(states), **seconds}
     if out is not None:
         _write(ranking.to_frame(list(states)), out)
-    result: dict[str, Any] = {
-        "model": str(model),
-        "k": k,
-        "people": len(states),
-        "adapt_seconds": adapted - start,
-        "recommend_seconds": finished - adapted,
-    }
-    if everyone:
-        if as_json:
-            _face.emit({**result, "out": str(out)})
-        else:
-            _face.stdout().print(f"{len(states):,} people x {k} items in {_face.duration(finished - start)}, written to {out}", highlight=False)
-        return
-    names = _titles(model, population)
-    lists = []
-    for row, (who, own_state) in enumerate(states.items()):
-        found = [
-            {"item": item, "title": names.get(item), "score": float(score)}
-            for item, score in zip(ranking[row], ranking.scores[row].tolist(), strict=False)
-        ]
-        notes = dict(own_state.notes) if own_state is not None else {}
-        lists.append({"person": who, "examples": own_state.examples if own_state is not None else 0, "notes": notes, "items": found})
+        result["out"] = str(out)
+    if not everyone:
+        result["recommendations"] = _lists(fitted, states, ranking, _titles(model, population), reasons)
     if as_json:
-        _face.emit({**result, "recommendations": lists})
-        return
+        _face.emit(result)
+    elif everyone:
+        _face.stdout().print(f"{len(states):,} people x {k} items in {_face.duration(finished - start)}, written to {out}", highlight=False)
+    else:
+        _show(result["recommendations"], reasons)
+
+
+def _read(model: Path, data: str | None, how: dict[str, Any] | None) -> Population:
+    """The data that is named, or that the model was fitted on."""
+    facts = _facts(model)
+    source = data if data is not None else facts.get("data")
+    if source is None:
+        raise FileProblem("the model does not say where its data is", fix="add --data", file=model)
+    return _population.read(source, **(how if how is not None else {name: facts.get(name) for name in _population.HOW}))
+
+
+def _states(fitted: Any, population: Population | None, person: list[str] | None, items: str | None, state: Path | None) -> dict[Any, State | None]:
+    from sartor import Evidence
+
+    if person and population is not None:
+        return {one: fitted.adapt(population[one]) for one in _population.people_like(population, person)}
+    if items is not None:
+        return {"you": fitted.adapt(Evidence.from_items(split_items(items)))}
+    return {"you": read_state(state)} if state is not None else {"population": None}
+
+
+def _lists(fitted: Any, states: dict[Any, State | None], ranking: Ranking, names: dict[Any, str], reasons: bool) -> list[dict[str, Any]]:
+    lists = []
+    for row, (who, state) in enumerate(states.items()):
+        scores = ranking.scores[row].tolist()
+        found: list[dict[str, Any]] = [{"item": item, "title": names.get(item), "score": scores[place]} for place, item in enumerate(ranking[row])]
+        if reasons and state is not None:
+            for entry in found:
+                entry["because"] = _because(fitted, state, entry["item"], names)
+        notes = dict(state.notes) if state is not None else {}
+        lists.append({"person": who, "examples": state.examples if state is not None else 0, "notes": notes, "items": found})
+    return lists
+
+
+def _because(fitted: Any, state: State, item: Any, names: dict[Any, str]) -> list[dict[str, Any]]:
+    from sartor.recommend._base import ItemRecommender
+    from sartor.recommend.why import why
+
+    if not isinstance(fitted, ItemRecommender):
+        raise ConfigError(f"{type(fitted).__name__} cannot say why", fix="leave out --why")
+    return [{"item": one.item, "title": names.get(one.item), "contribution": one.contribution} for one in why(fitted, state, item, 2)]
+
+
+def _show(lists: list[dict[str, Any]], reasons: bool) -> None:
     for one in lists:
         if unknown := one["notes"].get("unknown_items"):
             _face.say(f"{unknown} events of {one['person']} had items the model does not know")
-        rows = [[rank, entry["item"], entry["title"] or "", entry["score"]] for rank, entry in enumerate(one["items"], 1)]
-        _face.stdout().print(_face.table(f"for {one['person']} (from {one['examples']} events)", ["", "item", "title", "score"], rows, left=3))
+        rows = []
+        for rank, entry in enumerate(one["items"], 1):
+            because = [", ".join(str(thing["title"] or thing["item"]) for thing in entry.get("because", ()))] if reasons else []
+            rows.append([rank, entry["item"], entry["title"] or "", *because, entry["score"]])
+        columns = ["", "item", "title", *(["because of"] if reasons else []), "score"]
+        _face.stdout().print(_face.table(f"for {one['person']} (from {one['examples']} events)", columns, rows, left=len(columns) - 1))
 
 
 def _facts(model: Path) -> dict[str, Any]:
