@@ -101,6 +101,17 @@ def test_demo_on_ones_own_files(folder: Path, tmp_path: Path, call: Call) -> Non
     assert all(person["own"][0]["title"] != str(person["own"][0]["item"]) for person in saved["people"])
 
 
+def test_a_method_that_does_not_fit_the_data_is_left_out_and_named(folder: Path, tmp_path: Path, call_json: Call) -> None:
+    """Matrix completion needs ratings, which these events do not have."""
+    code, found = call_json("demo", "--data", folder, "-m", "ease", "-m", "matrix-completion-am", "--out", tmp_path)
+    assert code == 0, found
+    assert list(found["methods"]) == ["ease"]
+    assert "rating" in found["skipped"]["matrix-completion-am"]
+    assert "matrix-completion-am was left out" in (tmp_path / "report.html").read_text()
+    code, found = call_json("demo", "--data", folder, "-m", "matrix-completion-am", "--out", tmp_path)
+    assert (code, found["error"]) == (2, "BadValue")
+
+
 def test_titles_with_markup_stay_text(tmp_path: Path, call: Call) -> None:
     population = World(people=60, items=60, topics=10, seed=1).population()
     population.events.collect().write_csv(tmp_path / "events.csv")

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sartor.cli.demo.people import Person, introduce, unlike
-from sartor.errors import EmptyData, MissingExtra
+from sartor.errors import EmptyData, SartorError
 
 if TYPE_CHECKING:
     from sartor.cli.demo.generated import Generated
@@ -129,7 +129,10 @@ def tell(
     for slug, model in models.items():
         try:
             judged.append(judge(slug, model, split, unseen, seed, progress))
-        except (MissingExtra, MemoryError) as problem:
+        except (SartorError, MemoryError) as problem:
+            # What does not fit this data (no ratings, no attributes, no memory) must not keep the others from being shown.
+            if len(models) == 1:
+                raise
             skipped[slug] = str(problem) or "not enough memory"
             say(f"{slug} is left out: {skipped[slug]}")
             continue
