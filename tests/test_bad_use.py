@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,21 @@ import numpy as np
 import pytest
 
 import sartor
-from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, NotFitted, SartorError, StateMismatch, UnknownId
+import sartor.data.splits
+import sartor.evaluate
+from sartor import _storage
+from sartor.errors import (
+    BadValue,
+    ConfigError,
+    CorruptFile,
+    EmptyData,
+    FileProblem,
+    NotFitted,
+    SartorError,
+    StateMismatch,
+    UnknownId,
+    WrongType,
+)  # fmt: skip
 
 
 def population(seed: int = 0) -> sartor.Population:
@@ -27,6 +42,10 @@ def history(*items: Any) -> sartor.Evidence:
     return sartor.Evidence.from_items(items)
 
 
+def _split() -> Any:
+    return sartor.data.splits.make("leave-last", population())
+
+
 # what is wrong: (what is done with the model, error)
 TABLE: dict[str, tuple[Callable[[Any], Any], type[SartorError]]] = {
     "no such method": (lambda model: sartor.make("eaze"), UnknownId),
@@ -38,6 +57,21 @@ TABLE: dict[str, tuple[Callable[[Any], Any], type[SartorError]]] = {
     "no candidates": (lambda model: model.recommend([None], candidates=[]), EmptyData),
     "an unknown way to exclude": (lambda model: model.recommend([None], exclude="bought"), ConfigError),
     "too few exclusion lists": (lambda model: model.recommend([None, None], exclude=[[1]]), ConfigError),
+    "an exclusion list of ids, not of lists": (lambda model: model.recommend([None], exclude=["ab"]), ConfigError),
+    "candidates that are one text": (lambda model: model.recommend([None], candidates="ab"), ConfigError),
+    "k that is no whole number": (lambda model: model.recommend([None], k=2.5), ConfigError),
+    "a state where a list of states should be": (lambda model: model.recommend(model.adapt(history(1)), k=2), ConfigError),
+    "states by name": (lambda model: model.recommend({"ana": None}, k=2), ConfigError),
+    "a negative seed": (lambda model: sartor.make("als", seed=-1).fit(population(), progress=False), ConfigError),
+    "a seed too large": (lambda model: sartor.make("bpr", seed=10**30).fit(population(), progress=False), ConfigError),
+    "a split with a negative seed": (lambda model: sartor.data.splits.make("random", population(), seed=-1), ConfigError),
+    "endless regularization": (lambda model: sartor.make("als", regularization=float("inf")).fit(population(), progress=False), ConfigError),
+    "a missing id in evidence": (lambda model: model.adapt(history(None, 1)), BadValue),
+    "more values than items": (lambda model: sartor.Evidence.from_items([1], values=[1, 2]), ConfigError),
+    "columns of unequal length": (lambda model: sartor.Population.from_frames(events={"person": [1, 2], "item": [1]}), WrongType),
+    "a list for a table": (lambda model: sartor.Population.from_frames(events=[1, 2]), WrongType),
+    "evaluate with an unknown way to exclude": (lambda model: sartor.evaluate.evaluate(model, _split(), exclude="Seen"), ConfigError),
+    "evaluate on fewer than no people": (lambda model: sartor.evaluate.evaluate(model, _split(), people=-5), ConfigError),
     "too few candidate lists": (lambda model: model.recommend([None, None], candidates=[[1]]), ConfigError),
     "a state of another model": (
         lambda model: model.recommend([sartor.make("ease").fit(population(1), progress=False).adapt(history(1, 2))]), StateMismatch),
@@ -109,3 +143,71 @@ def test_saving_never_replaces_something_else(model: Any, tmp_path: Path) -> Non
     with pytest.raises(FileProblem, match="something other"):
         model.save(tmp_path)
     assert (tmp_path / "letter.txt").read_text() == "dear ..."
+
+
+def forged(model: Any, items: np.ndarray, **facts: Any) -> sartor.State:
+    """The bytes of a state whose content was changed by hand."""
+    arrays, meta = _storage.from_bytes(model.adapt(history(1, 2)).to_bytes())
+    return sartor.State.from_bytes(_storage.to_bytes({**arrays, "items": items}, {**meta, **facts}))
+
+
+@pytest.mark.parametrize("items", [[10**8], [-5], [[1, 2]], [0.5]], ids=["too large", "negative", "a matrix", "fractions"])
+def test_items_that_cannot_be_are_refused_before_compiled_loops_see_them(items: list[Any], model: Any) -> None:
+    kind = np.float32 if items == [0.5] else np.int32
+    with pytest.raises(CorruptFile, match="catalogue"):
+        model.recommend([forged(model, np.array(items, kind))], k=3)
+
+
+def test_facts_of_a_state_are_checked_and_unknown_ones_left_out(model: Any) -> None:
+    good = np.array([1], np.int32)
+    assert forged(model, good, since_version_9="x").examples == 2
+    with pytest.raises(CorruptFile, match="version"):
+        forged(model, good, version="x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"nothing": 1}},
+        {"plain": {"recommend": "x"}},
+        {"plain": {"__class__": "x"}},
+        {"class": "sartor.method:Recommender"},
+        {"class": None},
+    ],
+    ids=lambda change: str(*change.items()),
+)
+def test_a_config_somebody_changed_ends_in_a_named_error(change: dict[str, Any], model: Any, tmp_path: Path) -> None:
+    config = model.save(tmp_path / "model") / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(CorruptFile):
+        sartor.load(tmp_path / "model")
+
+
+def test_numbers_that_are_no_ids_are_unknown_not_rounded(model: Any) -> None:
+    assert model.adapt(history(7.9)).notes["unknown_items"] == 1
+    assert model.adapt(history(7.0))["items"].size == 1
+
+
+def test_a_model_is_not_saved_over_a_file(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear ...")
+    with pytest.raises(FileProblem, match="a file"):
+        model.save(tmp_path / "letter.txt")
+
+
+@pytest.mark.parametrize("method", ["bpr", "lightgcn", "nbpo"])
+def test_validation_that_says_nothing_is_left_out(method: str) -> None:
+    parts = sartor.data.splits.make("cold-person", population())  # whose validation people are not in train
+    model = sartor.make(method, epochs=1).fit(parts.train, validation=parts.validation, progress=False)
+    assert len(model.recommend([None], k=3)[0]) == 3
+
+
+@pytest.mark.parametrize("method", ["als", "bpr", "lightgcn", "sasrec", "two-tower", "nbpo"])
+def test_a_checkpoint_of_other_data_of_the_same_size_is_refused(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = {"iterations": 2} if method == "als" else {"epochs": 2}
+    swapped = {"person": list(range(6)) * 3, "item": [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 0, 2, 3, 4, 5, 0, 1]}
+    other = {"person": swapped["person"], "item": [(5 - one) % 6 for one in swapped["item"]]}
+    both = [sartor.Population.from_frames(events=events, items={"item": list(range(8))}) for events in (swapped, other)]
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # as if it had been stopped before the end
+    sartor.make(method, **rounds).fit(both[0], progress=False, checkpoint=tmp_path)
+    with pytest.raises(ConfigError, match="checkpoint"):
+        sartor.make(method, **rounds).fit(both[1], progress=False, checkpoint=tmp_path)

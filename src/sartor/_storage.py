@@ -119,6 +119,9 @@ def save(method: Method, folder: Path) -> Path:
     """Write a fitted method; an existing folder is replaced only when it holds a sartor model."""
     from sartor import __version__
 
+    folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise FileProblem("this is a file", fix="give a folder", file=folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
         raise FileProblem("this folder holds something other than a sartor model", fix="choose another folder", file=folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -180,8 +183,8 @@ def load(folder: Path) -> Method:
         raise FileProblem("there is no saved model here", fix="give the folder that save() wrote", file=folder)
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-        settings, plain, kinds = dict(config["settings"]), config["plain"], config["kinds"]
-        saved, path = config["fingerprint"], config["class"]
+        settings, plain, kinds = dict(config["settings"]), dict(config["plain"]), dict(config["kinds"])
+        saved, path = str(config["fingerprint"]), str(config["class"])
         arrays, meta = from_bytes((folder / TENSORS).read_bytes(), needs=("fingerprint",))
     except (ValueError, KeyError, TypeError, OSError) as cause:
         raise CorruptFile("the saved model cannot be read", fix="save it again", file=folder) from cause
@@ -191,8 +194,14 @@ def load(folder: Path) -> Method:
     inner = {child.name: load(child) for child in sorted(folder.iterdir()) if child.is_dir() and (child / CONFIG).exists()}
     own = {f.name for f in fields(kind) if f.init}
     given: dict[str, Any] = {**settings, **{name: part for name, part in inner.items() if name in own}}
-    method = kind(**given)
-    for name, value in {**plain, **{name: part for name, part in inner.items() if name not in own}}.items():
+    learned = {**plain, **{name: part for name, part in inner.items() if name not in own}}
+    if strange := [name for name in (*learned, *kinds) if name.startswith("_") or not name.endswith("_")]:
+        raise CorruptFile(f"{strange} are not learned attributes", fix="save it again", file=folder / CONFIG)
+    try:
+        method = kind(**given)
+    except (TypeError, ValueError) as cause:
+        raise CorruptFile(f"the settings do not fit {kind.__name__}: {cause}", fix="save it again with this version", file=folder / CONFIG) from cause
+    for name, value in learned.items():
         setattr(method, name, value)
     networks = []
     for name, what in kinds.items():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from sartor import _storage
-from sartor.errors import NotFitted, StateMismatch
+from sartor.errors import ConfigError, CorruptFile, NotFitted, StateMismatch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,8 +73,12 @@ class State:
     @classmethod
     def from_bytes(cls, data: bytes) -> State:
         """The reverse of `to_bytes`; raises `CorruptFile` when the bytes are truncated or are something else."""
-        arrays, meta = _storage.from_bytes(data, needs=("method", "fingerprint", "version", "examples", "updated"))
-        return cls(arrays, **meta)
+        kinds: dict[str, Any] = {"method": str, "fingerprint": str, "version": int, "examples": int, "updated": int | float, "notes": dict}
+        arrays, meta = _storage.from_bytes(data, needs=tuple(kinds))
+        if wrong := [name for name, kind in kinds.items() if not isinstance(meta[name], kind)]:
+            raise CorruptFile(f"the facts {wrong} are not what a state has", fix="fetch or write it again")
+        # Facts that a later version of sartor may add are left out.
+        return cls(arrays, **{name: meta[name] for name in kinds})
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +127,8 @@ class Run:
     progress: bool = False
     checkpoint: Path | None = None
     """Folder for resumable progress."""
+    key: str = ""
+    """Tells this fit's data and settings from another's, so that a checkpoint is never continued by a different one."""
 
 
 def learned(default: Any = MISSING) -> Any:
@@ -159,6 +165,8 @@ class Method(ABC):
         progress: show a bar with rate and time left.
         checkpoint: a folder; iterative methods leave their progress there now and then and on Ctrl-C, and go on from it next time.
         """
+        if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed is {self.seed!r}", fix="use a whole number from 0 to 4294967295")
         for name in self.population_frames:
             population.frame(name)  # type: ignore[arg-type]  # raises EmptyData with what is there instead
         self._fit(population, Run(validation, progress, Path(checkpoint) if checkpoint is not None else None))
@@ -192,7 +200,8 @@ class Method(ABC):
         self.check_fitted()
         if state is not None and state.fingerprint != self.fingerprint_:
             raise StateMismatch(
-                f"the state was made by {state.method or 'an unknown method'} {state.fingerprint[:8]}, this is {type(self).__name__} {self.fingerprint_[:8]}",
+                f"the state was made by {state.method or 'an unknown method'} {state.fingerprint[:8]}, "
+                f"this is {type(self).__name__} {self.fingerprint_[:8]}",
                 fix="adapt the person again with this model",
             )
 

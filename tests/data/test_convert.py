@@ -83,7 +83,7 @@ def test_describe_counts_right() -> None:
     }
     facts = describe(Population.from_frames(events=events, items={"item": ["a", "b"]}))
     assert (facts["events"], facts["people"], facts["items"]) == (6, 3, 3)
-    assert facts["density"] == pytest.approx(6 / 9)
+    assert facts["density"] == pytest.approx(4 / 9)  # pairs, not events: two are repeats
     assert facts["duplicate_rows"] == 1
     assert facts["repeated_pairs"] == 2
     assert facts["per_person"] == {"min": 1, "p25": 1.5, "median": 2.0, "p75": 2.5, "p99": 2.98, "mean": 2.0, "max": 3}

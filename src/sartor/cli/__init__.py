@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -59,4 +60,6 @@ app.add_typer(data, name="data", rich_help_panel="Work")
 
 def main() -> None:
     """The entry point of the `sartor` command."""
+    # What they say is among the notes of every result; the place in our code says nothing to who runs a command.
+    warnings.filterwarnings("ignore", category=UserWarning, module="sartor")
     app(prog_name="sartor")

@@ -76,6 +76,12 @@ class Face(TyperGroup):
             raise typer.Exit(2) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except OSError as problem:
+            if _session.debug:
+                raise
+            what = f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem)
+            _tell({"error": "FileProblem", "what": what, "fix": "check the path, its permissions and the space left", "where": {}})
+            raise typer.Exit(2) from None
         except Exception as defect:
             if _session.debug:
                 raise
@@ -155,7 +161,7 @@ def interval(value: float | None, bounds: Sequence[float] | None, *, sign: bool 
         return "-"
     shape = "{:+.3f}" if sign else "{:.3f}"
     text = shape.format(value)
-    return text if bounds is None else f"{text} [{shape.format(bounds[0])}, {shape.format(bounds[1])}]"
+    return text if bounds is None or not all(map(math.isfinite, bounds)) else f"{text} [{shape.format(bounds[0])}, {shape.format(bounds[1])}]"
 
 
 def size(count: float) -> str:

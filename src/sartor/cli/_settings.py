@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import sys
 import types
 from collections.abc import Sequence
@@ -137,7 +138,7 @@ def convert(name: str, text: str, kind: Any) -> Any:
             number = float(text) if kind is float or not text.lstrip("+-").isdigit() else int(text)
         except ValueError:
             number = float("nan")
-        if number != number or (kind is int and not float(number).is_integer()):
+        if not math.isfinite(number) or (kind is int and not float(number).is_integer()):
             raise ConfigError(f"{name} is '{text}'", fix=f"give {'a whole number' if kind is int else 'a number'}")
         return kind(number)
     return text if kind is str else _as_it_looks(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sartor.cli import _face, _population, _settings
-from sartor.errors import ConfigError, FileProblem
+from sartor.errors import ConfigError, CorruptFile, FileProblem
 
 if TYPE_CHECKING:
     from sartor.data.population import Population
@@ -86,7 +86,10 @@ def _claim_checkpoint(folder: Path, facts: dict[str, Any]) -> bool:
 
     note = folder / FACTS
     if note.is_file():
-        left = json.loads(note.read_text())
+        try:
+            left = dict(json.loads(note.read_bytes()))
+        except (ValueError, TypeError) as cause:
+            raise CorruptFile("the checkpoint's note cannot be read", fix="remove the folder to start again", file=note) from cause
         if left != facts:
             differs = ", ".join(f"{name} {left.get(name)!r}" for name in facts if left.get(name) != facts[name])
             raise ConfigError(f"this checkpoint was left by another fit (with {differs})", fix="use another folder, or remove this one", file=folder)

@@ -19,7 +19,8 @@ EXACT_ROWS = 20_000_000
 def describe(population: Population, *, duplicates: bool | None = None) -> dict[str, Any]:
     """Plain numbers about a population, ready for JSON.
 
-    Keys: `name`; `frames` (rows and columns of each); and with events: `events`, `people`, `items`, `density` (events per cell),
+    Keys: `name`; `frames` (rows and columns of each); and with events: `events`, `people`, `items`, `density` (share of person-item
+    pairs with an event; None where pairs are not counted),
     `per_person` and `per_item` (min, quartiles, mean, max), `gini_items` (0: all items equally often; 1: one item has everything), `time`
     (first, last, days), `values`, `duplicate_rows`, `repeated_pairs`; `warnings` is a list of sentences.
 
@@ -46,7 +47,7 @@ def _events(population: Population, duplicates: bool | None) -> dict[str, Any]:
     people, items = _counts(events, "person", rows), _counts(events, "item", rows)
     cells = len(people) * len(items)
     out: dict[str, Any] = {
-        "events": rows, "people": len(people), "items": len(items), "density": rows / cells if cells else None,
+        "events": rows, "people": len(people), "items": len(items), "density": None,
         "per_person": _distribution(people), "per_item": _distribution(items), "gini_items": _gini(items),
         "people_with_one_event": int((people == 1).sum()), "items_with_one_event": int((items == 1).sum()),
     }  # fmt: skip
@@ -64,7 +65,8 @@ def _events(population: Population, duplicates: bool | None) -> dict[str, Any]:
             out["values"]["counts"] = {str(key): count for key, count in counts.iter_rows()}
     if duplicates or (duplicates is None and rows <= EXACT_ROWS):
         out["duplicate_rows"] = rows - int(events.unique().select(pl.len()).collect(engine="streaming").item())
-        out["repeated_pairs"] = rows - int(events.select("person", "item").unique().select(pl.len()).collect(engine="streaming").item())
+        out["repeated_pairs"] = repeated = rows - int(events.select("person", "item").unique().select(pl.len()).collect(engine="streaming").item())
+        out["density"] = (rows - repeated) / cells if cells else None
     for name in ("kind", "split"):
         if name in schema:
             counts = events.group_by(name).agg(pl.len()).collect(engine="streaming").sort("len", descending=True).head(20)
@@ -109,7 +111,7 @@ def _warnings(population: Population, facts: dict[str, Any]) -> list[str]:
         last = population.events.select(pl.col("time").max()).collect(engine="streaming").item()
         if last > time.time() + 86_400:
             found.append(f"the last event lies in the future ({facts['time']['last']})")
-        if facts["time"]["days"] == 0:
+        if facts["time"]["first"] == facts["time"]["last"]:
             found.append("all events have the same time")
     if facts.get("duplicate_rows"):
         how = 'read with duplicates="drop" to leave them out' if "time" in facts else "without times they may be the same done again, or a mistake"

@@ -58,6 +58,10 @@ class IdMap:
     def coerce(self, ids: Ids) -> pl.Series:
         """The given ids in this map's type; what cannot be converted becomes null."""
         series = pl.Series(self.name, ids, strict=False)
+        if self.ids.dtype == pl.Int64 and (series.dtype.is_float() or series.dtype == pl.Boolean):
+            # 7.9 and true are not 7 and 1.
+            whole = series.cast(pl.Float64).round() == series if series.dtype.is_float() else pl.Series([False])
+            series = pl.select(pl.when(whole).then(series)).to_series().rename(self.name)
         return series if series.dtype == self.ids.dtype else series.cast(self.ids.dtype, strict=False)
 
     def numbers(self, ids: Ids) -> np.ndarray:

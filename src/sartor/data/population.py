@@ -15,7 +15,7 @@ from sartor.data.checks import check_values, checked
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
 from sartor.data.schema import FRAMES, FrameName
-from sartor.errors import ConfigError, EmptyData, UnknownId
+from sartor.errors import ConfigError, EmptyData, UnknownId, WrongType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,9 +197,12 @@ class Evidence:
         >>> Evidence.from_items(["Heat", "Ronin"]).events.height
         2
         """
+        for name, given in (("values", values), ("times", times)):
+            if given is not None and len(given) != len(items):
+                raise ConfigError(f"{len(given)} {name} for {len(items)} items", fix=f"give one of the {name} for each item")
         # Texts and integers together are texts: a model that knows integers finds those among them.
-        mixed = len({isinstance(one, str) for one in items}) > 1
-        columns: dict[str, Any] = {"item": pl.Series("item", [str(one) for one in items] if mixed else items)}
+        mixed = len({isinstance(one, str) for one in items if one is not None}) > 1
+        columns: dict[str, Any] = {"item": pl.Series("item", [one if one is None else str(one) for one in items] if mixed else items)}
         if values is not None:
             columns["value"] = pl.Series("value", values, dtype=pl.Float32)
         if times is not None:
@@ -254,9 +257,13 @@ def _as_lazy(value: Any) -> pl.LazyFrame:
         return value
     if isinstance(value, pl.DataFrame):
         return value.lazy()
-    if isinstance(value, Mapping):
-        return pl.DataFrame(value).lazy()
-    if type(value).__module__.startswith("pandas"):
-        return pl.from_pandas(value).lazy()
-    converted = pl.from_arrow(value)
+    try:
+        if isinstance(value, Mapping):
+            return pl.DataFrame(value).lazy()
+        if type(value).__module__.startswith("pandas"):
+            return pl.from_pandas(value).lazy()
+        converted = pl.from_arrow(value)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as cause:
+        what = f"this {type(value).__name__} is not a table: {str(cause).splitlines()[0]}"
+        raise WrongType(what, fix="give a polars, pandas or Arrow table, or a dict of columns of equal length") from cause
     return (converted if isinstance(converted, pl.DataFrame) else converted.to_frame()).lazy()

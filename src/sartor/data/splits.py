@@ -92,6 +92,7 @@ def make(name: str, population: Population, *, seed: int = 0, **options: Any) ->
     for key, value in settings.items():
         if key in ("test", "validation", "evidence"):
             _check_size(key, value, whole=name == "leave-last")
+    _check_seed(seed)
     return _split(name, population, rule.part(population, np.random.default_rng(seed), settings))
 
 
@@ -102,9 +103,15 @@ def k_fold(population: Population, folds: int = 5, seed: int = 0) -> Iterator[Sp
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}", fix="use at least 2")
+    _check_seed(seed)
     dealt = fold_parts(population, folds, np.random.default_rng(seed))
     for fold in range(folds):
         yield _split(f"fold-{fold + 1}-of-{folds}", population, np.where(dealt == fold, TEST, TRAIN).astype(np.uint8))
+
+
+def _check_seed(seed: int) -> None:
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"seed is {seed!r}", fix="use a whole number of at least 0")
 
 
 def _check_size(name: str, value: Any, *, whole: bool) -> None:

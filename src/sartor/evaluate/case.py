@@ -56,11 +56,15 @@ class Case:
     ) -> Case:
         if on not in ("test", "validation"):
             raise ConfigError(f"on is '{on}'", fix="use 'test' or 'validation'")
+        if exclude not in ("seen", None):
+            raise ConfigError(f"exclude is '{exclude}'", fix="use 'seen' or None")
         held = split.test if on == "test" else split.validation
         evidence = split.evidence if on == "test" else split.validation_evidence
         wanted = held.events.select("person").unique().collect()["person"].sort()
         if people is not None and not isinstance(people, int):
             wanted = wanted.filter(wanted.is_in(IdMap(wanted, name="person").coerce(people).implode()))
+        elif isinstance(people, int) and people < 1:
+            raise ConfigError(f"people is {people}", fix="measure at least 1 person, or everybody with None")
         elif isinstance(people, int) and people < wanted.len():
             wanted = wanted.gather(np.sort(np.random.default_rng(seed).choice(wanted.len(), people, replace=False)))
         who = IdMap(wanted, name="person")

@@ -81,6 +81,10 @@ def evaluate(
     cuts = tuple(sorted({*(int(one) for one in ks), k}))
     if cuts[0] < 1:
         raise ConfigError(f"ks are {list(ks)}", fix="cut-offs start at 1")
+    if chunk < 1:
+        raise ConfigError(f"chunk is {chunk}", fix="at least 1 person at a time")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}", fix="use a whole number of at least 0")
     case = Case.of(method, split, on, exclude, people, seed, graded, candidates)
     ranker = Ranker(method, case.items, cuts[-1], seed, candidates if isinstance(candidates, int) else None, case.pool)
     totals, cost = _stream(ranker, case, cuts, population_baseline, swap, seed, chunk, progress)

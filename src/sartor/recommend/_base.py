@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
-from sartor.errors import ConfigError, EmptyData, UnknownId
+from sartor.errors import ConfigError, CorruptFile, EmptyData, UnknownId
 from sartor.method import Exclude, Ranking, Recommender, Run, State, States, learned
+from sartor.parts.checkpoint import data_key
 from sartor.parts.topk import top_k
 
 if TYPE_CHECKING:
@@ -59,10 +60,26 @@ class ItemRecommender(Recommender):
 
     # --- what all share
 
+    def check_state(self, state: State | None) -> None:
+        """Raise `StateMismatch` for a state of another model, and `CorruptFile` for one whose items cannot be of this catalogue."""
+        super().check_state(state)
+        if state is None:
+            return
+        own = state.arrays.get("items")
+        # Compiled loops do not look at bounds: a damaged or forged state must end here.
+        if own is None or own.ndim != 1 or own.dtype != np.int32 or (own.size and not 0 <= own.min() <= own.max() < len(self.items_)):
+            raise CorruptFile("the state's items are not items of this model's catalogue", fix="adapt the person again")
+
     def _fit(self, population: Population, run: Run) -> None:
         data = population.interactions()
         self.items_ = data.items
-        self._learn(data, population, run)
+        self._learn(data, population, run if run.checkpoint is None else replace(run, key=self._run_key(data)))
+
+    def _run_key(self, data: Interactions) -> str:
+        """Of all settings but how long to train and where, and of all events."""
+        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "iterations", "device")]
+        settings = np.frombuffer(repr(own).encode(), np.uint8)
+        return data_key(settings, data.indptr, data.indices, data.values, data.weights, data.times)
 
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
         self.check_state(state)
@@ -95,11 +112,14 @@ class ItemRecommender(Recommender):
         return self._score(states, None if items is None else self._known(items))
 
     def recommend(self, states: States, k: int = 10, *, exclude: Exclude = "seen", candidates: Sequence[Any] | None = None) -> Ranking:
+        self.check_fitted()
+        _check_batch(states)
         for state in states:
             self.check_state(state)
-        self.check_fitted()
-        if k < 1:
-            raise ConfigError(f"k is {k}", fix="ask for at least 1 item")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of items, at least 1")
+        if isinstance(candidates, str):
+            raise ConfigError(f"candidates is '{candidates}'", fix="give a list of item ids")
         if candidates is not None and len(candidates) and _is_list(candidates[0]):
             return self._recommend_each(states, k, exclude, candidates)
         pool = None if candidates is None else np.unique(self._known(candidates))
@@ -144,6 +164,8 @@ class ItemRecommender(Recommender):
             return [np.empty(0, np.int32) if state is None else state["items"] for state in states]
         if len(exclude) != len(states):
             raise ConfigError(f"{len(exclude)} exclusion lists for {len(states)} states", fix="give one list per state")
+        if any(isinstance(own, str) or not hasattr(own, "__len__") for own in exclude):
+            raise ConfigError("exclude holds items where it should hold lists of items", fix="give one list of item ids per state: [[...], [...]]")
         # Ids unknown to the model cannot be recommended anyway.
         return [(numbers := self.items_.numbers(own))[numbers >= 0] for own in exclude]
 
@@ -201,6 +223,11 @@ class VectorRecommender(ItemRecommender):
 
 def _step(items: int) -> int:
     return max(1, SCORES_IN_MEMORY // max(1, items))
+
+
+def _check_batch(states: object) -> None:
+    if isinstance(states, State | Mapping):
+        raise ConfigError("states is not a list", fix="give a list: [state] for one, list(states.values()) for a dict")
 
 
 def _is_list(value: object) -> bool:

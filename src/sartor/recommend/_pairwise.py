@@ -25,7 +25,7 @@ from sartor.parts.graph import BipartiteGraph, mean_of, neighbour_vectors, propa
 from sartor.parts.samplers import pairs, unseen
 from sartor.parts.trainer import History, Trainer
 from sartor.recommend._base import PersonalArrays, VectorRecommender
-from sartor.recommend._validation import Validation
+from sartor.recommend._validation import validation
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -126,8 +126,7 @@ class PairwiseRecommender(VectorRecommender):
         network = self._factors(data, population, graph).to(self.device)
         rows = np.repeat(np.arange(graph.people, dtype=np.int32), np.diff(graph.indptr))
         validate = None
-        if run.validation is not None:
-            judge = Validation(self, data, run.validation)
+        if (judge := validation(self, data, run)) is not None:
 
             def validate() -> float:
                 self._export(network, graph)
@@ -144,6 +143,7 @@ class PairwiseRecommender(VectorRecommender):
             validate=validate,
             progress=run.progress,
             checkpoint=run.checkpoint,
+            key=run.key,
             description=type(self).__name__,
         )
         self._export(network, graph)

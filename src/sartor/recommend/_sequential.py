@@ -5,10 +5,9 @@ A method says how its encoder is made and how its loss looks; the table of item 
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -127,7 +126,7 @@ class SequentialRecommender(VectorRecommender):
         trainer.fit(
             network, lambda rng: self._batches(histories, rng), lambda batch: self._loss(network, batch),
             validate=score if check is not None else None, progress=run.progress, checkpoint=run.checkpoint,
-            key=self._key(histories), description=type(self).__name__,
+            key=run.key, description=type(self).__name__,
         )  # fmt: skip
         self._take_over(network, histories)
         self.network_ = network.encoder.cpu()
@@ -174,11 +173,3 @@ class SequentialRecommender(VectorRecommender):
             x = self._inputs(table[torch.from_numpy(items.astype(np.int64))].to(where))
             out[rows, : self.embedding_dim] = network.last(x, torch.from_numpy(lengths).to(where)).cpu().numpy()  # type: ignore[operator]
         return out
-
-    def _key(self, histories: Histories) -> str:
-        """Tells one training run from another, so that a checkpoint is never continued with other data or settings."""
-        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "device")]
-        digest = hashlib.blake2b(repr(own).encode(), digest_size=16)
-        digest.update(histories.indptr.tobytes())
-        digest.update(histories.items.tobytes())
-        return digest.hexdigest()

@@ -62,7 +62,7 @@ class ALS(VectorRecommender):
         own = rng.standard_normal((people.size, self.factors), np.float32) * np.float32(0.01)
         vectors = rng.standard_normal((items.size, self.factors), np.float32) * np.float32(0.01)
         settings = {name: getattr(self, name) for name in ("factors", "regularization", "alpha", "solver", "solver_steps", "seed")}
-        checkpoint = Checkpoint(run.checkpoint, settings | ({"data": data_key(matrix.indices, matrix.data)} if run.checkpoint else {}))
+        checkpoint = Checkpoint(run.checkpoint, settings | ({"data": data_key(matrix.indptr, matrix.indices, matrix.data)} if run.checkpoint else {}))
         done = 0
         if left := checkpoint.resume():
             arrays, facts = left
@@ -82,7 +82,7 @@ class ALS(VectorRecommender):
         checkpoint.done()
 
     def _check(self) -> None:
-        if self.factors < 1 or self.iterations < 0 or self.regularization <= 0 or self.alpha < 0 or self.solver_steps < 1:
+        if self.factors < 1 or self.iterations < 0 or not 0 < self.regularization < np.inf or not 0 <= self.alpha < np.inf or self.solver_steps < 1:
             raise ConfigError(
                 f"factors {self.factors}, iterations {self.iterations}, regularization {self.regularization}, alpha {self.alpha}, "
                 f"solver_steps {self.solver_steps}",

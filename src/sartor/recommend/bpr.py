@@ -14,7 +14,7 @@ from sartor.parts.checkpoint import Checkpoint, data_key
 from sartor.parts.fold_in import fold_in
 from sartor.progress import bar
 from sartor.recommend._base import PersonalArrays, VectorRecommender
-from sartor.recommend._validation import Validation
+from sartor.recommend._validation import validation
 
 if TYPE_CHECKING:
     from sartor.data.interactions import Interactions
@@ -68,7 +68,7 @@ class BPR(VectorRecommender):
                     facts["score"],
                     int(facts["waited"]),
                 )
-        judge = Validation(self, data, run.validation) if run.validation is not None else None
+        judge = validation(self, data, run)
         with bar("BPR", self.epochs, enabled=run.progress, unit="epoch") as shown:
             shown.advance(done)
             for epoch in range(done, self.epochs):

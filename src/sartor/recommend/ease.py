@@ -43,7 +43,7 @@ class EASE(ItemRecommender):
     """float32 [items]: scores of the average person."""
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
-        if not self.regularization > 0:
+        if not 0 < self.regularization < np.inf:
             raise ConfigError(f"regularization is {self.regularization}", fix="use a number above 0")
         history = _binary(data)
         gram = _gram(history, run.progress)

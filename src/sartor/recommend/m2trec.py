@@ -127,7 +127,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
         )  # fmt: skip
         history: History = trainer.fit(
             self.network_, lambda rng: self._steps(rng, data, counts), lambda batch: self._loss(batch, on_device),
-            validate=None if judge is None else validate, progress=run.progress, checkpoint=run.checkpoint, description="M2TRec",
+            validate=None if judge is None else validate, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="M2TRec",
         )  # fmt: skip
         self.losses_ = history.losses
         self.network_.cpu()

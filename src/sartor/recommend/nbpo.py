@@ -21,7 +21,7 @@ from sartor.parts.samplers import pairs, unseen
 from sartor.parts.trainer import Trainer
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._pairwise import check_implicit, check_unseen_left
-from sartor.recommend._validation import Validation
+from sartor.recommend._validation import validation
 
 
 @dataclass(kw_only=True, eq=False)
@@ -95,8 +95,7 @@ class NBPO(VectorRecommender):
         torch.manual_seed(self.seed)
         network = _Factors(*data.shape, self.factors, self.flip_factors)
         validate = None
-        if run.validation is not None:
-            judge = Validation(self, data, run.validation)
+        if (judge := validation(self, data, run)) is not None:
 
             def validate() -> float:
                 self._export(network)
@@ -117,7 +116,7 @@ class NBPO(VectorRecommender):
         ]
         history = trainer.fit(
             network, batches, lambda batch: noisy_label_loss(self.variant, *network(*batch)), validate=validate, parameters=groups,
-            progress=run.progress, checkpoint=run.checkpoint, description=self.variant.upper(),
+            progress=run.progress, checkpoint=run.checkpoint, key=run.key, description=self.variant.upper(),
         )  # fmt: skip
         self._export(network)
         self.losses_ = history.losses

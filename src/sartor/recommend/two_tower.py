@@ -118,7 +118,7 @@ class TwoTower(FieldRecommender, VectorRecommender):
         )  # fmt: skip
         trainer.fit(
             self.network_, lambda rng: self._steps(rng, data), loss, validate=None if judge is None else validate,
-            progress=run.progress, checkpoint=run.checkpoint, description=type(self).__name__,
+            progress=run.progress, checkpoint=run.checkpoint, key=run.key, description=type(self).__name__,
         )  # fmt: skip
         self.network_.cpu()
         self._set_items(codes, frame)

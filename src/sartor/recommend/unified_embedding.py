@@ -179,6 +179,7 @@ class UnifiedEmbedding(FieldRecommender):
             validate=validate if held.both() else None,
             progress=run.progress,
             checkpoint=run.checkpoint,
+            key=run.key,
             description=type(self).__name__,
         )
         # Everybody's overrides are thrown away: who wants one adapts, and the model holds nobody.
