@@ -109,7 +109,7 @@ def _show(found: Evaluation, *, seconds: float) -> None:
                 _face.interval(one["gain"], _known(one["gain_interval"]), sign=True),
                 _face.interval(one["swap_gap"], None, sign=True),
             ]
-            for name, one in sorted(found.slices.items(), key=lambda pair: "=" in pair[0])[:MOST_SLICES]
+            for name, one in sorted(found.slices.items(), key=lambda pair: "=" in pair[0].replace("<=", ""))[:MOST_SLICES]
         ]
         more = len(found.slices) - len(slices)
         out.print(

@@ -208,11 +208,14 @@ def _plots(story: Story, metric: str) -> dict[str, str]:
     answers = [
         plots.Bars(one.title, *((means[one.evaluation.headline], _interval(one, column)) for means, column in _arms(one))) for one in story.judged
     ]
-    slices = [
-        (f"{name} ({found['n']:,})", found["gain"], tuple(found["gain_interval"]))
+    usable = [
+        (name, found)
         for name, found in chosen.evaluation.slices.items()
         if found["gain"] is not None and math.isfinite(found["gain"]) and found["n"] >= 5
-    ][:MOST_SLICES]
+    ]
+    # Where there are many groups of people, the largest.
+    usable = sorted(usable, key=lambda pair: -pair[1]["n"] if "=" in pair[0].replace("<=", "") else -math.inf)[:MOST_SLICES]
+    slices = [(f"{name} ({found['n']:,})", found["gain"], tuple(found["gain_interval"])) for name, found in usable]
     ratios = [(one.title, one.ratio, one.ratio_interval) for one in story.judged if math.isfinite(one.ratio)]
     costs = [
         (one.title, one.evaluation.value, float(one.evaluation.cost["state_bytes"] or 1), float(one.evaluation.cost["adapt_seconds"] or 1e-6))
