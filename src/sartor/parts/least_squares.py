@@ -72,7 +72,7 @@ def solve_rows(
     indptr, indices: int64 [rows + 1] and int32 [entries], the rows of a CSR matrix.
     weights, targets: [entries], `w` and `t` above.
     vectors: [columns, k], the fixed side; float32 or float64, which is also the precision of the work.
-    out: [rows, k] of the same type: the last solution on entry (where "cg" starts; the others ignore it), the new one on return.
+    out: [rows, k] of the same type: the last solution on entry (where "cg" and "sketch" start; "exact" ignores it), the new one on return.
     base: [k, k], symmetric positive definite, shared by all rows (`B`, when it is not a multiple of the identity).
     ridge: `B` as a multiple of the identity, one for all rows or one each; not together with `base`.
     solver, steps, tolerance: which solver; the iterative ones take at most `steps` steps, and stop when the residual has fallen to
@@ -100,7 +100,7 @@ def solve_rows(
         # k is small and the ridge keeps B well conditioned, so a product with the inverse loses nothing that the type could hold.
         inverse = solve_triangular(factor, np.eye(k), lower=True).astype(dtype)
         vectors = vectors @ inverse.T
-        if solver == "cg":
+        if solver != "exact":
             out[:] = out @ factor.astype(dtype)
         ridge = 1.0
     shift = np.ascontiguousarray(np.broadcast_to(np.asarray(ridge, dtype), rows))
@@ -156,7 +156,6 @@ def _iterate(first, last, indptr, indices, weights, targets, vectors, shift, out
             count_sketch(ids, w, fixed, seed + np.uint64(row), sketch)
             normal_matrix(buckets, ones, sketch, shift[row], gram, block, scaled, product)
             cholesky_in_place(gram, k)
-            out[row] = 0
         conjugate_gradient(ids, w, t, fixed, shift[row], out[row], work, steps, tolerance, use, gram)
 
 
