@@ -80,7 +80,6 @@ def cold(population: Population, seed: int, chosen: dict[str, float]) -> dict[st
         "ids (LightGCN)": ids(split, seed, chosen, "cold", candidates=validation),
         "random vectors, MLP": run(split, "alpharec", seed, control="random", **WORDS),
         "titles, MLP": run(split, "alpharec", seed, **WORDS),
-        "titles and genres, MLP": run(split, "alpharec", seed, text_fields=GENRES, **WORDS),
     }
     found = {name: judge(method, split, METRICS, candidates=hidden) for name, method in arms.items()}
     return found | {"chance": {"recall@20": 20 / len(hidden), "ndcg@20": float("nan"), "tie_share": 0.0}}
@@ -179,7 +178,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     }
     notes = (
         f"MiniLM (384 dimensions), hidden layer 128, {EPOCHS} epochs validated every 5th, 256 negatives; the id model's learning rate chosen on the "
-        "first seed's validation events. Parts 1 and 4 are judged by titles alone; genres are printed beside. Part 3 says 'I want to watch GENRE "
+        "first seed's validation events. Parts 1 and 4 are judged by titles alone. Part 3 says 'I want to watch GENRE "
         f"movies' for every genre to {ASKED} people of the titles-and-genres model. gain, swap gap and cost: titles, warm, last seed."
     )
     measured["verdicts"] = verdicts
