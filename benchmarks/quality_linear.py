@@ -164,10 +164,11 @@ def trial(split: Any, name: str, side: str, settings: dict[str, Any], *, final: 
     return found.value, list(found.intervals["ndcg@10"]), seconds
 
 
-def main(data: str, name: str, side: str) -> None:
+def main(data: str, name: str, side: str, values: dict[str, list[Any]]) -> None:
     rule, options = SPLITS[data]
     split = splits.make(rule, dataset(data), seed=0, **options)
-    grid = [dict(zip(GRIDS[name], values, strict=True)) for values in itertools.product(*GRIDS[name].values())]
+    space = GRIDS[name] | values
+    grid = [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*space.values())]
     package = "sartor" if side == "ours" else PEERS[name]
     facts = {"data": data, "split": rule, "method": name, "side": side, "package": package, "package_version": importlib.metadata.version(package)}
     trials = []
@@ -198,9 +199,8 @@ def report() -> None:
     for data, name in sorted({key[:2] for key in newest}):
         ours, peer = (newest.get((data, name, side)) for side in ("ours", "peer"))
         if ours and peer:
-            print(
-                f"{data:8} {name:9} ours {ours['ndcg@10']:.4f} {peer['package']:8} {peer['ndcg@10']:.4f} ratio {ours['ndcg@10'] / peer['ndcg@10']:.4f}"
-            )
+            a, b = ours["ndcg@10"], peer["ndcg@10"]
+            print(f"{data:8} {name:9} ours {a:.4f} {peer['package']:8} {b:.4f} ratio {a / b:.4f}")
 
 
 if __name__ == "__main__":
@@ -208,9 +208,10 @@ if __name__ == "__main__":
     parser.add_argument("data", nargs="?", choices=SPLITS)
     parser.add_argument("method", nargs="?", choices=GRIDS)
     parser.add_argument("side", nargs="?", choices=("ours", "peer"))
+    parser.add_argument("--grid", default="{}", help='other values than the file says, as JSON: {"epochs": [15]}; give both sides the same')
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     if given.report:
         report()
     else:
-        main(given.data, given.method, given.side)
+        main(given.data, given.method, given.side, json.loads(given.grid))
