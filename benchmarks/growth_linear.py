@@ -57,9 +57,8 @@ def main(events: int) -> None:
     logs = np.log([row["events"] for row in rows])
     powers = {name: float(np.polyfit(logs, np.log([row[name] for row in rows]), 1)[0]) for name in ("als_iteration", "recommend_all")}
     for row in rows:
-        print(
-            f"{row['events']:>10,} events {row['people']:>8,} people {row['items']:>7,} items  {row['als_iteration']:8.3f} s  {row['recommend_all']:8.3f} s"
-        )
+        size = f"{row['events']:>10,} events {row['people']:>8,} people {row['items']:>7,} items"
+        print(f"{size}  iteration {row['als_iteration']:8.3f} s  ranking {row['recommend_all']:8.3f} s")
     print("power of events:", ", ".join(f"{name} {power:.2f}" for name, power in powers.items()))
     with RESULTS.open("a") as file:
         file.write(json.dumps({"name": "growth-linear", "rows": rows, "powers": powers}) + "\n")
