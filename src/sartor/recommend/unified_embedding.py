@@ -38,6 +38,10 @@ class UnifiedEmbedding(FieldRecommender):
     the number of rows. It scores every item by itself, so on large catalogues give it candidates. Fitted on ratings it tells what a person
     would like of what they take, not what they take: to rank a whole catalogue, fit it on `population.positives(4)`.
 
+    Measured on ml-100k (claims/recommend/unified_embedding.py): at a tenth of the rows AUC 0.835 against 0.735 with a table per field and
+    0.848 without collisions. For new people an override learned from half of their ratings raises AUC from 0.776 to 0.822, nearly all of
+    it as their level: the order of one person's own items hardly changes.
+
     Source: Coleman et al., Unified Embedding: Battle-Tested Feature Representations for Web-Scale ML Systems, NeurIPS 2023. Differs from
     the paper in: people are not in the table, because rows that they share could not be deleted for one of them. Each has an override
     vector of its own beside the fields, learned by `adapt` with everything else frozen; nobody else's output depends on it.
