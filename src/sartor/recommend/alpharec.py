@@ -30,8 +30,10 @@ from sartor.represent.text import TextEncoder, item_texts, text_encoder
 class AlphaRec(PairwiseRecommender):
     """Titles go through a frozen text encoder and one small network; a person is the mean of what they liked, through the same network.
 
-    For catalogues where most items are new, for another shop without training again (`for_catalogue`), and for asking in words
-    (`steer`). Among well-known items a table of ids is as good or better with a small encoder (claims/recommend/alpharec.py).
+    For catalogues where most items are new (hidden films of ml-100k: three times the Recall@20 of ids or of random vectors), and for another
+    shop without training again (`for_catalogue`: 91% of a model trained there). A sentence (`steer`) at weight 0.5 doubles a genre's share.
+    Among well-known items a table of ids is better with a small encoder, and random vectors are as good as titles: a warm number says
+    nothing about language (claims/recommend/alpharec.py).
 
     Source: Sheng et al., Language Representations Can be What Recommenders Need, ICLR 2025. Differs from the paper in: negatives are
     shared by a batch; hidden sizes for encoders smaller than the paper's are ours; the weight of a sentence is our reading.

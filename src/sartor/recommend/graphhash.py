@@ -33,8 +33,10 @@ HASHERS: tuple[Hasher, ...] = get_args(Hasher)
 class GraphHash(PairwiseRecommender):
     """Matrix factorisation or LightGCN whose tables have a tenth to a third of the rows, assigned by communities of the graph.
 
-    For catalogues and audiences whose tables do not fit. On a small dense catalogue frequency hashing beats plain `graph`; the default
-    `graph+frequency` (half the rows for the most frequent ids, communities for the others) is our addition (claims/recommend/graphhash.py).
+    For catalogues and audiences whose tables do not fit. In a sparse world with communities it keeps 86% of the full table's Recall@20 with 15%
+    of its rows, where frequency hashing keeps 9%; on ml-100k with 28% of the rows 63%, or nearly all with 2 graph layers. The default
+    `graph+frequency` (half the rows for the most frequent ids, communities for the others) is our addition, and beats plain `graph`
+    except, on some seeds, where rows are very few (claims/recommend/graphhash.py).
 
     Source: Wu et al., GraphHash, WWW 2025. Differs from the paper in: each side may use a clustering of its own resolution, so that both
     use their rows; what to do with ids that have no edge, people who come later, and the private residual are ours.
