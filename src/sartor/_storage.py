@@ -131,8 +131,13 @@ def save(method: Method, folder: Path) -> Path:
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
             os.replace(folder, old / "model")
-            os.replace(fresh, folder)
-            shutil.rmtree(old)
+            try:
+                os.replace(fresh, folder)
+            except BaseException:
+                os.replace(old / "model", folder)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
             os.replace(fresh, folder)
     except BaseException:
@@ -151,8 +156,10 @@ def _write(method: Method, folder: Path, version: str) -> None:
         raise ConfigError(f"a setting of {kind.__name__} cannot be written as JSON: {cause}", fix="use numbers, text and lists") from cause
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    write_atomically(folder / TENSORS, to_bytes(arrays, {"fingerprint": method.fingerprint_}))
-    write_atomically(folder / CONFIG, text.encode())
+    for name, data in ((TENSORS, to_bytes(arrays, {"fingerprint": method.fingerprint_})), (CONFIG, text.encode())):
+        write_atomically(folder / name, data)
+        # A model holds nobody's own data, and the account that serves it may be another than the one that fitted it.
+        (folder / name).chmod(0o644)
     for name, part in inner.items():
         _write(part, folder / name, version)
 

@@ -101,7 +101,7 @@ def test_reviews_of_held_out_events_are_looked_at() -> None:
     with split.guard():
         assert split.train.texts.collect().height == 2
         with pytest.raises(LeakError, match="texts"):
-            _ = split.train.replace(texts=whole.frames["texts"]).texts
+            _ = split.train.replace(texts=whole.unguarded["texts"]).texts
 
 
 def test_a_population_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

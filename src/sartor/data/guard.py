@@ -49,7 +49,7 @@ class LeakGuard:
         self._clean.add(population)
 
     def _inspect(self, population: Population, name: FrameName) -> None:
-        frame, held_out = population.frames[name], self._held_out.frames.get("events")
+        frame, held_out = population.unguarded[name], self._held_out.unguarded.get("events")
         if held_out is None:
             return
         schema, ours = frame.collect_schema(), held_out.collect_schema()
@@ -79,9 +79,9 @@ class LeakGuard:
     def _table(self, keys: tuple[str, ...]) -> pl.DataFrame:
         """One row per held-out key, with how often it may be seen."""
         if keys not in self._tables:
-            table = self._held_out.frames["events"].select(keys).unique().collect(engine="streaming").with_columns(allowed=pl.lit(0, pl.UInt32))
+            table = self._held_out.unguarded["events"].select(keys).unique().collect(engine="streaming").with_columns(allowed=pl.lit(0, pl.UInt32))
             for one in self._allowed:
-                counts = one.frames["events"].select(keys).join(table.lazy(), on=keys, how="semi", nulls_equal=True)
+                counts = one.unguarded["events"].select(keys).join(table.lazy(), on=keys, how="semi", nulls_equal=True)
                 seen = counts.group_by(keys).agg(pl.len().cast(pl.UInt32).alias("_seen")).collect(engine="streaming")
                 # Parts overlap (evidence holds train), so the most that any one part, or train and validation together, holds.
                 table = (

@@ -81,7 +81,14 @@ class Population:
     @property
     def frames(self) -> Frames:
         """All frames by name."""
+        for guard in _guards.get():
+            guard.inspect(self)
         return dict(self._frames)
+
+    @property
+    def unguarded(self) -> Frames:
+        """All frames by name, for guards themselves: reading these is not looked at."""
+        return self._frames
 
     def frame(self, name: FrameName) -> pl.LazyFrame:
         """One frame; raises `EmptyData` when this population has none of that name."""
