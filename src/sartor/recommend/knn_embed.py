@@ -44,8 +44,10 @@ class KNNEmbed(ItemRecommender):
     own vector, for as many items as its share is worth.
 
     For retrieving many candidates where people have more interests than the base's vectors have room for: it needs no training beyond
-    the base's. It loses where one vector already separates interests (ml-100k, 16 ALS factors: recall@50 is 0.50 against ALS's 0.56), and
-    smoothing buys variety with recall; see its claim check.
+    the base's. Measured in a world of 60 topics (claims/recommend/knn_embed.py): at 8 dimensions recall@100 is 0.45 without smoothing and
+    0.43 with 0.2, against 0.39 of tuned ALS alone; at 32 dimensions 0.67, 0.65 and 0.64. Smoothing finds interests that people have not
+    shown yet (0.28 against 0.26) and varies lists. It loses where one vector separates interests already (ml-100k, 16 ALS factors:
+    recall@50 is 0.50 against ALS's 0.56).
 
     The person's query for a cluster comes from the person's own items in it, never the person's one vector for all. Lists
     interleave the clusters: the r-th item of a cluster scores share / r. `recommend` returns an `InterestRanking`, whose `interests` says
