@@ -98,11 +98,13 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     return Outcome(
         passed=all(verdicts.values()),
         measured={
-            "verdicts": verdicts, "cells": recovery["cells"], "worst_rounds_ratio": recovery["worst_rounds_ratio"], "exponent": exponent["cg"], "exponent_of_a_round": power(recovery["round"]["cg"]),
+            "verdicts": verdicts, "cells": recovery["cells"], "worst_rounds_ratio": recovery["worst_rounds_ratio"], "exponent": exponent["cg"],
+            "exponent_of_a_round": power(recovery["round"]["cg"]),
             "seconds_to_1e-3": dict(zip(map(str, RANKS), recovery["seconds"]["cg"], strict=True)), **robust, "rmse": ratings["rmse"]["cg"],
         },
         baseline={
-            "exponent": exponent["exact"], "exponent_of_a_round": power(recovery["round"]["exact"]), "seconds_to_1e-3": dict(zip(map(str, RANKS), recovery["seconds"]["exact"], strict=True)),
+            "exponent": exponent["exact"], "exponent_of_a_round": power(recovery["round"]["exact"]),
+            "seconds_to_1e-3": dict(zip(map(str, RANKS), recovery["seconds"]["exact"], strict=True)),
             "rmse": ratings["rmse"]["exact"],
         },
         gain=ratings["gain"][0], gain_interval=ratings["gain"][1:], swap_gap=ratings["swap"][0], swap_gap_interval=ratings["swap"][1:],
