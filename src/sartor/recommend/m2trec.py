@@ -39,6 +39,9 @@ class M2TRec(FieldRecommender, VectorRecommender):
     as its attributes are known (`add_items`). Where items have few or coarse attributes it cannot tell them apart. A session is what the
     population calls a person: one row of events.
 
+    Measured in a generated shop (claims/recommend/m2trec.py): HR@20 of items nobody has touched 0.110 (chance 0.010, id models 0), of all
+    items 0.241 against 0.190 for GRU4Rec. The further tasks gave no faster convergence there, which the paper reports.
+
     Source: Shalaby et al., M2TRec, RecSys 2022. Differs from the paper in: sizes, the linear maps before the inner product and the
     sampled softmax (mixed in-batch and uniform negatives, corrected for how often an item is drawn) are our reading, they are not given
     there; several values of one category field share its target.
