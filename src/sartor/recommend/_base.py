@@ -70,6 +70,19 @@ class ItemRecommender(Recommender):
         if own is None or own.ndim != 1 or own.dtype != np.int32 or (own.size and not 0 <= own.min() <= own.max() < len(self.items_)):
             raise CorruptFile("the state's items are not items of this model's catalogue", fix="adapt the person again")
 
+    def check_states(self, states: States) -> None:
+        """`check_state` of a batch, quick enough for thousands: bounds are looked at once, over all items together."""
+        known = [state for state in states if state is not None]
+        items = [state.arrays.get("items") for state in known if state.fingerprint == self.fingerprint_]
+        flat = [own for own in items if own is not None and own.ndim == 1 and own.dtype == np.int32]
+        whole = len(flat) == len(known)
+        if whole and flat:
+            every = np.concatenate(flat)
+            whole = not every.size or 0 <= int(every.min()) <= int(every.max()) < len(self.items_)
+        if not whole:
+            for state in known:
+                self.check_state(state)
+
     def _fit(self, population: Population, run: Run) -> None:
         data = population.interactions()
         self.items_ = data.items
@@ -107,15 +120,13 @@ class ItemRecommender(Recommender):
 
     def score(self, states: States, items: Sequence[Any] | None = None) -> np.ndarray:
         """Scores of items for people: float32 [states, items], higher is better; all items by default (in the order of `items_`)."""
-        for state in states:
-            self.check_state(state)
+        self.check_states(states)
         return self._score(states, None if items is None else self._known(items))
 
     def recommend(self, states: States, k: int = 10, *, exclude: Exclude = "seen", candidates: Sequence[Any] | None = None) -> Ranking:
         self.check_fitted()
         _check_batch(states)
-        for state in states:
-            self.check_state(state)
+        self.check_states(states)
         if not isinstance(k, int | np.integer) or k < 1:
             raise ConfigError(f"k is {k!r}", fix="ask for a whole number of items, at least 1")
         if isinstance(candidates, str):
