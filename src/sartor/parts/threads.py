@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numba
@@ -38,6 +40,39 @@ def limit(count: int) -> Iterator[None]:
         yield
     finally:
         _limit.reset(token)
+
+
+@contextmanager
+def blas_alone() -> Iterator[None]:
+    """While inside, BLAS stays in the thread that calls it.
+
+    Its own threads wait for more work by spinning, for tens of milliseconds after every product: on the processors that ours need.
+    """
+    global _depth, _limiter
+    with _lock:
+        if not _depth:
+            _limiter = _blas().limit(limits=1, user_api="blas")
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if not _depth:
+                _limiter.restore_original_limits()
+
+
+_lock = Lock()
+_depth = 0
+_limiter: Any = None
+
+
+@cache
+def _blas() -> Any:
+    import scipy.linalg  # noqa: F401  brings its own BLAS, which must be there to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def even(costs: np.ndarray, parts: int) -> np.ndarray:

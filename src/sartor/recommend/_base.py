@@ -18,6 +18,7 @@ from sartor.data.interactions import Interactions
 from sartor.errors import ConfigError, CorruptFile, EmptyData, UnknownId
 from sartor.method import Exclude, Ranking, Recommender, Run, State, States, learned
 from sartor.parts.checkpoint import data_key
+from sartor.parts.threads import blas_alone, limit, over_rows
 from sartor.parts.topk import top_k
 
 if TYPE_CHECKING:
@@ -135,23 +136,22 @@ class ItemRecommender(Recommender):
             return self._recommend_each(states, k, exclude, candidates)
         pool = None if candidates is None else np.unique(self._known(candidates))
         width = min(k, len(self.items_) if pool is None else pool.size)
-        indices = np.full((len(states), width), -1, np.int32)
-        scores = np.full((len(states), width), -np.inf, np.float32)
         left_out = self._left_out(states, exclude)
-        start = 0
-        for batch in self._score_batches(states, pool):
-            rows = slice(start, start + len(batch))
-            indices[rows], scores[rows] = top_k(
-                batch, width, left_out=None if left_out is None else left_out[rows], columns=pool, seed=self.seed, width=len(self.items_)
-            )
-            start += len(batch)
+        indices, scores = self._best(states, pool, width, left_out)
         return Ranking(indices, scores, self.items_)
 
-    def _score_batches(self, states: States, items: np.ndarray | None) -> Iterator[np.ndarray]:
-        """Scores of some states at a time; a batch may be overwritten by the next."""
-        step = _step(len(self.items_) if items is None else items.size)
-        for start in range(0, len(states), step):
-            yield self._score(states[start : start + step], items)
+    def _best(self, states: States, pool: np.ndarray | None, k: int, left_out: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+        """Item numbers int32 and scores float32 [states, k] of the best of some items, or of all."""
+
+        def rank(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+            return self._top(self._score(states[start:stop], pool), pool, k, None if left_out is None else left_out[start:stop])
+
+        step = _step(len(self.items_) if pool is None else pool.size)
+        parts = [rank(start, min(start + step, len(states))) for start in range(0, max(1, len(states)), step)]
+        return np.concatenate([one[0] for one in parts]), np.concatenate([one[1] for one in parts])
+
+    def _top(self, scores: np.ndarray, pool: np.ndarray | None, k: int, left_out: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+        return top_k(scores, k, left_out=left_out, columns=pool, seed=self.seed, width=len(self.items_))
 
     def _recommend_each(self, states: States, k: int, exclude: Exclude, candidates: Sequence[Any]) -> Ranking:
         if len(candidates) != len(states):
@@ -212,17 +212,23 @@ class VectorRecommender(ItemRecommender):
         vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
         return people @ vectors.T
 
-    def _score_batches(self, states: States, items: np.ndarray | None) -> Iterator[np.ndarray]:
+    def _best(self, states: States, pool: np.ndarray | None, k: int, left_out: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         if type(self)._score is not VectorRecommender._score:
-            yield from super()._score_batches(states, items)
-            return
+            return super()._best(states, pool, k, left_out)
         people = self.stack(states)
-        vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
-        step = _step(len(vectors))
-        scores = np.empty((min(step, len(people)), len(vectors)), np.float32)
-        for start in range(0, len(people), step):
-            some = people[start : start + step]
-            yield np.matmul(some, vectors.T, out=scores[: len(some)])
+        vectors = self.item_vectors_ if pool is None else self.item_vectors_[pool]
+        indices, scores = np.empty((len(people), k), np.int32), np.empty((len(people), k), np.float32)
+
+        def rank(start: int, stop: int) -> None:
+            with limit(1):
+                own = None if left_out is None else left_out[start:stop]
+                indices[start:stop], scores[start:stop] = self._top(people[start:stop] @ vectors.T, pool, k, own)
+
+        # Every thread multiplies and ranks its own people, while their scores are still in its cache.
+        step = max(1, _step(len(vectors)) // 2)
+        with blas_alone():
+            over_rows(rank, np.append(np.arange(0, len(people), step), len(people)))
+        return indices, scores
 
     def stack(self, states: States) -> np.ndarray:
         """Personal vectors as one float32 matrix [states, dim]; the average person's where there is no state."""

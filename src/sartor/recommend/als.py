@@ -11,6 +11,7 @@ from sartor.errors import BadValue, ConfigError, Diverged
 from sartor.method import Run, learned
 from sartor.parts.checkpoint import Checkpoint, data_key
 from sartor.parts.least_squares import SOLVERS, Solver, solve_rows
+from sartor.parts.threads import blas_alone
 from sartor.progress import bar
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 
@@ -67,7 +68,7 @@ class ALS(VectorRecommender):
         if left := checkpoint.resume():
             arrays, facts = left
             own, vectors, done = arrays["people"], arrays["items"], int(facts["iteration"])
-        with bar("ALS", self.iterations, enabled=run.progress, unit="iteration") as shown:
+        with blas_alone(), bar("ALS", self.iterations, enabled=run.progress, unit="iteration") as shown:
             shown.advance(done)
             for iteration in range(done, self.iterations):
                 people.solve(vectors, own, self)
