@@ -66,9 +66,16 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "data": options.data, "method": slug, "ndcg@10 fitted": round(fitted, 4), "ndcg@10 new": round(fresh, 4),
-                    "ratio": round(fresh / fitted, 4), "adapt_ms": round(1000 * cost["adapt_seconds"], 3), "state_bytes": round(cost["state_bytes"]),
-                    "people": people.len(), "folds": len(rows), "cpu_seconds": round(time.process_time() - started, 1),
+                    "data": options.data,
+                    "method": slug,
+                    "ndcg@10 fitted": round(fitted, 4),
+                    "ndcg@10 new": round(fresh, 4),
+                    "ratio": round(fresh / fitted, 4),
+                    "adapt_ms": round(1000 * cost["adapt_seconds"], 3),
+                    "state_bytes": round(cost["state_bytes"]),
+                    "people": people.len(),
+                    "folds": len(rows),
+                    "cpu_seconds": round(time.process_time() - started, 1),
                 }
             ),  # fmt: skip
             flush=True,

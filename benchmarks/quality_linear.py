@@ -209,7 +209,6 @@ if __name__ == "__main__":
     parser.add_argument("method", nargs="?", choices=GRIDS)
     parser.add_argument("side", nargs="?", choices=("ours", "peer"))
     parser.add_argument("--grid", default="{}", help='other values than the file says, as JSON: {"epochs": [15]}; give both sides the same')
-    parser.add_argument("--grid", default="{}", help='other values than the file says, as JSON: {"epochs": [15]}; give both sides the same')
     parser.add_argument("--report", action="store_true")
     given = parser.parse_args()
     if given.report:

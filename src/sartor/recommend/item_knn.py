@@ -118,7 +118,5 @@ class ItemKNN(ItemRecommender):
         history = csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(own), len(self.items_)))
         similarity = self.similarity_ if items is None else self.similarity_[:, items]
         scores = (history @ similarity).toarray()
-        scores[[row for row, one in enumerate(own) if not one.size]] = (
-            self.population_scores_ if items is None else self.population_scores_[items]
-        )
+        scores[[row for row, one in enumerate(own) if not one.size]] = self.population_scores_ if items is None else self.population_scores_[items]
         return scores
