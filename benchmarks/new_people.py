@@ -77,7 +77,7 @@ def main() -> None:
                     "folds": len(rows),
                     "cpu_seconds": round(time.process_time() - started, 1),
                 }
-            ),  # fmt: skip
+            ),
             flush=True,
         )
 

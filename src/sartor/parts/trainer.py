@@ -41,10 +41,19 @@ class History:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's CPU random numbers from a seed inside, the caller's own stream again afterwards."""
+    """Torch's CPU random numbers from a seed inside, and sums in a fixed order on however many threads; as before again afterwards."""
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)
+            memory.fill_uninitialized_memory = filled
 
 
 @dataclass(kw_only=True)
