@@ -7,7 +7,7 @@ it. Reading the data and building the model come before. `quality` is the mean t
 losses mean that both sides learn alike.
 
 The peer runs in its own Lightning loop with nothing that costs time and is not needed: no progress bar, logger, summary or checkpoints, no
-worker processes (with two threads they make it slower).
+worker processes (its default).
 """
 
 from __future__ import annotations
