@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sartor.data.interactions import Interactions
     from sartor.data.population import Population
 
+ADAPT_NEGATIVES = 256
+"""Random items that a new person's own are compared with: enough for the same vector within noise, in a quarter of the time of 1,024."""
+
 
 @dataclass(kw_only=True, eq=False)
 class BPR(VectorRecommender):
@@ -117,7 +120,7 @@ class BPR(VectorRecommender):
         basis = np.eye(self.factors, self.factors + 1, dtype=np.float32)
         learned_part = fold_in(
             self.item_vectors_, own.indptr.astype(np.int64), own.indices, self.population_vector_[:-1], offset=offset, basis=basis,
-            steps=self.adapt_steps, l2=self.regularization / 2, seed=self.seed,
+            steps=self.adapt_steps, l2=self.regularization / 2, negatives=ADAPT_NEGATIVES, seed=self.seed,
         )  # fmt: skip
         return {"vector": learned_part @ basis + offset}
 
