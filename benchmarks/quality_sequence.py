@@ -5,8 +5,8 @@ figures are given without that as well (`test_with_seen`). Both sides try the sa
 epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on the test item, with the validation
 item as the newest of the history. One line per trial is appended to `quality.jsonl`.
 
-    python benchmarks/quality_sequence.py amazon-beauty ours --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
-    python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint /tmp/quality
+    python benchmarks/quality_sequence.py amazon-beauty ours --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
+    python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
 
 RecTools computes scores at every padded position and throws most of them away. Here its loss is computed at the real positions only: the same
 value and gradients (asserted on the first batch), in a fraction of the time. Stopped runs of either side go on from the checkpoint folder.
