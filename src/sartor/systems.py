@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sartor.errors import UnknownId
+from sartor.errors import ConfigError, MissingExtra, UnknownId
 
 Kind = Literal["method", "part", "suite", "baseline"]
 
@@ -33,9 +33,14 @@ class System:
         return self.kind != "baseline"
 
     def resolve(self) -> Any:
-        """Import the class or function."""
+        """Import the class or function; raises `MissingExtra` when what it needs is not installed."""
         module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ImportError as missing:
+            if self.extra and missing.name and not missing.name.startswith("sartor"):
+                raise MissingExtra(missing.name, self.extra) from missing
+            raise
 
     def citation(self) -> str:
         """A BibTeX entry."""
@@ -100,15 +105,8 @@ def make(slug: str, **settings: Any) -> Any:
     """A method by its slug, with settings: `make("als", factors=64)`."""
     from dataclasses import fields, is_dataclass
 
-    from sartor.errors import ConfigError, MissingExtra
-
     system = find(slug)
-    try:
-        kind = system.resolve()
-    except ImportError as missing:
-        if system.extra and missing.name and not missing.name.startswith("sartor"):
-            raise MissingExtra(missing.name, system.extra) from missing
-        raise
+    kind = system.resolve()
     if is_dataclass(kind):
         known = [f.name for f in fields(kind) if f.init]
         if unknown := sorted(set(settings) - set(known)):

@@ -66,17 +66,11 @@ def grid(slug: str, given: Sequence[str] | None, tried: Sequence[str]) -> dict[s
 
 
 def _kind(slug: str) -> type:
-    from sartor.errors import MissingExtra
     from sartor.method import Method
     from sartor.systems import SYSTEMS, find
 
     system = find(slug)
-    try:
-        kind = system.resolve()
-    except ImportError as missing:
-        if system.extra and missing.name and not missing.name.startswith("sartor"):
-            raise MissingExtra(missing.name, system.extra) from missing
-        raise
+    kind = system.resolve()
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         methods = ", ".join(one.slug for one in SYSTEMS.values() if one.kind in ("method", "baseline"))
         raise ConfigError(f"{slug} is a {system.kind}, not a method to fit", fix=f"use one of {methods}")

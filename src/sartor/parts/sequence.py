@@ -7,6 +7,7 @@ least 1). The padded form closes gaps first, so that padding may stand anywhere 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -110,12 +111,12 @@ class Layout(NamedTuple):
 _MOST_GROUPS = 8
 
 
-class _Encoder(nn.Module):
+class _Encoder(nn.Module, ABC):
     """The shared face."""
 
+    @abstractmethod
     def ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
         """[N, d] -> [N, d]."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, L, d] -> [B, L, d], zeros where the mask is False."""

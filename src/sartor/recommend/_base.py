@@ -22,6 +22,8 @@ from sartor.parts.threads import blas_alone, limit, over_rows
 from sartor.parts.topk import top_k
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
     from sartor.data.population import Evidence, Population
 
 PersonalArrays = Mapping[str, Sequence[np.ndarray] | np.ndarray]
@@ -245,6 +247,16 @@ def _step(items: int) -> int:
 def _check_batch(states: object) -> None:
     if isinstance(states, State | Mapping):
         raise ConfigError("states is not a list", fix="give a list: [state] for one, list(states.values()) for a dict")
+
+
+def seen_matrix(states: States, items: int) -> csr_matrix:
+    """What each state has seen as float32 ones, CSR [states, items]; empty rows where there is no state or nothing known."""
+    from scipy.sparse import csr_matrix
+
+    own = [np.empty(0, np.int32) if state is None else np.unique(state["items"]) for state in states]
+    indptr = np.concatenate([[0], np.cumsum([one.size for one in own])])
+    indices = np.concatenate([*own, np.empty(0, np.int32)])
+    return csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(own), items))
 
 
 def _is_list(value: object) -> bool:

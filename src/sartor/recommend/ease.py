@@ -10,7 +10,7 @@ import numpy as np
 from sartor.errors import ConfigError, Diverged
 from sartor.method import Run, States, learned
 from sartor.progress import track
-from sartor.recommend._base import ItemRecommender, PersonalArrays
+from sartor.recommend._base import ItemRecommender, PersonalArrays, seen_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -59,15 +59,11 @@ class EASE(ItemRecommender):
         return {}
 
     def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
-        from scipy.sparse import csr_matrix
-
         weights = self.item_weights_ if items is None else self.item_weights_[:, items]
         average = self.population_scores_ if items is None else self.population_scores_[items]
-        own = [np.empty(0, np.int32) if state is None else np.unique(state["items"]) for state in states]
-        indptr = np.concatenate([[0], np.cumsum([one.size for one in own])])
-        indices = np.concatenate([*own, np.empty(0, np.int32)])
-        scores = csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(own), len(self.items_))) @ weights
-        scores[[row for row, one in enumerate(own) if not one.size]] = average
+        history = seen_matrix(states, len(self.items_))
+        scores = history @ weights
+        scores[np.diff(history.indptr) == 0] = average
         return scores
 
 

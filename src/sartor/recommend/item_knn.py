@@ -11,7 +11,7 @@ from sartor.errors import ConfigError
 from sartor.method import Run, States, learned
 from sartor.parts.topk import top_k
 from sartor.progress import bar
-from sartor.recommend._base import ItemRecommender, PersonalArrays
+from sartor.recommend._base import ItemRecommender, PersonalArrays, seen_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -110,13 +110,8 @@ class ItemKNN(ItemRecommender):
         return {}
 
     def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
-        from scipy.sparse import csr_matrix
-
-        own = [np.empty(0, np.int32) if state is None else np.unique(state["items"]) for state in states]
-        indptr = np.concatenate([[0], np.cumsum([one.size for one in own])])
-        indices = np.concatenate([*own, np.empty(0, np.int32)])
-        history = csr_matrix((np.ones(indices.size, np.float32), indices, indptr), shape=(len(own), len(self.items_)))
+        history = seen_matrix(states, len(self.items_))
         similarity = self.similarity_ if items is None else self.similarity_[:, items]
         scores = (history @ similarity).toarray()
-        scores[[row for row, one in enumerate(own) if not one.size]] = self.population_scores_ if items is None else self.population_scores_[items]
+        scores[np.diff(history.indptr) == 0] = self.population_scores_ if items is None else self.population_scores_[items]
         return scores
