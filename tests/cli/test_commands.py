@@ -109,6 +109,7 @@ def test_evaluate_reports_the_three_scales(folder: Path, tmp_path: Path, call_js
     assert 0 < found["metrics"]["ndcg@10"] <= 1
     assert found["gain"] == pytest.approx(found["metrics"]["ndcg@10"] - found["population_metrics"]["ndcg@10"])
     assert found["gain_interval"][0] <= found["gain"] <= found["gain_interval"][1]
+    assert found["gain_over_popularity_interval"][0] <= found["gain_over_popularity"] <= found["gain_over_popularity_interval"][1]
     assert found["swap_gap_interval"][0] <= found["swap_gap"] <= found["swap_gap_interval"][1]
     assert found["cost"]["state_bytes"] > 0
     assert found["cost"]["adapt_seconds"] > 0

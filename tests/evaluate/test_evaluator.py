@@ -12,8 +12,10 @@ from sartor.evaluate import Evaluation, evaluate, report, tuned
 from sartor.evaluate.accumulate import Accumulator
 from sartor.evaluate.arms import partners
 from sartor.evaluate.metrics.ranking import Truth
+from sartor.evaluate.plots import draw_gains
 from sartor.method import Ranking, Recommender
 from sartor.recommend.ease import EASE
+from sartor.recommend.popularity import Popularity
 
 
 def tasteful(people: int = 120, items: int = 60, groups: int = 3, seed: int = 0) -> Population:
@@ -50,11 +52,52 @@ def test_personalising_helps_where_tastes_differ(found: Evaluation) -> None:
     assert found.value == pytest.approx(found.per_person["ndcg@10"].mean())
     assert found.gain == pytest.approx(found.metrics["ndcg@10"] - found.population_metrics["ndcg@10"])
     assert found.swap_gap == pytest.approx(found.metrics["ndcg@10"] - found.swapped_metrics["ndcg@10"])
+    assert found.gain_over_popularity == pytest.approx(found.metrics["ndcg@10"] - found.popularity_metrics["ndcg@10"])
+    assert found.gain_over_popularity_interval[0] > 0.1
     assert found.cost["state_bytes"] == 4 * found.per_person["events"].mean()
     assert found.cost["adapt_seconds"] is not None
     assert {"club = c0", "tail items", "head items"} <= set(found.slices)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["gain"] == found.gain
     assert found.table().filter(pl.col("metric") == "ndcg", pl.col("k") == 10)["low"].item() < found.value
+
+
+def test_popularity_is_the_same_yardstick_for_every_method(split: splits.Split, found: Evaluation) -> None:
+    popular = evaluate(Popularity().fit(split.train, progress=False), split)
+    assert (popular.gain_over_popularity, popular.gain_over_popularity_interval) == (0, (0, 0))
+    assert dict(popular.popularity_metrics) == dict(found.popularity_metrics)
+    assert popular.popularity_metrics["recall@10"] == popular.metrics["recall@10"]
+    # The people of a slice are compared with popularity for the same people.
+    rows = found.per_person.with_columns(club=pl.col("person") % 3).filter(pl.col("club") == 0)
+    assert found.slices["club = c0"]["gain_over_popularity"] == pytest.approx((rows["ndcg@10"] - rows["popularity ndcg@10"]).mean())
+    without = evaluate(Popularity().fit(split.train, progress=False), split, population_baseline=False)
+    assert np.isnan(without.gain_over_popularity)
+    assert without.to_dict()["gain_over_popularity"] is None
+
+
+def test_a_state_that_only_remembers_has_no_gain_and_its_swap_gap_is_remarked(split: splits.Split, found: Evaluation) -> None:
+    class Memory(Popularity):
+        def _score(self, states, items):  # type: ignore[no-untyped-def]
+            scores = super()._score(states, items).copy()
+            for row, state in enumerate(states):
+                if state is not None:
+                    scores[row, state["items"]] += 1000
+            return scores
+
+    remembered = evaluate(Memory().fit(split.train, progress=False), split, swap="most-different")
+    assert remembered.gain == remembered.gain_over_popularity == 0
+    assert remembered.swap_gap_interval[0] > 0
+    assert any("swap gap without a gain" in note for note in remembered.notes)
+    assert not any("swap gap without a gain" in note for note in found.notes)
+
+
+def test_people_for_whom_nothing_changes_are_not_drawn_as_gaining(split: splits.Split) -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    draw_gains(axes, evaluate(Popularity().fit(split.train, progress=False), split))
+    drawn = [bar for bar in axes.patches if bar.get_height() > 0]
+    assert [bar.get_height() for bar in drawn] == [120]
+    assert drawn[0].get_x() + drawn[0].get_width() / 2 == pytest.approx(0)
 
 
 def test_swapping_inside_a_club_is_hardly_a_swap(split: splits.Split, ease: EASE) -> None:

@@ -43,8 +43,9 @@ def evaluate(
 ) -> None:
     """Fit on a split's training part, judge on its held-out part: metrics, gain, swap gap, cost.
 
-    gain = metric(own state) - metric(no state): does personalising help? swap gap = metric(own state) - metric(another's state): is it
-    really this person's? cost = bytes per state, seconds to adapt, seconds per request.
+    gain = metric(own state) - metric(no state): does personalising help? gain over popularity = the same against the most popular items,
+    one yardstick for all methods. swap gap = metric(own state) - metric(another's state): is it really this person's? cost = bytes per
+    state, seconds to adapt, seconds per request.
 
         sartor evaluate ml-100k --method als --split leave-last --json
     """  # fmt: skip
@@ -93,11 +94,12 @@ def _show(found: Evaluation, *, seconds: float) -> None:
         [
             name,
             *(cell(found.metrics, name, k) for k in found.ks),
-            *(cell(arm, name, middle) for arm in (found.population_metrics, found.swapped_metrics)),
+            *(cell(arm, name, middle) for arm in (found.population_metrics, found.popularity_metrics, found.swapped_metrics)),
         ]
         for name in names
     ]
-    out.print(_face.table(title, ["metric", *(f"@{k}{suffix}" for k in found.ks), f"no state @{middle}", f"another's state @{middle}"], rows))
+    others = [f"{arm} @{middle}" for arm in ("no state", "popularity", "another's state")]
+    out.print(_face.table(title, ["metric", *(f"@{k}{suffix}" for k in found.ks), *others], rows))
     out.print()
     if found.slices:
         slices = [
@@ -118,6 +120,11 @@ def _show(found: Evaluation, *, seconds: float) -> None:
         out.print()
     scales = [
         ["gain", _face.interval(found.gain, found.gain_interval, sign=True), f"{found.headline}: own state - no state"],
+        [
+            "gain over popularity",
+            _face.interval(found.gain_over_popularity, found.gain_over_popularity_interval, sign=True),
+            f"{found.headline}: own state - most popular items",
+        ],
         ["swap gap", _face.interval(found.swap_gap, found.swap_gap_interval, sign=True), f"{found.headline}: own state - another's state"],
         ["state", _optional(_face.size, found.cost["state_bytes"]), "per person"],
         ["adapt", _optional(_face.duration, found.cost["adapt_seconds"]), "to learn one person"],

@@ -13,8 +13,10 @@ from sartor.data.ids import IdMap
 from sartor.errors import ConfigError, EmptyData, UnknownId
 from sartor.evaluate.metrics.beyond import in_rows
 from sartor.evaluate.metrics.ranking import Truth
+from sartor.recommend.popularity import Popularity
 
 if TYPE_CHECKING:
+    from sartor.data.interactions import Interactions
     from sartor.data.population import Population
     from sartor.data.splits import Split
 
@@ -34,6 +36,8 @@ class Case:
     """int64 [people], evidence events."""
     counts_train: np.ndarray
     """int64 [items], training events."""
+    popular: Popularity
+    """How many people have each item in training: the same yardstick for every method."""
     fitted: np.ndarray
     """bool [people], whether `fit` saw them."""
     population: Population
@@ -100,7 +104,15 @@ class Case:
         nothing = Truth(np.zeros(keep.size + 1, np.int64), np.empty(0, np.int32))
         fitted = train.people.numbers(who.ids) >= 0
         left_out = seen if exclude == "seen" else nothing
-        return cls(items, who, truth, evidence, seen, left_out, events, train.counts(), fitted, split.train, pool, counts, notes)
+        return cls(items, who, truth, evidence, seen, left_out, events, train.counts(), _popular(train), fitted, split.train, pool, counts, notes)
+
+
+def _popular(train: Interactions) -> Popularity:
+    """Popularity in the evaluation's own item numbers."""
+    method = Popularity()
+    method.items_ = train.items
+    method.popularity_ = np.bincount(train.matrix().indices, minlength=len(train.items)).astype(np.float32)
+    return method
 
 
 def _pool(candidates: int | str | Sequence[Any] | None, items: IdMap, counts: np.ndarray) -> np.ndarray | None:

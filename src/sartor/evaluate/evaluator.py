@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 TIMED_ADAPTS = 20
 """People whose single `adapt` is timed."""
+SCALES = {"gain": "population", "gain_over_popularity": "popularity", "swap_gap": "swapped"}
+"""Each scale is the own arm's metric less that of another arm."""
 _ITEMS = "recall of "
 """Marks the per-person values that become item slices."""
 
@@ -51,9 +54,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a fitted recommender on held-out events.
 
-    Everybody with held-out events is adapted from the split's evidence (never from the events they are judged by) and gets three lists
-    over the whole catalogue: with the own state, with none, and with another person's. Metrics are computed per person and averaged over
-    people. Ties are broken by a seeded lottery.
+    Everybody with held-out events is adapted from the split's evidence (never from the events they are judged by) and gets four lists
+    over the whole catalogue: with the own state, with none, with another person's, and the most popular items of `split.train`. Metrics
+    are computed per person and averaged over people. Ties are broken by a seeded lottery.
 
     Parameters
     ----------
@@ -62,9 +65,11 @@ def evaluate(
     on: judge by the split's test or validation events.
     ks: cut-offs.
     headline: the metric whose differences are gain and swap gap, `name@k`.
-    population_baseline: whether to measure the answer without a state; without it there is no gain.
+    population_baseline: whether to measure the two answers that know nothing of the person, the method's own without a state and
+        popularity's; without them there is no gain.
     swap: whose state to swap in: "random" (a derangement), "most-different" (the least similar history), or None for no swap gap.
     exclude: "seen" leaves the person's own evidence out of every list (also under swap) and out of the truth; None leaves nothing out.
+        What only the owner of a swapped state has seen can be shown and found; docs/evaluation.md says what that changes.
     candidates: None ranks the whole catalogue. A list of item ids, or "new" for the items without a training event, ranks among these only,
         and only they are asked for: metrics are named `ndcg@10 (among 168 items)`. A number ranks the relevant items among so many random
         others: faster, and biased towards weak methods; metrics are named `ndcg@10 (100 sampled)`.
@@ -90,7 +95,7 @@ def evaluate(
     totals, cost = _stream(ranker, case, cuts, population_baseline, swap, seed, chunk, progress)
     cost["adapt_seconds"] = _adapt_seconds(method, case, seed)
     suffix = "" if candidates is None else f" ({candidates} sampled)" if case.pool is None else f" (among {case.pool.size} items)"
-    arms = {arm: totals.values(arm) for arm in ("own", "population", "swapped")}
+    arms = {arm: totals.values(arm) for arm in ("own", *SCALES.values())}
     shown = float(arms["own"]["places"][:, 0].mean())
     tie_share = float(arms["own"]["tied"][:, 0].mean() / max(1.0, shown))
     notes = [*case.notes, *_remarks(method, shown, tie_share, cuts[-1])]
@@ -99,19 +104,17 @@ def evaluate(
     for at, cut in enumerate(cuts):
         metrics |= {f"{metric}@{cut}{suffix}": value for metric, value in beyond.catalogue(totals.exposure[at]).items()}
     full = headline + suffix
-    differences = {
-        other: by_person["own"][full] - by_person[other][full] if by_person[other] else np.full(len(case.truth), np.nan)
-        for other in ("population", "swapped")
-    }
-    gains, gaps = differences["population"], differences["swapped"]
+    scales = _differences({arm: values.get(full) for arm, values in by_person.items()})
+    means: dict[str, Any] = {scale: _mean(values) for scale, values in scales.items()}
+    ends: dict[str, Any] = {f"{scale}_interval": _interval(values, resamples, seed) for scale, values in scales.items()}
+    if ends["swap_gap_interval"][0] > 0 >= ends["gain_interval"][0]:
+        notes.append("a swap gap without a gain: the states may hold what was seen rather than taste")
     return Evaluation(
         method=getattr(method, "name", type(method).__name__), split=split.name, on=on, headline=full, ks=cuts, seed=seed,
         metrics=metrics, intervals=intervals,
-        population_metrics=_means(by_person["population"]), swapped_metrics=_means(by_person["swapped"]),
-        gain=_mean(gains), gain_interval=_interval(gains, resamples, seed),
-        swap_gap=_mean(gaps), swap_gap_interval=_interval(gaps, resamples, seed),
-        cost=cost, counts=case.counts, tie_share=tie_share,
-        slices=_people_slices(case, by_person["own"][full], gains, gaps, full, resamples, seed) | _item_slices(arms, cuts, k, resamples, seed),
+        population_metrics=_means(by_person["population"]), popularity_metrics=_means(by_person["popularity"]),
+        swapped_metrics=_means(by_person["swapped"]), **means, **ends, cost=cost, counts=case.counts, tie_share=tie_share,
+        slices=_people_slices(case, by_person["own"][full], scales, full, resamples, seed) | _item_slices(arms, cuts, k, resamples, seed),
         per_person=_per_person(case, by_person, full), notes=tuple(notes), seconds=time.perf_counter() - started,
     )  # fmt: skip
 
@@ -151,6 +154,7 @@ def _stream(
     ids = case.people.array
     state_bytes, states_made = 0, 0
     own_seconds = 0.0
+    nobodys = {"population": ranker, "popularity": replace(ranker, method=case.popular, seconds=0.0)} if baseline else {}
     with bar("evaluating", order.size, enabled=progress, unit="people") as shown:
         for start in range(0, order.size, chunk):
             rows = order[start : start + chunk]
@@ -164,8 +168,8 @@ def _stream(
             best, tied = ranker.lists(own, left_out, truth)
             own_seconds += ranker.seconds - before
             arms: dict[str, Values] = {"own": _values(best, tied, truth, ks, case.counts_train, tiers)}
-            if baseline:
-                arms["population"] = _values(*ranker.lists([None] * rows.size, left_out, truth), truth, ks, case.counts_train, tiers)
+            for arm, one in nobodys.items():
+                arms[arm] = _values(*one.lists([None] * rows.size, left_out, truth), truth, ks, case.counts_train, tiers)
             if partner is not None:
                 others: list[State | None] = [states.get(ids[other]) if other >= 0 else None for other in partner[rows]]
                 swapped = _values(*ranker.lists(others, left_out, truth), truth, ks, case.counts_train, tiers)
@@ -226,24 +230,30 @@ def _summaries(by_person: Mapping[str, np.ndarray], resamples: int, seed: int) -
     return _means(by_person), {name: (float(low), float(high)) for name, (low, high) in zip(by_person, ends, strict=True)}
 
 
-def _slice(metric: str, own: np.ndarray, gains: np.ndarray, gaps: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
-    """One slice; its three intervals share their resamples of people."""
-    measured = ~np.isnan(own)
-    table = np.stack([own, gains, gaps], axis=1)[measured]
-    ends = bootstrap(table, resamples=resamples, seed=seed).tolist() if len(table) > 1 else [NO_INTERVAL] * 3
-    means = [_mean(column) for column in table.T]
-    names = (("value", "interval"), ("gain", "gain_interval"), ("swap_gap", "swap_gap_interval"))
+def _differences(arms: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Scale -> each person's own value less that of its other arm; NaN where that arm was not measured."""
+    own = arms["own"]
+    assert own is not None
+    return {scale: np.full(own.shape, np.nan) if (other := arms[arm]) is None else own - other for scale, arm in SCALES.items()}
+
+
+def _slice(metric: str, own: np.ndarray, scales: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, Any]:
+    """One slice; its intervals share their resamples of people."""
+    table = np.stack([own, *scales.values()], axis=1)[~np.isnan(own)]
+    ends = bootstrap(table, resamples=resamples, seed=seed).tolist() if len(table) > 1 else [NO_INTERVAL] * (len(scales) + 1)
+    names = (("value", "interval"), *((scale, f"{scale}_interval") for scale in scales))
     out: dict[str, Any] = {"n": len(table), "metric": metric}
-    for (value, interval), mean, end in zip(names, means, ends, strict=True):
-        out |= {value: mean, interval: tuple(end)}
+    for (value, interval), column, end in zip(names, table.T, ends, strict=True):
+        out |= {value: _mean(column), interval: tuple(end)}
     return out
 
 
 def _people_slices(
-    case: Case, own: np.ndarray, gains: np.ndarray, gaps: np.ndarray, headline: str, resamples: int, seed: int
+    case: Case, own: np.ndarray, scales: Mapping[str, np.ndarray], headline: str, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     found = [*_slices.of_people(case.events, case.fitted), *_slices.of_groups(case.population, case.people)]
-    return {name: _slice(headline, own[mask], gains[mask], gaps[mask], resamples, seed) for name, mask in found if mask.any()}
+    parts = {name: (own[mask], {scale: values[mask] for scale, values in scales.items()}) for name, mask in found if mask.any()}
+    return {name: _slice(headline, *part, resamples, seed) for name, part in parts.items()}
 
 
 def _item_slices(arms: Mapping[str, Mapping[str, np.ndarray]], ks: tuple[int, ...], k: int, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -252,15 +262,14 @@ def _item_slices(arms: Mapping[str, Mapping[str, np.ndarray]], ks: tuple[int, ..
         own = arms["own"][name][:, at]
         if np.isnan(own).all():
             continue
-        none = np.full(own.shape, np.nan)
-        gains, gaps = (own - arms[other][name][:, at] if arms[other] else none for other in ("population", "swapped"))
-        out[name.removeprefix(_ITEMS)] = _slice(f"recall@{k}", own, gains, gaps, resamples, seed)
+        scales = _differences({arm: values[name][:, at] if values else None for arm, values in arms.items()})
+        out[name.removeprefix(_ITEMS)] = _slice(f"recall@{k}", own, scales, resamples, seed)
     return out
 
 
 def _per_person(case: Case, by_person: Mapping[str, Mapping[str, np.ndarray]], headline: str) -> pl.DataFrame:
     columns: dict[str, Any] = {"person": case.people.ids, "events": case.events, "relevant": case.truth.lengths, **by_person["own"]}
-    for arm in ("population", "swapped"):
+    for arm in SCALES.values():
         if by_person[arm]:
             columns[f"{arm} {headline}"] = by_person[arm][headline]
     return pl.DataFrame(columns)

@@ -21,7 +21,7 @@ ACCURACY = ("ndcg", "recall", "precision", "hit_rate", "mrr", "map")
 
 
 def evaluation_figure(found: Evaluation, path: Path) -> Path:
-    """The three arms, the metrics with intervals, and the distribution of each person's gain, in one file."""
+    """The arms, the metrics with intervals, and the distribution of each person's gain, in one file."""
     figure = _figure(13, 4.2)
     left, middle, right = figure.subplots(1, 3)
     draw_arms(left, found)
@@ -49,9 +49,11 @@ def comparison_figure(found: dict[str, Evaluation], path: Path) -> Path:
 
 
 def draw_arms(axes: Axes, found: Evaluation) -> None:
-    """Own, population and swapped headline as bars."""
-    values = [found.value, found.population_metrics.get(found.headline, math.nan), found.swapped_metrics.get(found.headline, math.nan)]
-    bars = axes.bar(["own state", "no state", "another's state"], np.nan_to_num(values), color=[OWN, POPULATION, SWAPPED], width=0.6)
+    """The headline of all arms as bars."""
+    others = (found.population_metrics, found.popularity_metrics, found.swapped_metrics)
+    values = [found.value, *(means.get(found.headline, math.nan) for means in others)]
+    colours = [OWN, POPULATION, POPULATION, SWAPPED]
+    bars = axes.bar(["own state", "no state", "popularity", "another's"], np.nan_to_num(values), color=colours, width=0.6)
     axes.bar_label(bars, labels=["not measured" if math.isnan(value) else f"{value:.3f}" for value in values], fontsize=8, label_type="center")
     low, high = found.intervals[found.headline]
     axes.errorbar([0], [found.value], yerr=[[found.value - low], [high - found.value]], color=INK, capsize=4)
@@ -73,7 +75,10 @@ def draw_gains(axes: Axes, found: Evaluation) -> None:
         axes.text(0.5, 0.5, "gain was not measured", ha="center", fontsize=9)
         return
     gains = (found.per_person[found.headline] - found.per_person[column]).to_numpy()
-    axes.hist(gains, bins=np.linspace(-1, 1, 41).tolist(), color=OWN)
+    # Rounding alone is no gain.
+    gains = np.where(np.abs(gains) < 1e-9, 0.0, gains)
+    # An odd number of bins, so that those for whom nothing changes are in the middle one, not with those who gain.
+    axes.hist([gains[gains != 0], gains[gains == 0]], bins=np.linspace(-1, 1, 42).tolist(), color=[OWN, POPULATION], stacked=True)
     axes.axvline(0, color=INK, linewidth=0.8)
     helped, harmed = float((gains > 0).mean()), float((gains < 0).mean())
     axes.set_title(f"gain per person: {helped:.0%} gain, {harmed:.0%} lose, {1 - helped - harmed:.0%} level", fontsize=9, loc="left")

@@ -201,8 +201,10 @@ def _ids(found: Evaluation) -> IdMap:
 
 def _scales(found: Evaluation) -> list[Row]:
     n, k = found.counts["people"], int(found.headline.partition("@")[2])
+    over = (found.gain_over_popularity, *found.gain_over_popularity_interval)
     rows = [
         Row("scales", "gain", k, found.gain, *found.gain_interval, n, f"{found.headline}: own state - no state"),
+        Row("scales", "gain_over_popularity", k, *over, n, f"{found.headline}: own state - popularity"),
         Row("scales", "swap_gap", k, found.swap_gap, *found.swap_gap_interval, n, f"{found.headline}: own state - another's"),
         Row("scales", "tie_share", None, found.tie_share, n=n, notes="places decided by the lottery between equal scores"),
     ]
