@@ -1,12 +1,14 @@
 """How good is SASRec beside RecTools' SASRec and beside published figures, tuned alike on the same validation split?
 
 Leave-last split, full ranking; what the person already has is left out of the lists, and, since published figures leave nothing out, test
-figures are given without that as well (`test_with_seen`). Both sides try the same grid for the same number of epochs, keep the
-epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on the test item, with the validation
-item as the newest of the history. One line per trial is appended to `quality.jsonl`.
+figures are given without that as well (`test_with_seen`). Both sides try the same grid for at most the same number of epochs (validated every
+second one, stopped early alike), keep the epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on
+the test item, with the validation item as the newest of the history. One line per trial is appended to `quality.jsonl`; everybody's test NDCG@10
+stays in the trial's checkpoint folder, and `compare` takes two such folders for a paired difference.
 
-    python benchmarks/quality_sequence.py amazon-beauty ours --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
-    python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 24 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
+    python benchmarks/quality_sequence.py amazon-beauty ours --epochs 40 --patience 3 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
+    python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 40 --patience 3 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
+    python benchmarks/quality_sequence.py amazon-beauty compare --checkpoint runs/quality
 
 RecTools computes scores at every padded position and throws most of them away. Here its loss is computed at the real positions only: the same
 value and gradients (asserted on the first batch), in a fraction of the time. Stopped runs of either side go on from the checkpoint folder.
@@ -36,9 +38,12 @@ RESULTS = Path(__file__).parent / "quality.jsonl"
 BASE = {"embedding_dim": 64, "blocks": 2, "heads": 1, "max_length": 50, "dropout": 0.5, "batch_size": 128, "learning_rate": 1e-3}
 
 
-def ndcg(lists: list[list[Any]], truth: np.ndarray) -> float:
-    gains = [1 / np.log2(given.index(item) + 2) if item in given else 0.0 for given, item in zip(lists, truth.tolist(), strict=True)]
-    return float(np.mean(gains))
+VALIDATE_EVERY = 2
+
+
+def ndcg(lists: list[list[Any]], truth: np.ndarray) -> np.ndarray:
+    """Everybody's NDCG@10 of one true item."""
+    return np.array([1 / np.log2(given.index(item) + 2) if item in given else 0.0 for given, item in zip(lists, truth.tolist(), strict=True)])
 
 
 def peer_lists(model: Any, dataset: Any, people: list[Any], *, leave_out_seen: bool = True) -> list[list[Any]]:
@@ -50,8 +55,8 @@ def peer_lists(model: Any, dataset: Any, people: list[Any], *, leave_out_seen: b
 
 
 def metrics(lists: list[list[Any]], truth: np.ndarray) -> dict[str, float]:
-    hits = [item in given for given, item in zip(lists, truth.tolist(), strict=True)]
-    return {"hr@10": float(np.mean(hits)), "ndcg@10": ndcg(lists, truth)}
+    gains = ndcg(lists, truth)
+    return {"hr@10": float((gains > 0).mean()), "ndcg@10": float(gains.mean())}
 
 
 def truth(part: Any, items: Any) -> tuple[list[Any], np.ndarray]:
@@ -59,10 +64,17 @@ def truth(part: Any, items: Any) -> tuple[list[Any], np.ndarray]:
     return events.people.ids.to_list(), events.items.array[events.indices]
 
 
-def ours(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, seed: int) -> dict[str, Any]:
+def judged(lists: list[list[Any]], truth: np.ndarray, file: Path) -> dict[str, float]:
+    """The metrics of test, with the standard error over people; everybody's NDCG is kept."""
+    gains = ndcg(lists, truth)
+    np.save(file, gains)
+    return {**metrics(lists, truth), "ndcg@10_stderr": float(gains.std() / np.sqrt(gains.size))}
+
+
+def ours(split: Any, settings: dict[str, Any], epochs: int, patience: int, checkpoint: Path, seed: int) -> dict[str, Any]:
     from sartor.recommend.sasrec import SASRec
 
-    method = SASRec(**settings, epochs=epochs, patience=0, validate_every=2, seed=seed)
+    method = SASRec(**settings, epochs=epochs, patience=patience, validate_every=VALIDATE_EVERY, seed=seed)
     method.fit(split.train, validation=split.validation, progress=False, checkpoint=checkpoint)
     out = {}
     for name, evidence, part, exclude in (
@@ -72,12 +84,13 @@ def ours(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, se
     ):
         people, wanted = truth(part, method.items_)
         states = method.adapt_all(evidence)
-        out[name] = metrics(list(method.recommend([states[one] for one in people], 10, exclude=exclude)), wanted)
+        lists = list(method.recommend([states[one] for one in people], 10, exclude=exclude))
+        out[name] = metrics(lists, wanted) if name == "validation" else judged(lists, wanted, checkpoint / f"{name}.npy")
     method.save(checkpoint / "model")
     return out
 
 
-def rectools(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path, seed: int) -> dict[str, Any]:
+def rectools(split: Any, settings: dict[str, Any], epochs: int, patience: int, checkpoint: Path, seed: int) -> dict[str, Any]:
     import warnings
 
     import torch
@@ -125,9 +138,9 @@ def rectools(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path
         state.torch_model.load_state_dict(saved["model"])
         state.is_fitted = True
         state.configure_optimizers().load_state_dict(saved["optimizer"])
-    while done < epochs:
-        model.fit_partial(train, min_epochs=2, max_epochs=2)
-        done += 2
+    while done < epochs and not (patience and done - best.get("epoch", 0) >= patience * VALIDATE_EVERY):
+        model.fit_partial(train, min_epochs=VALIDATE_EVERY, max_epochs=VALIDATE_EVERY)
+        done += VALIDATE_EVERY
         found = metrics(peer_lists(model, train, people), wanted)
         print("rectools", done, found, flush=True)
         if found["ndcg@10"] > best["ndcg@10"]:
@@ -137,19 +150,40 @@ def rectools(split: Any, settings: dict[str, Any], epochs: int, checkpoint: Path
         facts.write_text(json.dumps([done, best]))
     state.torch_model.load_state_dict(torch.load(checkpoint / "best.pt", weights_only=True))
     people, wanted = truth(split.test, items)
-    test, with_seen = (metrics(peer_lists(model, whole, people, leave_out_seen=leave), wanted) for leave in (True, False))
-    return {"validation": best, "test": test, "test_with_seen": with_seen}
+    test, with_seen = (
+        judged(peer_lists(model, whole, people, leave_out_seen=leave), wanted, checkpoint / name)
+        for name, leave in (("test.npy", True), ("test_with_seen.npy", False))
+    )
+    return {"validation": best, "epochs_run": done, "test": test, "test_with_seen": with_seen}
+
+
+def compare(data: str, folder: Path) -> None:
+    """Ours over the peer's on test, each with the setting that its own validation chose, and the paired difference over people."""
+    for name in ("test", "test_with_seen"):
+        gains = {}
+        for side in ("ours", "rectools"):
+            trials = [one for one in folder.glob(f"{data}-{side}-*") if (one / "line.json").exists()]
+            best = max(trials, key=lambda one: json.loads((one / "line.json").read_text())["validation"]["ndcg@10"])
+            gains[side] = np.load(best / f"{name}.npy")
+            print(f"{name} {side}: {best.name}, chosen from {len(trials)}: NDCG@10 {gains[side].mean():.4f}")
+        difference = gains["ours"] - gains["rectools"]
+        error = difference.std() / np.sqrt(difference.size)
+        print(f"{name}: ratio {gains['ours'].mean() / gains['rectools'].mean():.4f}, difference {difference.mean():+.4f} +- {1.96 * error:.4f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("side", choices=["ours", "rectools"])
+    parser.add_argument("side", choices=["ours", "rectools", "compare"])
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--patience", type=int, default=0, help="validations without a better score before stopping; 0 never stops early")
     parser.add_argument("--grid", type=json.loads, default={}, help="JSON: lists of settings to try, all combinations")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a folder; a stopped trial goes on from there")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.side == "compare":
+        compare(options.data, options.checkpoint)
+        return
 
     from sartor.data import dataset, splits
 
@@ -160,15 +194,17 @@ def main() -> None:
         name = "-".join([options.data, options.side, str(options.epochs), str(options.seed), *map(str, values)])
         start = time.process_time()
         side = ours if options.side == "ours" else rectools
-        found = side(split, settings, options.epochs, options.checkpoint / name, options.seed)
+        found = side(split, settings, options.epochs, options.patience, options.checkpoint / name, options.seed)
         line = {
             "data": options.data, "split": "leave-last", "method": "sasrec", "library": "sartor" if options.side == "ours" else "rectools",
             "version": importlib.metadata.version("sartor" if options.side == "ours" else "rectools"), "settings": settings,
-            "epochs": options.epochs, "seed": options.seed, **found, "cpu_seconds_of_last_chunk": round(time.process_time() - start, 1),
+            "epochs": options.epochs, "patience": options.patience, "seed": options.seed, **found,
+            "cpu_seconds_of_last_chunk": round(time.process_time() - start, 1),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         with RESULTS.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        (options.checkpoint / name / "line.json").write_text(json.dumps(line))
         print(json.dumps(line), flush=True)
 
 
