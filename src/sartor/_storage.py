@@ -44,6 +44,34 @@ def from_bytes(data: bytes, *, needs: tuple[str, ...] = ()) -> tuple[dict[str, n
     return arrays, meta
 
 
+_NUMPY = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
+    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+
+
+def map_file(path: Path, *, needs: tuple[str, ...] = ()) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Like `from_bytes`, with arrays that stay in the file: processes share its pages (a write is private), and none is read before it is used."""
+    try:
+        raw = np.memmap(path, np.uint8, "c")
+        start = 8 + int.from_bytes(raw[:8].tobytes(), "little")
+        head = json.loads(raw[8:start].tobytes())
+        meta = json.loads(head.pop("__metadata__")["sartor"])
+        arrays = {}
+        for name, facts in head.items():
+            first, last = facts["data_offsets"]
+            flat = np.asarray(raw[start + first : start + last])
+            kind = np.dtype(_NUMPY[facts["dtype"]])
+            # Compiled loops are made for aligned arrays.
+            flat = flat.copy() if flat.ctypes.data % kind.alignment else flat
+            arrays[name] = flat.view(kind).reshape(facts["shape"])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise CorruptFile("this is not a whole safetensors file of sartor's", fix="fetch or write it again", file=path) from cause
+    if missing := [name for name in needs if name not in meta]:
+        raise CorruptFile(f"the facts {missing} are missing", fix="fetch or write it again", file=path)
+    return arrays, meta
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by new content, so that a reader or a crash sees the old or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,21 +212,22 @@ def _class(path: str, file: Path) -> type[Method]:
     return found
 
 
-def load(folder: Path) -> Method:
-    """Read a method that `save` wrote."""
+def load(folder: Path, *, mapped: bool = False) -> Method:
+    """Read a method that `save` wrote; `mapped` leaves its arrays in the file (`map_file`), for processes that share a machine."""
     if not (folder / CONFIG).is_file():
         raise FileProblem("there is no saved model here", fix="give the folder that save() wrote", file=folder)
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         settings, plain, kinds = dict(config["settings"]), dict(config["plain"]), dict(config["kinds"])
         saved, path = str(config["fingerprint"]), str(config["class"])
-        arrays, meta = from_bytes((folder / TENSORS).read_bytes(), needs=("fingerprint",))
+        file = folder / TENSORS
+        arrays, meta = map_file(file, needs=("fingerprint",)) if mapped else from_bytes(file.read_bytes(), needs=("fingerprint",))
     except (ValueError, KeyError, TypeError, OSError) as cause:
         raise CorruptFile("the saved model cannot be read", fix="save it again", file=folder) from cause
     if meta["fingerprint"] != saved:
         raise CorruptFile("config.json and tensors.safetensors belong to different models", fix="save it again", file=folder)
     kind = _class(path, folder / CONFIG)
-    inner = {child.name: load(child) for child in sorted(folder.iterdir()) if child.is_dir() and (child / CONFIG).exists()}
+    inner = {child.name: load(child, mapped=mapped) for child in sorted(folder.iterdir()) if child.is_dir() and (child / CONFIG).exists()}
     own = {f.name for f in fields(kind) if f.init}
     given: dict[str, Any] = {**settings, **{name: part for name, part in inner.items() if name in own}}
     learned = {**plain, **{name: part for name, part in inner.items() if name not in own}}
