@@ -149,6 +149,8 @@ class Method(ABC):
     """The same seed on the same machine gives the same numbers."""
     fingerprint_: str = learned("")
     """Differs between any two fitted models; empty before `fit`."""
+    fitted_on_: str = learned("")
+    """Digest of the events that `fit` saw (`Population.digest`), by which `evaluate` notices a model that was fitted on what it is judged by."""
 
     population_frames: ClassVar[tuple[str, ...]] = ("events",)
     """Which frames `fit` needs."""
@@ -170,6 +172,7 @@ class Method(ABC):
         for name in self.population_frames:
             population.frame(name)  # type: ignore[arg-type]  # raises EmptyData with what is there instead
         self._fit(population, Run(validation, progress, Path(checkpoint) if checkpoint is not None else None))
+        self.fitted_on_ = str(population.digest()) if "events" in population else ""
         self._seal()
         return self
 

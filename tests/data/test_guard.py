@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sartor.data import Population, Split, splits
+from sartor.data.digest import Digest
 from sartor.data.interactions import Interactions
 from sartor.errors import LeakError
+from sartor.evaluate import evaluate
 from sartor.method import Run, learned
 from sartor.recommend.ease import EASE
 
@@ -33,6 +38,49 @@ class Peeking(EASE):
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         assert self.secret_ is not None
         super()._learn(self.secret_.interactions(items=self.items_), population, run)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30), st.data())
+def test_a_digest_is_of_the_multiset_of_events_and_adds_up(rows: list[tuple[int, int]], data: st.DataObject) -> None:
+    def digest(some: list[tuple[int, int]], kind: type = int) -> Digest:
+        return Population.from_frames(events={"person": [kind(a) for a, _ in some], "item": [kind(b) for _, b in some]}).digest()
+
+    whole, at = digest(rows), data.draw(st.integers(1, len(rows)))
+    assert digest(data.draw(st.permutations(rows)), str) == whole
+    assert digest(rows[:at]) + (digest(rows[at:]) if at < len(rows) else Digest()) == whole
+    other = data.draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+    assert (digest(other) == whole) == (sorted(other) == sorted(rows))
+
+
+@pytest.mark.filterwarnings("ignore:lists of")
+@pytest.mark.parametrize("kind", ["leave-last", "cold-person"])
+def test_a_model_fitted_on_what_it_is_judged_by_is_found_out(kind: str, tmp_path: Path) -> None:
+    whole = population()
+    split = splits.make(kind, whole)
+    honest = EASE().fit(split.train, validation=split.validation, progress=False)
+    tuned = EASE().fit(joined(split.train, split.validation), progress=False)
+    peeked = [EASE().fit(one, progress=False) for one in (whole, joined(split.train, split.test), split.test)]
+    for model in (honest, tuned):
+        assert not any("nobody can tell" in note for note in evaluate(model, split).notes)
+    # A copy in another order, saved and loaded, as in another process.
+    shuffled = EASE().fit(whole.replace(events=whole.events.collect().sample(fraction=1, shuffle=True, seed=3)), progress=False)
+    for model in (*peeked, EASE.load(shuffled.save(tmp_path / "model"))):
+        with pytest.raises(LeakError, match="fitted on the test events"):
+            evaluate(model, split)
+    evaluate(tuned, split)
+    with pytest.raises(LeakError, match="validation events"):
+        evaluate(tuned, split, on="validation")
+    # Hidden inside another method.
+    outer = EASE().fit(split.train, progress=False)
+    outer.inner_ = peeked[0]  # type: ignore[attr-defined]
+    with pytest.raises(LeakError):
+        evaluate(outer, split)
+    elsewhere = EASE().fit(population(seed=1), progress=False)
+    assert any("nobody can tell" in note for note in evaluate(elsewhere, split).notes)
+
+
+def joined(*parts: Population) -> Population:
+    return parts[0].replace(events=pl.concat([part.events for part in parts]))
 
 
 def peek(split: Split, secret: Population) -> None:

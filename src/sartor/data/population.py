@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from sartor.data.checks import check_values, checked
+from sartor.data.digest import Digest
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
 from sartor.data.schema import FRAMES, FrameName
@@ -62,6 +63,7 @@ class Population:
         if not self._frames:
             raise EmptyData("a population needs at least one frame", fix=f"give one of {', '.join(FRAMES)}")
         self._interactions: Interactions | None = None
+        self._digest: Digest | None = None
 
     @classmethod
     def from_frames(cls, *, name: str = "population", **frames: Any) -> Population:
@@ -180,6 +182,13 @@ class Population:
         if default:
             self._interactions = out
         return out
+
+    def digest(self) -> Digest:
+        """Tells this population's events from others, in 24 bytes; looked at once."""
+        self.frame("events")
+        if self._digest is None:
+            self._digest = Digest.of(self)
+        return self._digest
 
     def item_frame(self, items: IdMap) -> pl.DataFrame:
         """The `items` frame in memory, one row per id in the map's order; nulls where an item has no row."""

@@ -16,6 +16,7 @@ from sartor.evaluate import slices as _slices
 from sartor.evaluate.accumulate import Accumulator, Values, flat
 from sartor.evaluate.arms import Ranker, partners, states_of
 from sartor.evaluate.case import Case
+from sartor.evaluate.leaks import refuse_leaks
 from sartor.evaluate.metrics import beyond
 from sartor.evaluate.metrics.ranking import RANKING, Truth, ranking
 from sartor.evaluate.result import NO_INTERVAL, Evaluation, Interval
@@ -78,7 +79,8 @@ def evaluate(
     chunk: people in memory at once; changes no digit.
     resamples: of the bootstrap over people.
 
-    Raises `EmptyData` when nobody can be measured, `NotFitted`, `ConfigError`.
+    Raises `EmptyData` when nobody can be measured, `LeakError` when the method was fitted on the events it is to be judged by, `NotFitted`,
+    `ConfigError`.
     """
     started = time.perf_counter()
     method.check_fitted()
@@ -91,6 +93,7 @@ def evaluate(
     if seed < 0:
         raise ConfigError(f"seed is {seed}", fix="use a whole number of at least 0")
     case = Case.of(method, split, on, exclude, people, seed, graded, candidates)
+    remark = refuse_leaks(method, split, on)
     ranker = Ranker(method, case.items, cuts[-1], seed, candidates if isinstance(candidates, int) else None, case.pool)
     totals, cost = _stream(ranker, case, cuts, population_baseline, swap, seed, chunk, progress)
     cost["adapt_seconds"] = _adapt_seconds(method, case, seed)
@@ -98,7 +101,7 @@ def evaluate(
     arms = {arm: totals.values(arm) for arm in ("own", *SCALES.values())}
     shown = float(arms["own"]["places"][:, 0].mean())
     tie_share = float(arms["own"]["tied"][:, 0].mean() / max(1.0, shown))
-    notes = [*case.notes, *_remarks(method, shown, tie_share, cuts[-1])]
+    notes = [*([remark] if remark else []), *case.notes, *_remarks(method, shown, tie_share, cuts[-1])]
     by_person = {arm: flat({n: v for n, v in values.items() if _is_metric(n)}, cuts, suffix) for arm, values in arms.items()}
     metrics, intervals = _summaries(by_person["own"], resamples, seed)
     for at, cut in enumerate(cuts):
