@@ -1,10 +1,11 @@
-"""Progress bars with rate and time left, on standard error, silent where nobody is watching."""
+"""Progress bars with rate and time left, on standard error, silent where nobody is watching; and programs that watch instead of people."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -21,9 +22,45 @@ class _Silent:
         """Nothing to show."""
 
 
+class Listener(Protocol):
+    """Is told of every step of every bar; what it raises ends the work, which is how long work is cancelled."""
+
+    def __call__(self, description: str, done: float, total: float | None, note: str) -> None: ...
+
+
+_listener: ContextVar[Listener | None] = ContextVar("sartor_progress", default=None)
+
+
+@contextmanager
+def reporting(listener: Listener) -> Iterator[None]:
+    """While inside, bars that this thread opens tell the listener too, also those that nobody sees."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+class _Told:
+    def __init__(self, shown: Bar, listener: Listener, description: str, total: float | None) -> None:
+        self._shown, self._listener, self._description, self._total, self._done = shown, listener, description, total, 0.0
+
+    def advance(self, steps: float = 1, *, note: str = "") -> None:
+        self._done += steps
+        self._shown.advance(steps, note=note)
+        self._listener(self._description, self._done, self._total, note)
+
+
 @contextmanager
 def bar(description: str, total: float | None, *, enabled: bool = True, unit: str = "it") -> Iterator[Bar]:
     """A bar for `total` steps: `with bar("training", 100) as b: b.advance(note="loss 0.31")`."""
+    listener = _listener.get()
+    with _drawn(description, total, enabled, unit) as shown:
+        yield shown if listener is None else _Told(shown, listener, description, total)
+
+
+@contextmanager
+def _drawn(description: str, total: float | None, enabled: bool, unit: str) -> Iterator[Bar]:
     if not enabled or not sys.stderr.isatty():
         yield _Silent()
         return
