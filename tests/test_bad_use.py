@@ -201,13 +201,41 @@ def test_validation_that_says_nothing_is_left_out(method: str) -> None:
     assert len(model.recommend([None], k=3)[0]) == 3
 
 
-@pytest.mark.parametrize("method", ["als", "bpr", "lightgcn", "sasrec", "two-tower", "nbpo"])
+def tiny(
+    item_of: Callable[[int], int] = lambda item: item, kinds: str = "aabbccdd", validation: int = 0
+) -> tuple[sartor.Population, sartor.Population]:
+    """Six people in a ring, and what they are validated by."""
+    items = {"item": list(range(8)), "kind": list(kinds), "size": [1, 2, 3, 4] * 2}
+    events = {"person": list(range(6)) * 3, "item": [item_of((person + step) % 6) for step in range(3) for person in range(6)]}
+    held_out = {"person": list(range(6)), "item": [(person + 3 + validation) % 6 for person in range(6)]}
+    return sartor.Population.from_frames(events=events, items=items), sartor.Population.from_frames(events=held_out, items=items)
+
+
+ITERATIVE = ["als", "bpr", "lightgcn", "pld", "graphhash", "sasrec", "gru4rec", "two-tower", "ssl-item", "m2trec", "nbpo", "unified-embedding"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", ITERATIVE)
 def test_a_checkpoint_of_other_data_of_the_same_size_is_refused(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(train: sartor.Population, validation: sartor.Population) -> None:
+        sartor.make(method, **rounds).fit(train, validation=validation, progress=False, checkpoint=tmp_path)
+
     rounds = {"iterations": 2} if method == "als" else {"epochs": 2}
-    swapped = {"person": list(range(6)) * 3, "item": [0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 0, 2, 3, 4, 5, 0, 1]}
-    other = {"person": swapped["person"], "item": [(5 - one) % 6 for one in swapped["item"]]}
-    both = [sartor.Population.from_frames(events=events, items={"item": list(range(8))}) for events in (swapped, other)]
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # as if it had been stopped before the end
-    sartor.make(method, **rounds).fit(both[0], progress=False, checkpoint=tmp_path)
-    with pytest.raises(ConfigError, match="checkpoint"):
-        sartor.make(method, **rounds).fit(both[1], progress=False, checkpoint=tmp_path)
+    fit(*tiny())
+    fit(*tiny())
+    for other in (tiny(lambda item: (5 - item) % 6), tiny(kinds="abcdabcd"), tiny(validation=1)):
+        with pytest.raises(ConfigError, match="checkpoint"):
+            fit(*other)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("method", ["lightgcn", "nbpo", "two-tower", "m2trec", "unified-embedding"])
+def test_fitting_leaves_the_random_numbers_of_torch_alone(method: str) -> None:
+    import torch
+
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    sartor.make(method, epochs=1).fit(tiny()[0], progress=False)
+    assert torch.equal(torch.rand(3), expected)

@@ -22,6 +22,7 @@ from sartor.parts.threads import blas_alone, limit, over_rows
 from sartor.parts.topk import top_k
 
 if TYPE_CHECKING:
+    import polars as pl
     from scipy.sparse import csr_matrix
 
     from sartor.data.population import Evidence, Population
@@ -89,13 +90,15 @@ class ItemRecommender(Recommender):
     def _fit(self, population: Population, run: Run) -> None:
         data = population.interactions()
         self.items_ = data.items
-        self._learn(data, population, run if run.checkpoint is None else replace(run, key=self._run_key(data)))
+        self._learn(data, population, run if run.checkpoint is None else replace(run, key=self._run_key(data, population, run.validation)))
 
-    def _run_key(self, data: Interactions) -> str:
-        """Of all settings but how long to train and where, and of all events."""
-        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "iterations", "device")]
-        settings = np.frombuffer(repr(own).encode(), np.uint8)
-        return data_key(settings, data.indptr, data.indices, data.values, data.weights, data.times)
+    def _run_key(self, data: Interactions, population: Population, validation: Population | None) -> str:
+        """Of all settings but how long to train and where, of all events, what is known of items and people, and the validation events."""
+        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "iterations", "rounds", "device")]
+        known = [(name, _rows_key(population.frame(name))) for name in ("items", "people", "texts") if name in population]
+        judged_by = "" if validation is None or "events" not in validation else str(validation.digest())
+        facts = np.frombuffer(repr([own, known, judged_by]).encode(), np.uint8)
+        return data_key(facts, data.indptr, data.indices, data.values, data.weights, data.times)
 
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
         self.check_state(state)
@@ -238,6 +241,11 @@ class VectorRecommender(ItemRecommender):
         # Asked for only where it is used: methods that validate while they learn do not have it yet.
         rows = [self.population_vector_ if state is None else state.arrays["vector"] for state in states]
         return np.concatenate(rows).astype(np.float32, copy=False).reshape(-1, dim) if rows else np.empty((0, dim), np.float32)
+
+
+def _rows_key(frame: pl.LazyFrame) -> int:
+    """Equal for equal rows in whatever order, within one version of polars."""
+    return int(frame.collect().hash_rows(0).to_numpy().sum(dtype=np.uint64))
 
 
 def _step(items: int) -> int:

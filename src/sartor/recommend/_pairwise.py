@@ -23,7 +23,7 @@ from sartor.parts.factors import Factors, Table
 from sartor.parts.fold_in import fold_in
 from sartor.parts.graph import BipartiteGraph, mean_of, neighbour_vectors, propagated_people
 from sartor.parts.samplers import pairs, unseen
-from sartor.parts.trainer import History, Trainer
+from sartor.parts.trainer import History, Trainer, seeded
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._validation import validation
 
@@ -119,11 +119,11 @@ class PairwiseRecommender(VectorRecommender):
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         self._check()
-        torch.manual_seed(self.seed)
         had = data.matrix()
         check_unseen_left(data, had)
         graph = BipartiteGraph.of(had)
-        network = self._factors(data, population, graph).to(self.device)
+        with seeded(self.seed):
+            network = self._factors(data, population, graph).to(self.device)
         rows = np.repeat(np.arange(graph.people, dtype=np.int32), np.diff(graph.indptr))
         validate = None
         if (judge := validation(self, data, run)) is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sartor.errors import BadValue, ConfigError, Diverged
 from sartor.method import Run, learned
-from sartor.parts.checkpoint import Checkpoint, data_key
+from sartor.parts.checkpoint import Checkpoint
 from sartor.parts.least_squares import SOLVERS, Solver, solve_rows
 from sartor.parts.threads import blas_alone
 from sartor.progress import bar
@@ -63,7 +63,7 @@ class ALS(VectorRecommender):
         own = rng.standard_normal((people.size, self.factors), np.float32) * np.float32(0.01)
         vectors = rng.standard_normal((items.size, self.factors), np.float32) * np.float32(0.01)
         settings = {name: getattr(self, name) for name in ("factors", "regularization", "alpha", "solver", "solver_steps", "seed")}
-        checkpoint = Checkpoint(run.checkpoint, settings | ({"data": data_key(matrix.indptr, matrix.indices, matrix.data)} if run.checkpoint else {}))
+        checkpoint = Checkpoint(run.checkpoint, {**settings, "data": run.key})
         done = 0
         if left := checkpoint.resume():
             arrays, facts = left

@@ -10,7 +10,7 @@ import numpy as np
 
 from sartor.errors import ConfigError, Diverged
 from sartor.method import Run
-from sartor.parts.checkpoint import Checkpoint, data_key
+from sartor.parts.checkpoint import Checkpoint
 from sartor.parts.fold_in import fold_in
 from sartor.progress import bar
 from sartor.recommend._base import PersonalArrays, VectorRecommender
@@ -60,7 +60,7 @@ class BPR(VectorRecommender):
         people, items = (((rng.random((n, self.factors), np.float32)) - np.float32(0.5)) / np.float32(self.factors) for n in had.shape)
         biases = np.zeros(had.shape[1], np.float32)
         settings = {name: getattr(self, name) for name in ("factors", "learning_rate", "regularization", "seed")}
-        checkpoint = Checkpoint(run.checkpoint, settings | ({"data": data_key(indptr, indices)} if run.checkpoint else {}))
+        checkpoint = Checkpoint(run.checkpoint, {**settings, "data": run.key})
         done, best, best_score, waited = 0, None, -np.inf, 0
         if left := checkpoint.resume():
             arrays, facts = left

@@ -20,7 +20,7 @@ from sartor.parts.histories import spans
 from sartor.parts.losses import sampled_softmax
 from sartor.parts.samplers import order
 from sartor.parts.sequence import SequenceEncoder
-from sartor.parts.trainer import History, Trainer
+from sartor.parts.trainer import Trainer, seeded
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._features import FieldRecommender, check_settings
 from sartor.recommend._validation import validation
@@ -114,8 +114,8 @@ class M2TRec(FieldRecommender, VectorRecommender):
         codes, frame = self._read_items(population, data.counts() > 0)
         self.person_codec_, self.person_vocabulary_ = [], np.empty(0, np.uint64)
         self._foretell(codes, frame)
-        torch.manual_seed(self.seed)
-        self.network_ = self.make_network().to(self.device)
+        with seeded(self.seed):
+            self.network_ = self.make_network().to(self.device)
         on_device = tensors(codes, self.device)
         counts = data.counts()
         judge = validation(self, data, run)
@@ -128,7 +128,7 @@ class M2TRec(FieldRecommender, VectorRecommender):
             epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay, optimizer="adamw",
             patience=self.patience, seed=self.seed, device=self.device,
         )  # fmt: skip
-        history: History = trainer.fit(
+        history = trainer.fit(
             self.network_, lambda rng: self._steps(rng, data, counts), lambda batch: self._loss(batch, on_device),
             validate=None if judge is None else validate, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="M2TRec",
         )  # fmt: skip
@@ -184,13 +184,8 @@ class M2TRec(FieldRecommender, VectorRecommender):
             # How often an item is expected among the candidates, whichever way it comes in.
             expected = events.size * counts[candidates] / len(data) + self.negatives / len(data.items)
             items, places = np.unique(np.concatenate([candidates, before]), return_inverse=True)
-            parts = (
-                items.astype(np.int64),
-                places[: candidates.size],
-                places[candidates.size :],
-                events - starts,
-                np.log(expected).astype(np.float32),
-            )
+            places, histories = np.split(places, [candidates.size])
+            parts = (items.astype(np.int64), places, histories, events - starts, np.log(expected).astype(np.float32))
             yield Batch(*(torch.from_numpy(one).to(self.device) for one in parts))
 
     def _loss(self, batch: Batch, codes: Mapping[str, Tensor]) -> Tensor:
@@ -216,11 +211,9 @@ class M2TRec(FieldRecommender, VectorRecommender):
         return {"vector": out}
 
     def _states(self, histories: Interactions, before: States, examples: Sequence[int], unknown: int) -> Iterator[State]:
+        why = {"why": "the session is empty: this is the population's answer"}
         for state in super()._states(histories, before, examples, unknown):
-            if state["items"].size:
-                yield state
-            else:
-                yield dataclasses.replace(state, notes={**state.notes, "why": "the session is empty: this is the population's answer"})
+            yield state if state["items"].size else dataclasses.replace(state, notes={**state.notes, **why})
 
     @torch.no_grad()
     def _sessions(self, indptr: np.ndarray, items: np.ndarray) -> Tensor:

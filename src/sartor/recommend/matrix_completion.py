@@ -10,7 +10,7 @@ import numpy as np
 
 from sartor.errors import BadValue, ConfigError, DuplicateRows
 from sartor.method import Run, States, learned
-from sartor.parts.checkpoint import Checkpoint, data_key
+from sartor.parts.checkpoint import Checkpoint
 from sartor.parts.least_squares import Solver, solve_rows
 from sartor.parts.low_rank import LowRankFit, Round, Split
 from sartor.progress import bar
@@ -130,7 +130,7 @@ class MatrixCompletion(VectorRecommender):
             looseness=self.looseness, split=self.split, seed=self.seed,
         )  # fmt: skip
         settings = {name: getattr(self, name) for name in ("rank", "ridge", "solver", "looseness", "split", "dup", "seed")}
-        checkpoint = Checkpoint(run.checkpoint, settings | ({"data": data_key(rows, columns, values)} if run.checkpoint else {}))
+        checkpoint = Checkpoint(run.checkpoint, {**settings, "data": run.key})
         start, told = None, []
         if left := checkpoint.resume():
             start, told = (left[0]["people"], left[0]["items"]), left[1]["rounds"]

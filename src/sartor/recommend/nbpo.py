@@ -18,7 +18,7 @@ from sartor.method import Run, States, learned
 from sartor.parts.fold_in import FAST, fold_in, without
 from sartor.parts.noisy_labels import VARIANTS, Variant, ascent, noisy_label_loss
 from sartor.parts.samplers import pairs, unseen
-from sartor.parts.trainer import Trainer
+from sartor.parts.trainer import Trainer, seeded
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._pairwise import check_implicit, check_unseen_left
 from sartor.recommend._validation import validation
@@ -93,8 +93,8 @@ class NBPO(VectorRecommender):
         indptr, columns = had.indptr.astype(np.int64), had.indices.astype(np.int32)
         rows = np.repeat(np.arange(had.shape[0], dtype=np.int32), np.diff(indptr))
         self.pull_ = float(-(-rows.size // self.batch_size))
-        torch.manual_seed(self.seed)
-        network = _Factors(*data.shape, self.factors, self.flip_factors)
+        with seeded(self.seed):
+            network = _Factors(*data.shape, self.factors, self.flip_factors)
         validate = None
         if (judge := validation(self, data, run)) is not None:
 

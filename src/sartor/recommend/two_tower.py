@@ -16,7 +16,7 @@ from sartor.parts.fields import Codes, take
 from sartor.parts.histories import spans
 from sartor.parts.losses import in_batch_softmax
 from sartor.parts.samplers import order
-from sartor.parts.trainer import Trainer
+from sartor.parts.trainer import Trainer, seeded
 from sartor.recommend._base import PersonalArrays, VectorRecommender
 from sartor.recommend._features import FieldRecommender, about_arrays, check_settings, describe
 from sartor.recommend._validation import validation
@@ -96,8 +96,8 @@ class TwoTower(FieldRecommender, VectorRecommender):
         codes, frame = self._read_items(population, self._vocabulary(data))
         about = self._read_people(population, data.people)
         data = describe(data, about)
-        torch.manual_seed(self.seed)
-        self.network_ = self.make_network().to(self.device)
+        with seeded(self.seed):
+            self.network_ = self.make_network().to(self.device)
         self._prepare(codes, data)
         counts = torch.from_numpy(np.maximum(data.counts(), 1)).to(self.device)
         log_q = torch.log(counts / counts.sum()) if self.correct_popularity else None

@@ -16,7 +16,7 @@ from sartor.parts.field_embedding import tensors
 from sartor.parts.fields import Codes, FieldCodec, take
 from sartor.parts.hashing import MISSING
 from sartor.parts.samplers import order
-from sartor.parts.trainer import Trainer
+from sartor.parts.trainer import Trainer, seeded
 from sartor.parts.unified_table import UnifiedTable, chunk_rows
 from sartor.recommend._base import PersonalArrays
 from sartor.recommend._clicks import Examples, Labels, auc
@@ -134,8 +134,8 @@ class UnifiedEmbedding(FieldRecommender):
         self.item_codec_, self.item_vocabulary_ = _without_vocabulary(self.item_codec)
         self.person_codec_, self.person_vocabulary_ = _without_vocabulary(self.person_codec)
         self._set_items(codes, frame)
-        torch.manual_seed(self.seed)
-        whole = nn.ModuleDict({"network": self.make_network(), "people": nn.Embedding(len(data.people), self.chunks * self.dim)}).to(self.device)
+        with seeded(self.seed):
+            whole = nn.ModuleDict({"network": self.make_network(), "people": nn.Embedding(len(data.people), self.chunks * self.dim)}).to(self.device)
         nn.init.zeros_(whole["people"].weight)  # type: ignore[arg-type]
         self.network_ = whole["network"]  # type: ignore[assignment]
         examples = self._labels.examples(data, np.random.default_rng([self.seed, 1]))
