@@ -99,6 +99,38 @@ class Diverged(SartorError, ArithmeticError):
     """Training produced numbers that are not finite."""
 
 
+class StoreProblem(SartorError, OSError):
+    """The store of evidence and states cannot be reached, is full, corrupt, too new, or was made with another master key."""
+
+    __str__ = Exception.__str__
+
+
+class AccessDenied(SartorError, PermissionError):
+    """A key is unknown, expired, revoked, or does not allow this."""
+
+    __str__ = Exception.__str__
+
+
+class NoConsent(SartorError):
+    """The person has not agreed to this purpose."""
+
+
+class ModelRefused(SartorError):
+    """A model was not switched to, because people would be served worse."""
+
+
+class TooLarge(DataError):
+    """A record, a request or an answer is larger than it may be."""
+
+
+class RateLimited(SartorError):
+    """Too many requests; `.where` says how many seconds to wait."""
+
+
+class Conflict(SartorError):
+    """Somebody else has changed this in the meantime."""
+
+
 class MissingExtra(SartorError, ImportError):
     """An optional dependency is needed for this."""
 
