@@ -1,0 +1,198 @@
+"""Whether a fitted model may serve: measured on people it was not fitted on, beside the model that serves now.
+
+The same people are held out of every fit, chosen by a keyed hash of their ids: so the model that serves now has not seen them either, and
+two models are compared on the very same held-out events of the very same people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from sartor.errors import EmptyData
+
+if TYPE_CHECKING:
+    from sartor.data.population import Population
+    from sartor.data.splits import Split
+    from sartor.evaluate.result import Evaluation
+    from sartor.method import Recommender
+    from sartor.parts.statistics import Paired
+
+LEAST_PEOPLE = 10
+"""Held-out people below which nothing is measured: the intervals would say nothing."""
+WANTED_PEOPLE = 50
+"""In a small store a larger share is held out, up to a quarter, to have so many."""
+MOST_PEOPLE = 20_000
+"""Held-out people that are measured; more would not make the intervals narrower than anybody needs."""
+FLOOR = 5
+"""Groups of fewer people are never shown on their own."""
+LARGEST_LOSS = 0.05
+"""Share of the active model's value that a new one may lie below it by chance: with few people an interval alone would let anything pass."""
+
+
+def held_out(people: Sequence[Any], share: float, *, tenant: str) -> np.ndarray:
+    """Which people are kept out of fitting: bool [people].
+
+    Those whose hash is lowest, so that a larger share holds out the same people and more. In a small store the share is raised until
+    `WANTED_PEOPLE` are held out, to a quarter at most.
+    """
+    marks = np.array(
+        [int.from_bytes(hashlib.blake2b(f"{tenant}\0{person}".encode(), digest_size=8, person=b"held out").digest(), "big") for person in people],
+        np.uint64,
+    )
+    count = max(int((marks < np.uint64(share * 2**64)).sum()) if share < 1 else marks.size, min(WANTED_PEOPLE, marks.size // 4))
+    out = np.zeros(marks.size, bool)
+    out[np.argsort(marks, kind="stable")[:count]] = True
+    return out
+
+
+def split(population: Population, share: float, *, tenant: str, evidence: float = 0.5) -> Split:
+    """What is fitted on, and for held-out people the first part of their events to adapt from and the rest to judge by.
+
+    People with one event are never held out. Raises `EmptyData` when fewer than `LEAST_PEOPLE` could be.
+    """
+    from sartor.data import splits
+
+    lengths = population.events.group_by("person").len().collect().sort("person")
+    able = lengths.filter(pl.col("len") > 1)["person"]
+    who = able.filter(pl.Series(held_out(able.to_list(), share, tenant=tenant)))
+    if who.len() < LEAST_PEOPLE:
+        raise EmptyData(
+            f"{able.len()} people have 2 or more events that may be used for training; {who.len()} of them could be held out to measure on",
+            fix=f"collect events (and consent to 'train') of at least {4 * LEAST_PEOPLE} people, or install a model that was fitted elsewhere",
+        )
+    marked = population.events.with_columns(
+        pl.when(pl.col("person").is_in(who.implode())).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
+    )
+    return splits.make("published", population.replace(events=marked), validation=0.0, evidence=evidence)
+
+
+def measure(method: Recommender, parts: Split, *, headline: str, seed: int, against: bool = False) -> Evaluation:
+    """The three scales on held-out people; `against` measures only what a comparison needs."""
+    from sartor.evaluate.evaluator import evaluate
+
+    most = {"people": MOST_PEOPLE} if parts.test.events.select(pl.col("person").n_unique()).collect().item() > MOST_PEOPLE else {}
+    return evaluate(
+        method, parts, headline=headline, ks=(5, 10, 20), seed=seed, population_baseline=not against, swap=None if against else "random",
+        progress=True, **most,
+    )  # fmt: skip
+
+
+def compare(candidate: Evaluation, active: Evaluation, *, seed: int) -> Paired:
+    """Candidate less active model, person by person."""
+    from sartor.parts.statistics import paired
+
+    name = candidate.headline
+    both = candidate.per_person.select("person", own=pl.col(name)).join(
+        active.per_person.select(pl.col("person").cast(candidate.per_person.schema["person"]), other=pl.col(name)),
+        on="person", maintain_order="left",
+    )  # fmt: skip
+    return paired(both["own"].to_numpy(), both["other"].to_numpy(), seed=seed)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a model may serve, and why, in a sentence with the numbers."""
+
+    accepted: bool
+    sentence: str
+
+
+def judge(found: Evaluation, min_gain: float, active: Evaluation | None, difference: Paired | None) -> Verdict:
+    """Refuse a model that does not personalise, or that is worse than the one that serves.
+
+    It does not personalise when its gain is not above `min_gain`. It is worse when the interval of the paired difference lies below 0, or
+    when the difference is below 0 by more than `LARGEST_LOSS` of the active model's value.
+    """
+    name, people = found.headline, found.counts["people"]
+    gain = f"gain {_signed(found.gain, found.gain_interval)} on {people:,} people it was not fitted on"
+    if not found.gain > min_gain:
+        return Verdict(False, f"Refused: {gain}, which is not above {min_gain:g}: its answers fit nobody better than one answer for all.")
+    if active is None or difference is None:
+        return Verdict(True, f"Accepted: {name} {found.value:.4f}, {gain}; no other model serves yet.")
+    beside = (
+        f"{name} {found.value:.4f} against {active.value:.4f} of the active model on the same {difference.n:,} people "
+        f"(difference {_signed(difference.difference, difference.interval)})"
+    )
+    if difference.interval[1] < 0:
+        return Verdict(False, f"Refused, worse than the active model: {beside}.")
+    if difference.difference < -LARGEST_LOSS * active.value:
+        return Verdict(False, f"Refused, more than {LARGEST_LOSS:.0%} below the active model, by chance or not: {beside}.")
+    return Verdict(True, f"Accepted, not worse than the active model: {beside}; {gain}.")
+
+
+def _signed(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:+.4f} [{interval[0]:+.4f}, {interval[1]:+.4f}]"
+
+
+def report(found: Evaluation) -> dict[str, Any]:
+    """What the studio shows of a model, as plain data: no number of fewer than `FLOOR` people, nobody's own."""
+    from sartor.evaluate.claim import plain
+
+    name = found.headline
+    table = found.per_person
+    own = table[name].to_numpy()
+    gain, swap = own - table[f"population {name}"].to_numpy(), own - table[f"swapped {name}"].to_numpy()
+    facts = {
+        "headline": name, "value": found.value, "interval": found.intervals[name], "population_value": found.population_metrics[name],
+        "popularity_value": found.popularity_metrics[name], "swapped_value": found.swapped_metrics[name],
+        "gain": found.gain, "gain_interval": found.gain_interval,
+        "gain_over_popularity": found.gain_over_popularity, "gain_over_popularity_interval": found.gain_over_popularity_interval,
+        "swap_gap": found.swap_gap, "swap_gap_interval": found.swap_gap_interval,
+        "people": found.counts["people"], "cost": dict(found.cost), "tie_share": found.tie_share, "notes": list(found.notes),
+        "metrics": dict(found.metrics), "histograms": {"gain": histogram(gain), "swap_gap": histogram(swap)}, "hurt": hurt(gain),
+        "slices": [{"name": key, **_slice(one)} for key, one in found.slices.items() if one["n"] >= FLOOR],
+        "seconds": found.seconds,
+    }  # fmt: skip
+    out: dict[str, Any] = plain(facts)
+    return out
+
+
+def _slice(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: one[key] for key in ("n", "metric", "value", "interval", "gain", "gain_interval", "swap_gap", "swap_gap_interval")}
+
+
+def histogram(values: np.ndarray, bins: int = 20) -> list[dict[str, Any]]:
+    """People per range of a value between -1 and 1, as [{low, high, people}]; neighbouring ranges are merged until each holds `FLOOR` people.
+
+    Fewer than `FLOOR` people in all give an empty list. NaN is nobody's.
+    """
+    values = values[~np.isnan(values)]
+    if values.size < FLOOR:
+        return []
+    edges = np.round(np.linspace(-1, 1, bins + 1), 10)
+    counts = np.histogram(np.clip(values, -1, 1), edges)[0].tolist()
+    out: list[dict[str, Any]] = []
+    low, held = edges[0], 0
+    for high, count in zip(edges[1:].tolist(), counts, strict=True):
+        held += count
+        # Empty ranges tell nothing of anybody, and keep the shape of the distribution.
+        if held >= FLOOR or not held:
+            out.append({"low": float(low), "high": high, "people": held})
+            low, held = high, 0
+    if held:
+        while out and not out[-1]["people"]:
+            low = out.pop()["low"]
+        last = out.pop()
+        out.append({"low": last["low"], "high": 1.0, "people": last["people"] + held})
+    return out
+
+
+def hurt(gain: np.ndarray) -> dict[str, Any]:
+    """Whom personalising serves worse than one answer for all: share with interval, and their mean loss; not told of 1 to 4 people."""
+    from sartor.parts.statistics import wilson
+
+    gain = gain[~np.isnan(gain)]
+    worse = gain[gain < 0]
+    if 0 < worse.size < FLOOR:
+        return {"people": None, "share": None, "interval": None, "mean_loss": None, "of": gain.size, "note": f"fewer than {FLOOR} people"}
+    share = worse.size / gain.size if gain.size else None
+    return {
+        "people": worse.size, "share": share, "interval": wilson(worse.size, gain.size),
+        "mean_loss": float(-worse.mean()) if worse.size else 0.0, "of": gain.size, "note": "",
+    }  # fmt: skip
