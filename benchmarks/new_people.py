@@ -1,8 +1,9 @@
 """How well are people served whom the model has never seen?
 
 Everybody's history is cut in half in time. A model is fitted on the first halves of most people; then everybody, fitted or never seen, is
-adapted from the first half and judged on the second. People take turns at being new (folds), so each is both. Prints one line per method:
-NDCG@10 of fitted and of new people, their ratio, milliseconds per `adapt` and bytes per state.
+adapted from the first half and judged on the second. People take turns at being new (folds), so each is both. One line per method is printed and
+appended to `new_people.jsonl`: NDCG@10 of fitted and of new people, their ratio with a 95% interval (people resampled), milliseconds per `adapt`
+and bytes per state.
 
     python benchmarks/new_people.py ml-100k --methods ease als sasrec --folds 3
 """
@@ -10,8 +11,10 @@ NDCG@10 of fitted and of new people, their ratio, milliseconds per `adapt` and b
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -21,6 +24,7 @@ from sartor.data import Population, dataset
 from sartor.data.splits import Split
 from sartor.evaluate import evaluate
 
+RESULTS = Path(__file__).parent / "new_people.jsonl"
 DEFAULTS = ["popularity", "item-knn", "ease", "als", "bpr", "lightgcn", "two-tower", "sasrec", "gru4rec"]
 
 
@@ -35,6 +39,19 @@ def halves(population: Population) -> tuple[Population, Population]:
         known.replace(events=first.filter("first").drop("first")),
         known.replace(events=first.filter(~pl.col("first")).drop("first")),
     )
+
+
+def interval(table: pl.DataFrame, seed: int) -> list[float]:
+    """Of the ratio new / fitted: people are drawn again, each with all that was measured of them, fitted or new."""
+    table = table.filter(pl.col("ndcg@10").is_finite())
+    rows = table["person"].rank("dense").to_numpy().astype(np.int64) - 1
+    new, value = table["new"].to_numpy(), table["ndcg@10"].to_numpy()
+    sums = [np.bincount(rows[part], weights, rows.max() + 1) for part in (new, ~new) for weights in (value[part], None)]
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(rows.max() + 1, np.full(rows.max() + 1, 1 / (rows.max() + 1)), 1000)
+    fresh, fresh_people, fitted, fitted_people = (times @ one for one in sums)
+    low, high = np.quantile((fresh / fresh_people) / (fitted / fitted_people), [0.025, 0.975])
+    return [round(float(low), 4), round(float(high), 4)]
 
 
 def main() -> None:
@@ -63,23 +80,16 @@ def main() -> None:
             rows.append(judged.per_person.with_columns(new=pl.col("person").is_in(new.implode())))
         table = pl.concat(rows)
         fitted, fresh = (table.filter(pl.col("new") == new)["ndcg@10"].mean() for new in (False, True))
-        print(
-            json.dumps(
-                {
-                    "data": options.data,
-                    "method": slug,
-                    "ndcg@10 fitted": round(fitted, 4),
-                    "ndcg@10 new": round(fresh, 4),
-                    "ratio": round(fresh / fitted, 4),
-                    "adapt_ms": round(1000 * cost["adapt_seconds"], 3),
-                    "state_bytes": round(cost["state_bytes"]),
-                    "people": people.len(),
-                    "folds": len(rows),
-                    "cpu_seconds": round(time.process_time() - started, 1),
-                }
-            ),
-            flush=True,
-        )
+        line = {
+            "data": options.data, "method": slug, "settings": options.settings.get(slug, {}),
+            "ndcg@10 fitted": round(fitted, 4), "ndcg@10 new": round(fresh, 4), "ratio": round(fresh / fitted, 4), "interval": interval(table, 0),
+            "adapt_ms": round(1000 * cost["adapt_seconds"], 3), "state_bytes": round(cost["state_bytes"]), "people": people.len(),
+            "folds": f"{len(rows)} of {options.folds}", "seed": options.seed, "cpu_seconds": round(time.process_time() - started, 1),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        print(json.dumps(line), flush=True)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,37 @@ class PeerBPR(VectorRecommender):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
+class LensKitBPR(VectorRecommender):
+    """LensKit's BPR (FlexMF: Adam on batches of 8,192 pairs, weight decay); people by the row it fitted for them, since it cannot fold in."""
+
+    factors: int
+    learning_rate: float
+    regularization: float
+    epochs: int
+    people_: IdMap = learned()
+
+    def _learn(self, data: Any, population: Any, run: Any) -> None:
+        import torch
+        from lenskit.flexmf import FlexMFImplicitScorer
+        from lenskit.training import TrainingOptions
+
+        torch.set_num_threads(THREADS)
+        scorer = FlexMFImplicitScorer(
+            preset="bpr", embedding_size=self.factors, learning_rate=self.learning_rate, regularization=self.regularization, epochs=self.epochs
+        )
+        scorer.train(_lenskit(data), TrainingOptions(rng=self.seed))
+        people, items = (np.asarray(known.ids()).astype(np.int64) for known in (scorer.users, scorer.items))
+        self.item_vectors_ = np.zeros((len(data.items), self.factors), np.float32)
+        self.item_vectors_[items] = scorer.model.i_embed.weight.detach().numpy()
+        self.people_, self.rows = data.people, np.zeros((len(data.people), self.factors), np.float32)
+        self.rows[people] = scorer.model.u_embed.weight.detach().numpy()
+        self.population_vector_ = self.rows.mean(0)
+
+    def _encode(self, histories: Any) -> dict[str, np.ndarray]:
+        return {"vector": self.rows[self.people_.numbers(histories.people.ids)]}
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
 class PeerSimilarity(ItemRecommender):
     """Scores are the history times an item-by-item matrix."""
 
@@ -193,7 +224,7 @@ PEERS: dict[str, dict[str, type[ItemRecommender]]] = {
     "als": {"implicit": PeerALS, "lenskit": LensKitALS},
     "ease": {"lenskit": PeerEASE},
     "item-knn": {"implicit": PeerKNN},
-    "bpr": {"implicit": PeerBPR},
+    "bpr": {"implicit": PeerBPR, "lenskit": LensKitBPR},
 }
 
 

@@ -1,14 +1,16 @@
-"""How good is SASRec beside RecTools' SASRec and beside published figures, tuned alike on the same validation split?
+"""How good is SASRec beside RecTools' SASRec and beside published figures, and GRU4Rec beside RecBole's, tuned alike on the same validation split?
 
 Leave-last split, full ranking; what the person already has is left out of the lists, and, since published figures leave nothing out, test
 figures are given without that as well (`test_with_seen`). Both sides try the same grid for at most the same number of epochs (validated every
-second one, stopped early alike), keep the epoch and the setting with the best NDCG@10 on everybody's validation item, and are then judged once on
-the test item, with the validation item as the newest of the history. One line per trial is appended to `quality.jsonl`; everybody's test NDCG@10
+second one, stopped early alike), keep the epoch with the best NDCG@10 on the validation item (ours looks at 2,000 people, as it does for its users;
+the peers at everybody) and the setting with the best on everybody's, and are then judged once on the test item, with the validation item as the
+newest of the history. One line per trial is appended to `quality.jsonl`; everybody's test NDCG@10
 stays in the trial's checkpoint folder, and `compare` takes two such folders for a paired difference.
 
     python benchmarks/quality_sequence.py amazon-beauty ours --epochs 40 --patience 3 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
     python benchmarks/quality_sequence.py amazon-beauty rectools --epochs 40 --patience 3 --grid '{"dropout": [0.3, 0.5]}' --checkpoint runs/quality
     python benchmarks/quality_sequence.py amazon-beauty compare --checkpoint runs/quality
+    python benchmarks/quality_sequence.py amazon-beauty recbole --method gru4rec --epochs 20 --checkpoint runs/quality
 
 RecTools computes scores at every padded position and throws most of them away. Here its loss is computed at the real positions only: the same
 value and gradients (asserted on the first batch), in a fraction of the time. Stopped runs of either side go on from the checkpoint folder.
@@ -32,18 +34,16 @@ from typing import Any
 
 import numpy as np
 
+import _recbole
 import sasrec_epoch as shared
+from _next_item import VALIDATE_EVERY, judged, metrics, truth
 
 RESULTS = Path(__file__).parent / "quality.jsonl"
-BASE = {"embedding_dim": 64, "blocks": 2, "heads": 1, "max_length": 50, "dropout": 0.5, "batch_size": 128, "learning_rate": 1e-3}
-
-
-VALIDATE_EVERY = 2
-
-
-def ndcg(lists: list[list[Any]], truth: np.ndarray) -> np.ndarray:
-    """Everybody's NDCG@10 of one true item."""
-    return np.array([1 / np.log2(given.index(item) + 2) if item in given else 0.0 for given, item in zip(lists, truth.tolist(), strict=True)])
+BASE: dict[str, dict[str, Any]] = {
+    "sasrec": {"embedding_dim": 64, "blocks": 2, "heads": 1, "max_length": 50, "dropout": 0.5, "batch_size": 128, "learning_rate": 1e-3},
+    "gru4rec": {"max_length": 50},
+}
+"""Both sides of SASRec are one architecture; the two GRU4Rec differ by design, so each starts from its own defaults."""
 
 
 def peer_lists(model: Any, dataset: Any, people: list[Any], *, leave_out_seen: bool = True) -> list[list[Any]]:
@@ -54,30 +54,13 @@ def peer_lists(model: Any, dataset: Any, people: list[Any], *, leave_out_seen: b
     return [lists.get(one, []) for one in people]
 
 
-def metrics(lists: list[list[Any]], truth: np.ndarray) -> dict[str, float]:
-    gains = ndcg(lists, truth)
-    return {"hr@10": float((gains > 0).mean()), "ndcg@10": float(gains.mean())}
+def ours(name: str, split: Any, settings: dict[str, Any], epochs: int, patience: int, checkpoint: Path, seed: int) -> dict[str, Any]:
+    from sartor.systems import make
 
-
-def truth(part: Any, items: Any) -> tuple[list[Any], np.ndarray]:
-    events = part.interactions(items=items)
-    return events.people.ids.to_list(), events.items.array[events.indices]
-
-
-def judged(lists: list[list[Any]], truth: np.ndarray, file: Path) -> dict[str, float]:
-    """The metrics of test, with the standard error over people; everybody's NDCG is kept."""
-    gains = ndcg(lists, truth)
-    np.save(file, gains)
-    return {**metrics(lists, truth), "ndcg@10_stderr": float(gains.std() / np.sqrt(gains.size))}
-
-
-def ours(split: Any, settings: dict[str, Any], epochs: int, patience: int, checkpoint: Path, seed: int) -> dict[str, Any]:
-    from sartor.recommend.sasrec import SASRec
-
-    method = SASRec(**settings, epochs=epochs, patience=patience, validate_every=VALIDATE_EVERY, seed=seed)
+    method = make(name, **settings, epochs=epochs, patience=patience, validate_every=VALIDATE_EVERY, seed=seed)
     method.fit(split.train, validation=split.validation, progress=False, checkpoint=checkpoint)
     out = {}
-    for name, evidence, part, exclude in (
+    for stage, evidence, part, exclude in (
         ("validation", split.validation_evidence, split.validation, "seen"),
         ("test", split.evidence, split.test, "seen"),
         ("test_with_seen", split.evidence, split.test, None),
@@ -85,7 +68,7 @@ def ours(split: Any, settings: dict[str, Any], epochs: int, patience: int, check
         people, wanted = truth(part, method.items_)
         states = method.adapt_all(evidence)
         lists = list(method.recommend([states[one] for one in people], 10, exclude=exclude))
-        out[name] = metrics(lists, wanted) if name == "validation" else judged(lists, wanted, checkpoint / f"{name}.npy")
+        out[stage] = metrics(lists, wanted) if stage == "validation" else judged(lists, wanted, checkpoint / f"{stage}.npy")
     method.save(checkpoint / "model")
     return out
 
@@ -157,24 +140,26 @@ def rectools(split: Any, settings: dict[str, Any], epochs: int, patience: int, c
     return {"validation": best, "epochs_run": done, "test": test, "test_with_seen": with_seen}
 
 
-def compare(data: str, folder: Path) -> None:
+def compare(data: str, method: str, folder: Path) -> None:
     """Ours over the peer's on test, each with the setting that its own validation chose, and the paired difference over people."""
+    trials = [(json.loads(file.read_text()), file.parent) for file in folder.glob("*/line.json")]
     for name in ("test", "test_with_seen"):
-        gains = {}
-        for side in ("ours", "rectools"):
-            trials = [one for one in folder.glob(f"{data}-{side}-*") if (one / "line.json").exists()]
-            best = max(trials, key=lambda one: json.loads((one / "line.json").read_text())["validation"]["ndcg@10"])
-            gains[side] = np.load(best / f"{name}.npy")
-            print(f"{name} {side}: {best.name}, chosen from {len(trials)}: NDCG@10 {gains[side].mean():.4f}")
-        difference = gains["ours"] - gains["rectools"]
+        gains = []
+        for mine in (True, False):
+            of_side = [one for one in trials if (one[0]["data"], one[0]["method"], one[0]["library"] == "sartor") == (data, method, mine)]
+            line, best = max(of_side, key=lambda one: one[0]["validation"]["ndcg@10"])
+            gains.append(np.load(best / f"{name}.npy"))
+            print(f"{name} {line['library']}: {best.name}, chosen from {len(of_side)}: NDCG@10 {gains[-1].mean():.4f}")
+        difference = gains[0] - gains[1]
         error = difference.std() / np.sqrt(difference.size)
-        print(f"{name}: ratio {gains['ours'].mean() / gains['rectools'].mean():.4f}, difference {difference.mean():+.4f} +- {1.96 * error:.4f}")
+        print(f"{name}: ratio {gains[0].mean() / gains[1].mean():.4f}, difference {difference.mean():+.4f} +- {1.96 * error:.4f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("side", choices=["ours", "rectools", "compare"])
+    parser.add_argument("side", choices=["ours", "rectools", "recbole", "compare"])
+    parser.add_argument("--method", choices=BASE, default="sasrec")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--patience", type=int, default=0, help="validations without a better score before stopping; 0 never stops early")
     parser.add_argument("--grid", type=json.loads, default={}, help="JSON: lists of settings to try, all combinations")
@@ -182,29 +167,36 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.side == "compare":
-        compare(options.data, options.checkpoint)
+        compare(options.data, options.method, options.checkpoint)
         return
 
     from sartor.data import dataset, splits
 
     split = splits.make("leave-last", dataset(options.data))
     shared.use_threads()
+    package = "sartor" if options.side == "ours" else options.side
     for values in itertools.product(*options.grid.values()):
-        settings = {**BASE, **dict(zip(options.grid, values, strict=True))}
-        name = "-".join([options.data, options.side, str(options.epochs), str(options.seed), *map(str, values)])
+        settings = {**BASE[options.method], **dict(zip(options.grid, values, strict=True))}
         start = time.process_time()
-        side = ours if options.side == "ours" else rectools
-        found = side(split, settings, options.epochs, options.patience, options.checkpoint / name, options.seed)
+        trial = [options.data, options.side, *([options.method] if options.method != "sasrec" else []), options.epochs, options.seed, *values]
+        folder = options.checkpoint / "-".join(map(str, trial))
+        if options.side == "ours":
+            found = ours(options.method, split, settings, options.epochs, options.patience, folder, options.seed)
+        elif options.method == "sasrec":
+            found = rectools(split, settings, options.epochs, options.patience, folder, options.seed)
+        else:
+            settings = _recbole.SETTINGS | settings
+            found = _recbole.train(split, settings, options.epochs, options.patience, folder, options.seed)
         line = {
-            "data": options.data, "split": "leave-last", "method": "sasrec", "library": "sartor" if options.side == "ours" else "rectools",
-            "version": importlib.metadata.version("sartor" if options.side == "ours" else "rectools"), "settings": settings,
+            "data": options.data, "split": "leave-last", "method": options.method, "library": package,
+            "version": importlib.metadata.version(package), "settings": settings,
             "epochs": options.epochs, "patience": options.patience, "seed": options.seed, **found,
             "cpu_seconds_of_last_chunk": round(time.process_time() - start, 1),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         with RESULTS.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        (options.checkpoint / name / "line.json").write_text(json.dumps(line))
+        (folder / "line.json").write_text(json.dumps(line))
         print(json.dumps(line), flush=True)
 
 
