@@ -66,8 +66,12 @@ TABLE: dict[str, tuple[Callable[[Any], Any], type[SartorError]]] = {
     "a seed too large": (lambda model: sartor.make("bpr", seed=10**30).fit(population(), progress=False), ConfigError),
     "a split with a negative seed": (lambda model: sartor.data.splits.make("random", population(), seed=-1), ConfigError),
     "endless regularization": (lambda model: sartor.make("als", regularization=float("inf")).fit(population(), progress=False), ConfigError),
+    "a list as an item": (lambda model: history([1, 2]), WrongType),
+    "an object as an item": (lambda model: model.recommend([None], candidates=[object()]), WrongType),
+    "one text where a list of items should be": (lambda model: sartor.Evidence.from_items("abc"), WrongType),
     "a missing id in evidence": (lambda model: model.adapt(history(None, 1)), BadValue),
     "more values than items": (lambda model: sartor.Evidence.from_items([1], values=[1, 2]), ConfigError),
+    "ids beyond any integer type": (lambda model: sartor.Population.from_frames(events={"person": [2**200], "item": [1]}), WrongType),
     "columns of unequal length": (lambda model: sartor.Population.from_frames(events={"person": [1, 2], "item": [1]}), WrongType),
     "a list for a table": (lambda model: sartor.Population.from_frames(events=[1, 2]), WrongType),
     "evaluate with an unknown way to exclude": (lambda model: sartor.evaluate.evaluate(model, _split(), exclude="Seen"), ConfigError),
@@ -183,9 +187,27 @@ def test_a_config_somebody_changed_ends_in_a_named_error(change: dict[str, Any],
         sartor.load(tmp_path / "model")
 
 
-def test_numbers_that_are_no_ids_are_unknown_not_rounded(model: Any) -> None:
-    assert model.adapt(history(7.9)).notes["unknown_items"] == 1
-    assert model.adapt(history(7.0))["items"].size == 1
+@pytest.mark.parametrize("other", [7.9, True, "007", "+7", " 7", "7.0", 2**63 + 7, 2**64 + 7, 2**200, -7])
+def test_what_only_looks_like_an_id_is_unknown(other: Any, model: Any) -> None:
+    assert model.adapt(history(other)).notes["unknown_items"] == 1
+    assert model.adapt(history(other, 7)).notes["unknown_items"] == 1
+    with pytest.raises(UnknownId):
+        population()[other]
+    assert not sartor.Population.from_frames(events=population().events).only([other]).events.collect().height
+
+
+@pytest.mark.parametrize("same", [7, 7.0, "7"])
+def test_an_id_is_found_however_it_is_written(same: Any, model: Any) -> None:
+    assert model.adapt(history(same))["items"].size == 1
+    assert population()[same].person == same
+    assert population().only([same]).events.collect()["person"].unique().to_list() == [7]
+
+
+def test_codes_with_leading_zeros_stay_apart() -> None:
+    model = sartor.make("popularity").fit(
+        sartor.Population.from_frames(events={"person": ["a", "a", "b"], "item": ["7", "007", "8"]}), progress=False
+    )
+    assert [model.adapt(history(one))["items"].tolist() for one in ("7", "007", 7)] == [[1], [0], [1]]
 
 
 def test_a_model_is_not_saved_over_a_file(model: Any, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def given(options: list[str] | None) -> dict[str, Any]:
 
 def people_like(population: Population, given: list[str]) -> list[Any]:
     """Person ids from the command line, in the type the data has."""
-    import polars as pl
+    from sartor.data.ids import as_ids
 
     kind = population.events.collect_schema()["person"]
-    cast = pl.Series("person", given).cast(kind, strict=False)
+    cast = as_ids(given, kind)
     for text, value in zip(given, cast.to_list(), strict=True):
         if value is None:
             raise UnknownId("this person is not in the population", id=text, fix=f"its people have {'numbers' if kind.is_integer() else 'names'}")

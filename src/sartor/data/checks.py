@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from sartor.data.schema import LATEST_TIME, SCHEMAS, Column, FrameName
@@ -20,14 +22,43 @@ def checked(frame: pl.LazyFrame, name: FrameName, source: str) -> pl.LazyFrame:
             continue
         wanted = _wanted(spec, schema[column])
         if wanted is None:
-            raise WrongType(
-                f"holds {schema[column]}, but must be {_WORDS[spec.kind]}", fix="convert the column", file=source, frame=name, column=column
-            )
+            raise _wrong_type(frame, column, spec, schema[column], name, source)
         if wanted != schema[column]:
+            if spec.kind == "id" and schema[column] in _WIDE:
+                _check_width(frame, column, name, source)
             casts.append(_as_seconds(column, schema[column]) if spec.kind == "time" else pl.col(column).cast(wanted))
     return frame.with_columns(casts) if casts else frame
 
 
+def _wrong_type(frame: pl.LazyFrame, column: str, spec: Column, found: pl.DataType, name: str, source: str) -> WrongType:
+    """The error; where texts stand for numbers, with the first row that is none."""
+    where: dict[str, Any] = {"file": source, "frame": name, "column": column}
+    what, fix = f"holds {found}, but must be {_WORDS[spec.kind]}", "convert the column"
+    if spec.kind == "number" and found == pl.String:
+        number = pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+        bad = (number.is_null() | number.is_nan()) & pl.col(column).is_not_null()
+        first = _first(frame, column, bad)
+        if first is not None:
+            what, fix = "should be a number", "correct the cell; leave it empty where there is no value"
+            where |= {"row": first[0], "value": first[1][:60]}
+    return WrongType(what, fix=fix, **where)
+
+
+def _check_width(frame: pl.LazyFrame, column: str, name: str, source: str) -> None:
+    first = _first(frame, column, ~pl.col(column).is_between(-(2**63), 2**63 - 1))
+    if first is not None:
+        fix = "make them text: cast the column to String, or in a text file write a letter before each"
+        raise WrongType("the id is beyond 64 bits", fix=fix, file=source, frame=name, row=first[0], column=column, value=first[1])
+
+
+def _first(frame: pl.LazyFrame, column: str, where: pl.Expr) -> tuple[int, Any] | None:
+    """Row number (from 1) and value of the first row that fulfils a condition."""
+    found = frame.select(column).with_row_index("_row", offset=1).filter(where).head(1).collect(engine="streaming")
+    return found.row(0) if len(found) else None
+
+
+_WIDE = (pl.UInt64, pl.Int128, pl.UInt128)
+"""Integer types that reach beyond Int64."""
 _WORDS = {
     "id": "a string or an integer",
     "time": "seconds since 1970 UTC or a date",
@@ -60,7 +91,8 @@ def _as_seconds(column: str, found: pl.DataType) -> pl.Expr:
     if found.is_float():
         # What is not a number becomes a time that `check_values` refuses; a cast alone would fail without saying where.
         return pl.when(cell.is_finite() | cell.is_null()).then(cell.floor().cast(pl.Int64, strict=False)).otherwise(-1).alias(column)
-    return cell.cast(pl.Int64)
+    # What does not fit becomes a time that `check_values` refuses.
+    return cell.clip(-1, LATEST_TIME + 1).cast(pl.Int64) if found in _WIDE else cell.cast(pl.Int64)
 
 
 def check_values(frame: pl.DataFrame, name: FrameName, source: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sartor.errors import UnknownId
+from sartor.errors import UnknownId, WrongType
 
 Ids = pl.Series | np.ndarray | Sequence[Any]
 
@@ -56,13 +56,8 @@ class IdMap:
         return self._array
 
     def coerce(self, ids: Ids) -> pl.Series:
-        """The given ids in this map's type; what cannot be converted becomes null."""
-        series = pl.Series(self.name, ids, strict=False)
-        if self.ids.dtype == pl.Int64 and (series.dtype.is_float() or series.dtype == pl.Boolean):
-            # 7.9 and true are not 7 and 1.
-            whole = series.cast(pl.Float64).round() == series if series.dtype.is_float() else pl.Series([False])
-            series = pl.select(pl.when(whole).then(series)).to_series().rename(self.name)
-        return series if series.dtype == self.ids.dtype else series.cast(self.ids.dtype, strict=False)
+        """The given ids in this map's type; null where there is no equal one (see `as_ids`)."""
+        return as_ids(ids, self.ids.dtype, name=self.name)
 
     def numbers(self, ids: Ids) -> np.ndarray:
         """Int32 numbers of the given ids; -1 where unknown."""
@@ -113,3 +108,34 @@ class IdMap:
             return cls(arrays["ids"], name=name)
         whole, ends = arrays["utf8"].tobytes(), arrays["ends"].tolist()
         return cls([whole[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)] or pl.Series([], dtype=pl.String), name=name)
+
+
+def id_column(ids: Ids, *, name: str = "id") -> pl.Series:
+    """Ids as a column: integers, or texts where they are of several types or beyond 64 bits. Raises `WrongType` for what can be no id."""
+    if isinstance(ids, pl.Series):
+        return ids.cast(pl.String) if ids.dtype in (pl.Categorical, pl.Enum) else ids
+    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+        raise WrongType(f"{ids!r} is not a list of ids", fix="give a list", column=name)
+    ids = ids if hasattr(ids, "__len__") else list(ids)
+    kinds = set(map(type, ids)) - {type(None)}
+    if strange := [kind.__name__ for kind in kinds if not issubclass(kind, str | int | float | np.generic)]:
+        raise WrongType(f"a value of type {strange[0]} is no id", fix="ids are texts or whole numbers", column=name)
+    if len(kinds) > 1 or (int in kinds and any(one is not None and not -(2**63) <= one < 2**63 for one in ids)):
+        return pl.Series(name, [None if one is None else str(one) for one in ids], dtype=pl.String)
+    return pl.Series(name, ids)
+
+
+def as_ids(ids: Ids, dtype: pl.DataType, *, name: str = "id") -> pl.Series:
+    """Ids of any type as integers (Int64) or as texts (String); null where that would make another id of it.
+
+    To integers: 7, 7.0 and "7" are 7; 7.9, true, "007", " 7" and numbers beyond 64 bits are no integer id. To texts: as they are written.
+    """
+    series = id_column(ids, name=name)
+    if series.dtype == dtype:
+        return series
+    made = series.cast(dtype, strict=False)
+    if dtype != pl.Int64 or series.dtype.is_integer():
+        return made
+    # There and back again must be the same; true is no number at all.
+    back = made.cast(series.dtype) if series.dtype.is_float() or series.dtype == pl.String else pl.Series([None], dtype=series.dtype)
+    return pl.select(pl.when(back == series).then(made)).to_series().rename(name)

@@ -13,7 +13,7 @@ import polars as pl
 
 from sartor.data.checks import check_values, checked
 from sartor.data.digest import Digest
-from sartor.data.ids import IdMap
+from sartor.data.ids import IdMap, as_ids, id_column
 from sartor.data.interactions import Interactions
 from sartor.data.schema import FRAMES, FrameName
 from sartor.errors import ConfigError, EmptyData, UnknownId, WrongType
@@ -120,9 +120,11 @@ class Population:
 
     def only(self, people: Sequence[Any] | pl.Series) -> Population:
         """The same for some people only: every frame with a `person` column keeps their rows."""
-        wanted = pl.Series("person", people)
+        schemas = {key: frame.collect_schema() for key, frame in self._frames.items()}
         kept: dict[str, Any] = {
-            key: frame.filter(pl.col("person").is_in(wanted.implode())) if "person" in frame.collect_schema() else frame
+            key: frame.filter(pl.col("person").is_in(as_ids(people, schemas[key]["person"]).drop_nulls().implode()))
+            if "person" in schemas[key]
+            else frame
             for key, frame in self._frames.items()
         }
         return Population(kept, name=self.name, folder=self.folder)  # type: ignore[arg-type]
@@ -133,8 +135,7 @@ class Population:
             frame = self.frame(key)
             schema = frame.collect_schema()
             if "person" in schema:
-                wanted = pl.Series([person], strict=False).cast(schema["person"], strict=False)
-                own[key] = frame.filter(pl.col("person") == wanted[0]).collect()
+                own[key] = frame.filter(pl.col("person").is_in(as_ids([person], schema["person"]).drop_nulls().implode())).collect()
         if not any(len(frame) for frame in own.values()):
             raise UnknownId("this person is not in the population", id=repr(person), fix="pass Evidence.from_items(...) for somebody new")
         return Evidence(own, person=person)
@@ -217,8 +218,7 @@ class Evidence:
             if given is not None and len(given) != len(items):
                 raise ConfigError(f"{len(given)} {name} for {len(items)} items", fix=f"give one of the {name} for each item")
         # Texts and integers together are texts: a model that knows integers finds those among them.
-        mixed = len({isinstance(one, str) for one in items if one is not None}) > 1
-        columns: dict[str, Any] = {"item": pl.Series("item", [one if one is None else str(one) for one in items] if mixed else items)}
+        columns: dict[str, Any] = {"item": id_column(items, name="item")}
         if values is not None:
             columns["value"] = pl.Series("value", values, dtype=pl.Float32)
         if times is not None:
@@ -279,7 +279,7 @@ def _as_lazy(value: Any) -> pl.LazyFrame:
         if type(value).__module__.startswith("pandas"):
             return pl.from_pandas(value).lazy()
         converted = pl.from_arrow(value)
-    except (pl.exceptions.PolarsError, TypeError, ValueError) as cause:
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as cause:
         what = f"this {type(value).__name__} is not a table: {str(cause).splitlines()[0]}"
         raise WrongType(what, fix="give a polars, pandas or Arrow table, or a dict of columns of equal length") from cause
     return (converted if isinstance(converted, pl.DataFrame) else converted.to_frame()).lazy()

@@ -145,6 +145,19 @@ class ItemRecommender(Recommender):
         indices, scores = self._best(states, pool, width, left_out)
         return Ranking(indices, scores, self.items_)
 
+    def rank(
+        self, states: States, k: int, *, left_out: list[np.ndarray] | None = None, pool: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`recommend` for callers that know item numbers: int32 numbers and float32 scores [states, k]; -1 and -inf where there are fewer.
+
+        Parameters
+        ----------
+        left_out: item numbers to leave out, one array per state.
+        pool: int32, sorted and distinct: the only item numbers to choose from. Default: all.
+        """
+        self.check_states(states)
+        return self._best(states, pool, min(k, len(self.items_) if pool is None else pool.size), left_out)
+
     def _best(self, states: States, pool: np.ndarray | None, k: int, left_out: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
         """Item numbers int32 and scores float32 [states, k] of the best of some items, or of all."""
 
