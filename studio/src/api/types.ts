@@ -1,0 +1,279 @@
+// What the API sends. A `?` may be absent or null: the server leaves out what it does not know.
+type Maybe<T> = T | null | undefined
+
+/** Items keep the kind of id that the model has; people are texts. */
+export type ItemId = string | number
+
+export interface Page<T> {
+  items: T[]
+  next?: Maybe<string>
+}
+
+export interface Me {
+  tenant: string
+  label: string
+  scopes: string[]
+  person?: Maybe<string>
+  dev: boolean
+  version: string
+}
+
+export interface Pick {
+  item: ItemId
+  /** null: pinned, and the model does not know it. */
+  score: number | null
+  title?: Maybe<string>
+  attributes?: Maybe<Record<string, unknown>>
+}
+
+export interface Answer {
+  person?: Maybe<string>
+  items: Pick[]
+  model?: Maybe<string>
+  state?: Maybe<{ version: number; position: number; lag: number; age_seconds: number }>
+  fallback?: Maybe<string>
+  note: string
+  seconds: number
+}
+
+export interface Item {
+  item: ItemId
+  title?: Maybe<string>
+  hidden?: boolean
+}
+
+export interface PersonCard {
+  person: string
+  name?: Maybe<string>
+  records: number
+  first?: Maybe<string>
+  last?: Maybe<string>
+  bytes: number
+  consents: Record<string, boolean>
+}
+
+export interface Consent {
+  granted: boolean
+  since?: Maybe<string>
+  text: string
+  version: string
+  source: string
+  default: boolean
+}
+
+export interface StateCard {
+  version: number
+  verb: string
+  model: string
+  method: string
+  made: string
+  age_seconds: number
+  position: number
+  lag: number
+  bytes: number
+  examples: number
+  held: boolean
+  restored_from?: Maybe<number>
+  current: boolean
+  arrays: { name: string; dtype: string; shape: number[]; bytes: number }[]
+  notes: Record<string, unknown>
+}
+
+export interface Profile {
+  person: string
+  records: number
+  frames: Record<string, number>
+  first?: Maybe<string>
+  last?: Maybe<string>
+  kinds: Record<string, number>
+  top_items: { item: ItemId; title?: Maybe<string>; count: number }[]
+  top_categories: { category: string; count: number }[]
+  state?: Maybe<StateCard>
+  stale: boolean
+  consents: Record<string, Consent>
+  models: string[]
+  attributes?: Maybe<Record<string, unknown>>
+  sentences: string[]
+}
+
+export interface Event {
+  id: string
+  frame: string
+  kind?: Maybe<string>
+  item?: Maybe<ItemId>
+  title?: Maybe<string>
+  value?: Maybe<number>
+  weight?: Maybe<number>
+  content: Record<string, unknown>
+  time?: Maybe<string>
+  received: string
+  source: string
+  model?: Maybe<string>
+  purposes?: Maybe<string[]>
+  expires?: Maybe<string>
+  position: number
+}
+
+export interface Reason {
+  item: ItemId
+  title?: Maybe<string>
+  contribution: number
+  events: number
+  rank_without?: Maybe<number>
+  ids?: Maybe<string[]>
+}
+
+export interface Explanation {
+  person: string
+  item: ItemId
+  title?: Maybe<string>
+  score: number
+  rank?: Maybe<number>
+  model: string
+  reasons: Reason[]
+  score_population?: Maybe<number>
+  rank_population?: Maybe<number>
+  verified: boolean
+  note: string
+}
+
+export interface Move {
+  item: ItemId
+  title?: Maybe<string>
+  before?: Maybe<number>
+  after?: Maybe<number>
+}
+
+export interface WhatIf {
+  person: string
+  before: Answer
+  after: Answer
+  moved: Move[]
+}
+
+export interface Erasure {
+  person: string
+  removed: Record<string, number>
+  verified: boolean
+  seconds: number
+  finished: string
+  scanned?: Maybe<{ where: string; bytes: number; found: number }[]>
+  models?: Maybe<string[]>
+  [more: string]: unknown
+}
+
+export interface Interval {
+  mean: number
+  low?: Maybe<number>
+  high?: Maybe<number>
+}
+
+export interface Spread extends Interval {
+  histogram?: Maybe<{ edges: number[]; counts: number[] }>
+}
+
+export interface Slice {
+  name: string
+  people: number
+  population?: Maybe<number>
+  own?: Maybe<number>
+  gain?: Maybe<number>
+  low?: Maybe<number>
+  high?: Maybe<number>
+  swap_gap?: Maybe<number>
+  hurt?: Maybe<number>
+}
+
+export interface Evaluation {
+  model?: Maybe<string>
+  metric?: Maybe<string>
+  people: number
+  gain?: Maybe<Spread>
+  swap_gap?: Maybe<Spread>
+  hurt?: Maybe<number>
+  slices: Slice[]
+  note: string
+}
+
+export interface ModelCard {
+  fingerprint: string
+  method: string
+  verb: string
+  status: "candidate" | "preparing" | "active" | "retired" | "refused"
+  made: string
+  switched?: Maybe<string>
+  people: number
+  position: number
+  report: Record<string, unknown>
+}
+
+export interface Job {
+  id: string
+  kind: string
+  status: "queued" | "running" | "done" | "failed" | "cancelled"
+  progress: number
+  message: string
+  created: string
+  started?: Maybe<string>
+  finished?: Maybe<string>
+  result?: Maybe<Record<string, unknown>>
+  error?: Maybe<string>
+  log: string[]
+}
+
+export interface Status {
+  version: string
+  started: string
+  uptime_seconds: number
+  tenant: string
+  model?: Maybe<string>
+  queue: { people: number; oldest_seconds?: Maybe<number>; failing?: Maybe<number> }
+  drift?: Maybe<Record<string, unknown>>
+  counts: { people: number; records: number; items: number; states: number; bytes: number }
+  fallbacks: Record<string, number>
+  freshness?: Maybe<{ median_ms: number; p99_ms: number }>
+  workers?: Maybe<number>
+}
+
+export interface System {
+  slug: string
+  title: string
+  year: number
+  room: string
+  kind: string
+  implemented: boolean
+  claim?: Maybe<{
+    passed: boolean
+    claim?: Maybe<string>
+    passes?: Maybe<string>
+    data?: Maybe<string[]>
+    seeds?: Maybe<number[]>
+    gain?: Maybe<number>
+    gain_interval?: Maybe<[number, number]>
+    swap_gap?: Maybe<number>
+    swap_gap_interval?: Maybe<[number, number]>
+    state_bytes?: Maybe<number>
+    date?: Maybe<string>
+    [more: string]: unknown
+  }>
+}
+
+export interface Request {
+  time: string
+  method: string
+  route: string
+  status: number
+  ms: number
+  request_id: string
+}
+
+export interface Key {
+  id: string
+  label: string
+  scopes: string[]
+  person?: Maybe<string>
+  created: string
+  expires?: Maybe<string>
+  revoked?: Maybe<string>
+  last_used?: Maybe<string>
+}

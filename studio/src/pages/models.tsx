@@ -1,0 +1,152 @@
+import { useLocation } from "preact-iso"
+import { useState } from "preact/hooks"
+import { call, path, Problem } from "../api/client"
+import type { Job, ModelCard, Page } from "../api/types"
+import { useAction, useApi } from "../api/use-api"
+import { count, short } from "../format"
+import { CopyAs } from "../parts/copy"
+import { Dialog } from "../parts/dialog"
+import { Badge } from "../parts/icons"
+import { Empty, Failure, Load, Notice, Panel } from "../parts/panel"
+import { Table } from "../parts/table"
+import { Time } from "../parts/time"
+import { useScope } from "../session"
+import { useTitle } from "../title"
+import { JobPanel, JobStatus } from "./job"
+import { Fit } from "./fit"
+import { ModelReport, reportLine } from "./model-report"
+
+const TONES = { active: "good", refused: "bad", candidate: "plain", preparing: "warn", retired: "plain" } as const
+
+export function Models({ job }: { job?: string }) {
+  useTitle("Models")
+  const { route } = useLocation()
+  const models = useApi<Page<ModelCard>>("/v1/models")
+  const jobs = useApi<Page<Job>>("/v1/jobs")
+  const mayFit = useScope("models")
+  const [switching, setSwitching] = useState<ModelCard>()
+  return (
+    <>
+      <h1>Models</h1>
+      {job && (
+        <JobPanel
+          key={job}
+          id={job}
+          onEnd={() => {
+            models.reload()
+            jobs.reload()
+          }}
+        />
+      )}
+      <Panel title="Fitted models" hint="What everybody shares. A new one serves only when it helps people at least as much as the one before.">
+        <Load
+          from={models}
+          empty={(page) => !page.items.length && <Empty title="No model yet.">{mayFit ? "Fit the first one below." : "Until there is one, there are no lists."}</Empty>}
+        >
+          {(page) => (
+            <ul class="cards">
+              {order(page.items).map((card) => (
+                <li key={card.fingerprint} class={`card ${card.status}`}>
+                  <div class="card-head">
+                    <h3>
+                      {card.method} <span class="muted small pick-id">{short(card.fingerprint)}</span>
+                    </h3>
+                    <Badge tone={TONES[card.status]}>{card.status}</Badge>
+                    {mayFit && card.status !== "active" && card.status !== "preparing" && (
+                      <button type="button" class="small" aria-label={`Switch to ${card.method} ${short(card.fingerprint)}`} onClick={() => setSwitching(card)}>
+                        Switch to it
+                      </button>
+                    )}
+                  </div>
+                  <p class="small muted provenance">
+                    <span>{card.verb}</span>
+                    <span>
+                      made <Time at={card.made} relative />
+                    </span>
+                    <span>from {count(card.people, "person", "people")}</span>
+                    {card.switched && (
+                      <span>
+                        serving since <Time at={card.switched} relative />
+                      </span>
+                    )}
+                  </p>
+                  <ModelReport report={card.report} refused={card.status === "refused"} />
+                </li>
+              ))}
+            </ul>
+          )}
+        </Load>
+        <CopyAs url="/v1/models" python="for model in client.models():\n    print(model)" />
+      </Panel>
+      {mayFit && <Fit onStart={(started) => (jobs.reload(), route(path`/models/jobs/${started.id}`))} />}
+      <Panel title="Jobs" hint="The newest first; a job's page shows its progress.">
+        <Load from={jobs} empty={(page) => !page.items.length && <p class="muted">No job has run yet.</p>}>
+          {(page) => (
+            <Table
+              caption="Jobs"
+              rows={page.items}
+              id={(one) => one.id}
+              columns={[
+                {
+                  name: "Job",
+                  cell: (one) => (
+                    <a href={path`/models/jobs/${one.id}`} aria-current={one.id === job ? "true" : undefined}>
+                      {one.kind} <span class="muted small">{one.id.slice(0, 8)}</span>
+                    </a>
+                  ),
+                },
+                { name: "Status", cell: (one) => <JobStatus job={one} /> },
+                { name: "Created", cell: (one) => <Time at={one.created} relative /> },
+                { name: "Message", wide: true, cell: (one) => one.error || one.message },
+              ]}
+            />
+          )}
+        </Load>
+      </Panel>
+      {switching && <Switch card={switching} onClose={() => setSwitching(undefined)} onDone={models.reload} />}
+    </>
+  )
+}
+
+const order = (cards: ModelCard[]) => [...cards].sort((a, b) => Number(b.status === "active") - Number(a.status === "active") || b.made.localeCompare(a.made))
+
+/** Switching to a model that was refused has to be meant. */
+function Switch({ card, onClose, onDone }: { card: ModelCard; onClose: () => void; onDone: () => void }) {
+  const [force, setForce] = useState(false)
+  const [refused, setRefused] = useState<Problem>()
+  const [go, going] = useAction(async () => {
+    try {
+      await call("POST", path`/v1/models/${card.fingerprint}/activate`, { force })
+      onDone()
+      onClose()
+    } catch (failure) {
+      if (failure instanceof Problem && failure.status === 409) setRefused(failure)
+      else throw failure
+    }
+  })
+  const warned = card.status === "refused" || refused
+  return (
+    <Dialog title={`Switch to ${card.method} ${short(card.fingerprint)}?`} onClose={onClose}>
+      <p>{reportLine(card.report) || "Nothing is known of its gain."}</p>
+      <p class="muted">The old model serves on until people's states for the new one are made.</p>
+      {refused && <Failure problem={refused} />}
+      {warned && (
+        <Notice tone="warn">
+          <label class="check">
+            <input type="checkbox" checked={force} onChange={(event) => setForce(event.currentTarget.checked)} />
+            Switch although it was refused
+          </label>
+        </Notice>
+      )}
+      {going.error && <Failure problem={going.error} />}
+      <div class="actions end">
+        <button type="button" onClick={onClose}>
+          Keep the active one
+        </button>
+        <button type="button" class="primary" disabled={going.pending || (Boolean(warned) && !force)} onClick={() => go()}>
+          {going.pending ? "Switching…" : "Switch"}
+        </button>
+      </div>
+    </Dialog>
+  )
+}

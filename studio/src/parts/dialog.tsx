@@ -1,0 +1,43 @@
+import type { ComponentChildren } from "preact"
+import { useEffect, useId, useRef } from "preact/hooks"
+import { Icon } from "./icons"
+
+interface DialogProps {
+  title: string
+  onClose: () => void
+  class?: string
+  children: ComponentChildren
+}
+
+/** A modal dialog: the browser's own, which keeps the focus inside, closes on Escape and gives the focus back. */
+export function Dialog({ title, onClose, class: extra, children }: DialogProps) {
+  const ref = useRef<HTMLDialogElement>(null)
+  const id = useId()
+  useEffect(() => {
+    const dialog = ref.current!
+    dialog.showModal()
+    return () => dialog.close()
+  }, [])
+  return (
+    <dialog
+      ref={ref}
+      class={extra}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault()
+        onClose()
+      }}
+      onClick={(event) => event.target === ref.current && onClose()}
+    >
+      <div class="dialog-body">
+        <header class="panel-head">
+          <h2 id={id}>{title}</h2>
+          <button type="button" class="quiet square" aria-label="Close" onClick={onClose}>
+            <Icon name="close" />
+          </button>
+        </header>
+        {children}
+      </div>
+    </dialog>
+  )
+}

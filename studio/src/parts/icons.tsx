@@ -1,0 +1,50 @@
+import type { ComponentChildren } from "preact"
+
+const PATHS = {
+  home: "M3 11.5 12 4l9 7.500M5.500 10v10h13V10M10 20v-5.500h4V20",
+  people: "M9 11a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7ZM2.500 20c.5-4 3-6 6.500-6s6 2 6.500 6M16 4.300a3.500 3.500 0 0 1 0 6.400M18 14.500c2 .8 3.200 2.600 3.500 5.500",
+  population: "M4 20V10m5.300 10V4m5.400 16v-7M20 20V8",
+  models: "m12 3 8.500 4.500L12 12 3.500 7.500 12 3ZM3.500 12l8.500 4.500 8.500-4.500M3.500 16.500 12 21l8.500-4.500",
+  systems: "M4 4.500h16v5H4zM4 14.500h16v5H4zM7.500 7h.01M7.500 17h.01",
+  requests: "M4 7h13m0 0-3.500-3.500M17 7l-3.500 3.500M20 17H7m0 0 3.500-3.500M7 17l3.500 3.500",
+  keys: "M8 15.500a4 4 0 1 0 0-8 4 4 0 0 0 0 8Zm4-4h9m-3 0v3.500",
+  search: "M10.500 17a6.500 6.500 0 1 0 0-13 6.500 6.500 0 0 0 0 13Zm4.700-1.800L20 20",
+  menu: "M4 7h16M4 12h16M4 17h16",
+  close: "m6 6 12 12M18 6 6 18",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  check: "m5 12.500 4.500 4.500L19 7.500",
+  cross: "m6.500 6.500 11 11m0-11-11 11",
+  dash: "M6 12h12",
+  alert: "M12 4 2.800 20h18.400L12 4Zm0 6v4.500m0 2.800v.01",
+  sun: "M12 16.500a4.500 4.500 0 1 0 0-9 4.500 4.500 0 0 0 0 9ZM12 2.500v2m0 15v2m9.500-9.500h-2m-15 0h-2m16.200-6.700-1.400 1.400M6.700 17.300l-1.400 1.400m13.400 0-1.400-1.400M6.700 6.700 5.300 5.300",
+  moon: "M20 14.500A8.500 8.500 0 0 1 9.500 4 8.500 8.500 0 1 0 20 14.500Z",
+  auto: "M12 20.500a8.500 8.500 0 1 0 0-17 8.500 8.500 0 0 0 0 17Zm0-17v17m3-15.500v14m3-11.500v9",
+  chevron: "m9 5.500 6.500 6.500L9 18.500",
+  plus: "M12 5v14M5 12h14",
+  trash: "M4.500 7h15M9.500 7V4.500h5V7M6.500 7l1 13h9l1-13M10.500 11v5.500m3-5.500v5.500",
+} as const
+
+export type IconName = keyof typeof PATHS
+
+/** A decoration beside words; it is hidden from assistive technology. */
+export function Icon({ name }: { name: IconName }) {
+  return (
+    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+      <path d={PATHS[name]} />
+    </svg>
+  )
+}
+
+type Tone = "good" | "bad" | "warn" | "own" | "plain"
+const MARKS: Record<Tone, IconName | null> = { good: "check", bad: "cross", warn: "alert", own: null, plain: null }
+
+/** A state in one word: a mark and a word, so that colour alone never says it. */
+export function Badge({ tone = "plain", children }: { tone?: Tone; children: ComponentChildren }) {
+  const mark = MARKS[tone]
+  return (
+    <span class={`badge ${tone}`}>
+      {mark && <Icon name={mark} />}
+      {children}
+    </span>
+  )
+}

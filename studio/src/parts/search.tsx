@@ -1,0 +1,91 @@
+import { useLocation } from "preact-iso"
+import { useEffect, useState } from "preact/hooks"
+import { call, path, withQuery } from "../api/client"
+import type { Page, PersonCard } from "../api/types"
+import { count } from "../format"
+import { PAGES } from "../pages"
+import { Combobox, type Option } from "./combobox"
+import { Dialog } from "./dialog"
+import { Icon } from "./icons"
+
+const SLASH = "sartor-slash"
+const slashWanted = () => localStorage.getItem(SLASH) !== "off"
+
+interface Place extends Option {
+  href: string
+}
+
+async function places(text: string, signal: AbortSignal): Promise<Place[]> {
+  const wanted = text.trim().toLowerCase()
+  const pages = PAGES.filter((page) => page.name.toLowerCase().includes(wanted)).map((page) => ({
+    id: page.href,
+    href: page.href,
+    label: page.name,
+    hint: "page",
+  }))
+  if (!wanted) return pages
+  const found = await call<Page<PersonCard>>("GET", withQuery("/v1/people", { query: text.trim(), limit: 8 }), undefined, signal)
+  const people = found.items.map((one) => ({
+    id: `person ${one.person}`,
+    href: path`/people/${one.person}`,
+    label: one.name ? `${one.name} (${one.person})` : one.person,
+    hint: count(one.records, "record"),
+  }))
+  return [...people, ...pages]
+}
+
+/** Find a person or a page from anywhere: Ctrl or Cmd and K, or the slash. */
+export function Search() {
+  const { route } = useLocation()
+  const [open, setOpen] = useState(false)
+  const [slash, setSlash] = useState(slashWanted)
+  useEffect(() => {
+    function onKey(event: KeyboardEvent) {
+      const typing = (event.target as HTMLElement).matches?.("input, textarea, select, [contenteditable]")
+      const wanted = (event.key === "k" && (event.metaKey || event.ctrlKey)) || (event.key === "/" && slash && !typing && !event.metaKey && !event.ctrlKey)
+      if (!wanted || document.querySelector("dialog[open]")) return
+      event.preventDefault()
+      setOpen(true)
+    }
+    addEventListener("keydown", onKey)
+    return () => removeEventListener("keydown", onKey)
+  }, [slash])
+  function go(href: string) {
+    setOpen(false)
+    route(href)
+  }
+  return (
+    <>
+      <button type="button" class="search-button" aria-keyshortcuts="Control+K Meta+K" onClick={() => setOpen(true)}>
+        <Icon name="search" />
+        <span>Find a person</span>
+        <kbd>{/mac|iphone|ipad/i.test(navigator.platform) ? "⌘ K" : "Ctrl K"}</kbd>
+      </button>
+      {open && (
+        <Dialog title="Find a person" class="palette" onClose={() => setOpen(false)}>
+          <Combobox
+            label="Person or page"
+            placeholder="An id, a name or a page"
+            inline
+            autofocus
+            search={places}
+            onPick={(place) => go(place.href)}
+            onEnter={(text) => go(path`/people/${text}`)}
+            none="Nobody found. Enter opens the id as typed."
+          />
+          <label class="check small muted">
+            <input
+              type="checkbox"
+              checked={slash}
+              onChange={(event) => {
+                setSlash(event.currentTarget.checked)
+                localStorage.setItem(SLASH, event.currentTarget.checked ? "on" : "off")
+              }}
+            />
+            The slash key opens this too
+          </label>
+        </Dialog>
+      )}
+    </>
+  )
+}
