@@ -25,7 +25,7 @@ from sartor.errors import CorruptFile, FileProblem, NotFitted, SartorError, Unkn
 
 if TYPE_CHECKING:
     from sartor.method import Recommender
-    from sartor.profile.records import ModelCard
+    from sartor.profile.records import ModelCard, ModelStatus
     from sartor.profile.store import ProfileStore
 
 CHECK_EVERY = 2.0
@@ -34,6 +34,8 @@ STAMP = ".changed"
 """The file that is touched with every change of a card."""
 ORPHAN_AGE = 3600.0
 """Seconds before a folder without a card counts as left over from a crash, rather than about to get its card."""
+REFERENCE = ".reference"
+"""Suffix of what `drift` remembers of a model's training evidence, beside the model's folder."""
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,7 @@ class Models:
         self._known: dict[tuple[str, str], _Known] = {}
         self._methods: dict[str, Recommender] = {}
         self._lock = threading.Lock()
+        store.on_forget.append(self._forgotten)
 
     # --- which model
 
@@ -167,7 +170,7 @@ class Models:
         report: Mapping[str, Any] | None = None,
         people: int = 0,
         position: int = 0,
-        status: str = "candidate",
+        status: ModelStatus = "candidate",
     ) -> ModelCard:
         """Keep a fitted model: its folder first, then its card, so that a card never points to nothing.
 
@@ -228,6 +231,12 @@ class Models:
 
     # --- leaving
 
+    def _forgotten(self, tenant: str, person: str) -> None:
+        """Checkpoints of unfinished fits may hold numbers learned from whoever was just forgotten."""
+        from sartor.engine.training import Work
+
+        shutil.rmtree(Work.of_tenant(self.folder, tenant), ignore_errors=True)
+
     def sweep(self) -> list[str]:
         """Remove the folders that nothing refers to any more, and return their names.
 
@@ -237,11 +246,15 @@ class Models:
         if not self.folder.is_dir():
             return []
         # Folders are listed before the store is asked: one that appears meanwhile is not looked at.
-        folders = [path for path in sorted(self.folder.iterdir()) if path.is_dir() and time.time() - path.stat().st_mtime > ORPHAN_AGE]
+        old = [path for path in sorted(self.folder.iterdir()) if time.time() - path.stat().st_mtime > ORPHAN_AGE]
         needed = self.store.model_references()
-        gone = [path.name for path in folders if path.name not in needed]
-        for name in gone:
-            shutil.rmtree(self.folder / name)
+        gone = []
+        for path in old:
+            if path.is_dir() and not path.name.startswith(".") and path.name not in needed:
+                shutil.rmtree(path)
+                gone.append(path.name)
+            elif path.name.startswith(".new-") or (path.suffix == REFERENCE and path.stem not in needed):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         return gone
 
     def close(self) -> None:

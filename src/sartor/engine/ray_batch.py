@@ -72,7 +72,6 @@ def over_shards(make: Callable[[], Any], shards: Sequence[Any], workers: int) ->
     """
     ray = _ray()
 
-    @ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)
     class Worker:
         def __init__(self) -> None:
             self.work = make()
@@ -80,5 +79,6 @@ def over_shards(make: Callable[[], Any], shards: Sequence[Any], workers: int) ->
         def do(self, shard: Any) -> Any:
             return self.work(shard)
 
-    pool = ray.util.ActorPool([Worker.remote() for _ in range(min(workers, len(shards)))])
+    remote = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(Worker)
+    pool = ray.util.ActorPool([remote.remote() for _ in range(min(workers, len(shards)))])
     yield from pool.map_unordered(lambda actor, shard: actor.do.remote(shard), shards)

@@ -76,11 +76,32 @@ def measure(method: Recommender, parts: Split, *, headline: str, seed: int, agai
     """The three scales on held-out people; `against` measures only what a comparison needs."""
     from sartor.evaluate.evaluator import evaluate
 
-    most = {"people": MOST_PEOPLE} if parts.test.events.select(pl.col("person").n_unique()).collect().item() > MOST_PEOPLE else {}
+    some = MOST_PEOPLE if parts.test.events.select(pl.col("person").n_unique()).collect().item() > MOST_PEOPLE else None
     return evaluate(
         method, parts, headline=headline, ks=(5, 10, 20), seed=seed, population_baseline=not against, swap=None if against else "random",
-        progress=True, **most,
+        people=some, progress=True,
     )  # fmt: skip
+
+
+def in_kind_of(parts: Split, method: Recommender) -> Split:
+    """The same split with item ids of the kind a model knows: numbers as text, or text as numbers (negative ones where it is no number)."""
+    from dataclasses import replace
+
+    kind = method.items_.ids.dtype  # type: ignore[attr-defined]
+    if not hasattr(method, "items_") or parts.train.events.collect_schema()["item"].is_integer() == kind.is_integer():
+        return parts
+    item = pl.col("item").cast(kind, strict=False)
+    if kind.is_integer():
+        ids = pl.concat([part.frames[name].select("item") for part in parts.parts.values() for name in ("events", "items") if name in part])
+        words = ids.unique().filter(item.is_null()).collect()["item"].sort()
+        item = item.fill_null(pl.col("item").replace_strict(words, -2 - pl.int_range(words.len(), eager=True), default=None))
+    changed: dict[str, Any] = {name: _with(part, item) for name, part in parts.parts.items()}
+    return replace(parts, **changed)
+
+
+def _with(part: Population, item: pl.Expr) -> Population:
+    frames: dict[str, Any] = {frame: part.frames[frame].with_columns(item) for frame in ("events", "items") if frame in part}  # type: ignore[index]
+    return part.replace(**frames)
 
 
 def compare(candidate: Evaluation, active: Evaluation, *, seed: int) -> Paired:
@@ -103,8 +124,10 @@ class Verdict:
     sentence: str
 
 
-def judge(found: Evaluation, min_gain: float, active: Evaluation | None, difference: Paired | None) -> Verdict:
-    """Refuse a model that does not personalise, or that is worse than the one that serves.
+def judge(
+    found: Evaluation, min_gain: float, active: Evaluation | None, difference: Paired | None, *, why: str = "no other model serves yet"
+) -> Verdict:
+    """Refuse a model that does not personalise, or that is worse than the one that serves; `why` there is no comparison.
 
     It does not personalise when its gain is not above `min_gain`. It is worse when the interval of the paired difference lies below 0, or
     when the difference is below 0 by more than `LARGEST_LOSS` of the active model's value.
@@ -114,7 +137,7 @@ def judge(found: Evaluation, min_gain: float, active: Evaluation | None, differe
     if not found.gain > min_gain:
         return Verdict(False, f"Refused: {gain}, which is not above {min_gain:g}: its answers fit nobody better than one answer for all.")
     if active is None or difference is None:
-        return Verdict(True, f"Accepted: {name} {found.value:.4f}, {gain}; no other model serves yet.")
+        return Verdict(True, f"Accepted: {name} {found.value:.4f}, {gain}; {why}.")
     beside = (
         f"{name} {found.value:.4f} against {active.value:.4f} of the active model on the same {difference.n:,} people "
         f"(difference {_signed(difference.difference, difference.interval)})"
@@ -134,65 +157,72 @@ def report(found: Evaluation) -> dict[str, Any]:
     """What the studio shows of a model, as plain data: no number of fewer than `FLOOR` people, nobody's own."""
     from sartor.evaluate.claim import plain
 
-    name = found.headline
-    table = found.per_person
+    name, table = found.headline, found.per_person
     own = table[name].to_numpy()
     gain, swap = own - table[f"population {name}"].to_numpy(), own - table[f"swapped {name}"].to_numpy()
+    low, high = found.intervals[name]
     facts = {
-        "headline": name, "value": found.value, "interval": found.intervals[name], "population_value": found.population_metrics[name],
-        "popularity_value": found.popularity_metrics[name], "swapped_value": found.swapped_metrics[name],
-        "gain": found.gain, "gain_interval": found.gain_interval,
-        "gain_over_popularity": found.gain_over_popularity, "gain_over_popularity_interval": found.gain_over_popularity_interval,
-        "swap_gap": found.swap_gap, "swap_gap_interval": found.swap_gap_interval,
-        "people": found.counts["people"], "cost": dict(found.cost), "tie_share": found.tie_share, "notes": list(found.notes),
-        "metrics": dict(found.metrics), "histograms": {"gain": histogram(gain), "swap_gap": histogram(swap)}, "hurt": hurt(gain),
-        "slices": [{"name": key, **_slice(one)} for key, one in found.slices.items() if one["n"] >= FLOOR],
-        "seconds": found.seconds,
+        "metric": name, "people": found.counts["people"], "value": {"mean": found.value, "low": low, "high": high},
+        "population_value": found.population_metrics[name], "popularity_value": found.popularity_metrics[name],
+        "swapped_value": found.swapped_metrics[name],
+        "gain": _scale(found.gain, found.gain_interval) | {"histogram": histogram(gain)},
+        "gain_over_popularity": _scale(found.gain_over_popularity, found.gain_over_popularity_interval),
+        "swap_gap": _scale(found.swap_gap, found.swap_gap_interval) | {"histogram": histogram(swap)},
+        **hurt(gain),
+        "slices": [_slice(key, one) for key, one in found.slices.items() if one["n"] >= FLOOR],
+        "state_bytes": found.cost["state_bytes"], "cost": dict(found.cost), "tie_share": found.tie_share, "metrics": dict(found.metrics),
+        "notes": list(found.notes), "measure_seconds": found.seconds,
     }  # fmt: skip
     out: dict[str, Any] = plain(facts)
     return out
 
 
-def _slice(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: one[key] for key in ("n", "metric", "value", "interval", "gain", "gain_interval", "swap_gap", "swap_gap_interval")}
+def _scale(mean: float, interval: tuple[float, float]) -> dict[str, Any]:
+    return {"mean": mean, "low": interval[0], "high": interval[1]}
 
 
-def histogram(values: np.ndarray, bins: int = 20) -> list[dict[str, Any]]:
-    """People per range of a value between -1 and 1, as [{low, high, people}]; neighbouring ranges are merged until each holds `FLOOR` people.
+def _slice(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = one["gain_interval"]
+    return {
+        "name": name, "people": one["n"], "metric": one["metric"], "own": one["value"], "population": one["value"] - one["gain"],
+        "gain": one["gain"], "low": low, "high": high, "swap_gap": one["swap_gap"],
+    }  # fmt: skip
 
-    Fewer than `FLOOR` people in all give an empty list. NaN is nobody's.
+
+def histogram(values: np.ndarray, bins: int = 20) -> dict[str, list[float]] | None:
+    """People per range of a value between -1 and 1: `counts` between `edges`. Neighbouring ranges are merged until each that is not
+    empty holds `FLOOR` people; None for fewer than `FLOOR` people in all. NaN is nobody's.
     """
     values = values[~np.isnan(values)]
     if values.size < FLOOR:
-        return []
-    edges = np.round(np.linspace(-1, 1, bins + 1), 10)
-    counts = np.histogram(np.clip(values, -1, 1), edges)[0].tolist()
-    out: list[dict[str, Any]] = []
-    low, held = edges[0], 0
-    for high, count in zip(edges[1:].tolist(), counts, strict=True):
+        return None
+    limits = np.round(np.linspace(-1, 1, bins + 1), 10).tolist()
+    edges, counts, held = [limits[0]], [], 0
+    for high, count in zip(limits[1:], np.histogram(np.clip(values, -1, 1), limits)[0].tolist(), strict=True):
         held += count
-        # Empty ranges tell nothing of anybody, and keep the shape of the distribution.
+        # An empty range tells nothing of anybody, and keeps the shape of the distribution.
         if held >= FLOOR or not held:
-            out.append({"low": float(low), "high": high, "people": held})
-            low, held = high, 0
-    if held:
-        while out and not out[-1]["people"]:
-            low = out.pop()["low"]
-        last = out.pop()
-        out.append({"low": last["low"], "high": 1.0, "people": last["people"] + held})
-    return out
+            edges.append(high)
+            counts.append(held)
+            held = 0
+    # The few at the upper end join the last range with people in it.
+    while held:
+        last = counts.pop()
+        edges.pop()
+        if last:
+            edges.append(limits[-1])
+            counts.append(last + held)
+            held = 0
+    return {"edges": edges, "counts": counts}
 
 
 def hurt(gain: np.ndarray) -> dict[str, Any]:
-    """Whom personalising serves worse than one answer for all: share with interval, and their mean loss; not told of 1 to 4 people."""
+    """Whom personalising serves worse than one answer for all: the share, its interval and their mean loss; not told of 1 to 4 people."""
     from sartor.parts.statistics import wilson
 
     gain = gain[~np.isnan(gain)]
     worse = gain[gain < 0]
-    if 0 < worse.size < FLOOR:
-        return {"people": None, "share": None, "interval": None, "mean_loss": None, "of": gain.size, "note": f"fewer than {FLOOR} people"}
-    share = worse.size / gain.size if gain.size else None
-    return {
-        "people": worse.size, "share": share, "interval": wilson(worse.size, gain.size),
-        "mean_loss": float(-worse.mean()) if worse.size else 0.0, "of": gain.size, "note": "",
-    }  # fmt: skip
+    if not gain.size or 0 < worse.size < FLOOR:
+        return {"hurt": None, "hurt_interval": None, "hurt_loss": None, "hurt_note": f"fewer than {FLOOR} of {gain.size} people"}
+    loss = float(-worse.mean()) if worse.size else 0.0
+    return {"hurt": worse.size / gain.size, "hurt_interval": wilson(worse.size, gain.size), "hurt_loss": loss, "hurt_note": ""}

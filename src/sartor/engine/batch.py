@@ -1,0 +1,293 @@
+"""Everybody at once: states and lists of all people, shard by shard, into Parquet files; in this process, in several, or on a Ray cluster.
+
+A shard is a fixed set of people and is worked on by one thread in one batch, so its numbers are the same bit for bit wherever it is done.
+A run that was stopped goes on: shards whose files are there are not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sartor._storage import write_atomically
+from sartor.errors import ConfigError, FileProblem, NotFitted
+from sartor.progress import bar
+
+SHARD = 2_048
+"""People per shard, about: some megabytes of evidence and a second or two of work."""
+NOTE = "batch.json"
+VERB = "recommend"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker must know. Holds no secret: the master key is beside the SQLite file, or in the environment of every worker."""
+
+    url: str
+    tenant: str
+    models: str
+    model: str
+    """Fingerprint: every shard uses this model, whatever is switched meanwhile."""
+    k: int
+    out: str
+    keep_states: bool
+    """Whether states are also put into the store, for serving."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some people, and the file that their lists go to."""
+
+    people: tuple[str, ...]
+    file: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a shard came to."""
+
+    file: str
+    people: int
+    """With evidence that may be used; the others are not in the file."""
+    failed: int
+    rows: int
+    state_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a run came to."""
+
+    out: str
+    model: str
+    people: int
+    skipped: int
+    """People whose consent or evidence allows no state."""
+    failed: int
+    rows: int
+    shards: int
+    resumed: int
+    """Shards that an earlier run had done already."""
+    state_bytes: int
+    seconds: float
+    """Of this run."""
+    worker_seconds: float
+    """Inside the shards of this run, summed over workers."""
+    workers: int
+    engine: str
+
+
+class Worker:
+    """Does shards; opens the store and the model once per process."""
+
+    def __init__(self, plan: Plan) -> None:
+        from sartor.engine.engine import Engine
+
+        self.plan = plan
+        self.engine = Engine(plan.url, tenant=plan.tenant, models=plan.models, background=False)
+        self.loaded = self.engine._models.load(plan.tenant, plan.model, VERB)
+        self.shelf = self.engine._serving.shelves.of(plan.tenant, self.loaded.method)
+
+    def __call__(self, shard: Shard) -> Done:
+        from sartor.engine.preparing import states_of
+        from sartor.parts.threads import blas_alone, limit
+
+        start = time.perf_counter()
+        store, plan = self.engine.store, self.plan
+        # One thread per worker: as many workers as processors then keep all of them busy, without getting in each other's way.
+        with limit(1), blas_alone():
+            position = store.position(plan.tenant)
+            states, failures = states_of(store, plan.tenant, self.loaded, self.shelf.ids, shard.people)
+            if plan.keep_states:
+                store.put_states(plan.tenant, VERB, states, model=plan.model, position=position)
+            rows = self._write(shard, states)
+        size = sum(state.nbytes for state in states.values())
+        return Done(shard.file, len(states), len(failures), rows, size, time.perf_counter() - start)
+
+    def _write(self, shard: Shard, states: dict[str, Any]) -> int:
+        """Lists of the shard's people: person, rank (1 is best), item, score, personal (false: everybody's list, nothing known of hers)."""
+        import polars as pl
+
+        from sartor.engine.rules import best
+        from sartor.engine.serving import _says_something
+
+        people = list(states)
+        personal = [_says_something(state, int(state.notes["known"])) for state in states.values()]
+        left_out = [np.concatenate([self.shelf.hidden, state.arrays["items"]]).astype(np.int32) for state in states.values()]
+        own = [state if says else None for state, says in zip(states.values(), personal, strict=True)]
+        numbers, scores = best(self.loaded.method, own, self.plan.k, left_out, None)
+        rows, places = np.nonzero((numbers >= 0) & np.isfinite(scores))
+        frame = pl.DataFrame({
+            "person": pl.Series(people, dtype=pl.String).gather(rows),
+            "rank": (places + 1).astype(np.int32),
+            "item": self.shelf.ids.map.ids.gather(numbers[rows, places]),
+            "score": scores[rows, places].astype(np.float32),
+            "personal": np.asarray(personal, bool)[rows],
+        })  # fmt: skip
+        target = Path(self.plan.out) / shard.file
+        handle, fresh = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+        os.close(handle)
+        try:
+            frame.write_parquet(fresh)
+            os.replace(fresh, target)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
+        return frame.height
+
+
+def batch(
+    url: str,
+    out: str | Path,
+    *,
+    tenant: str = "default",
+    models: str | Path | None = None,
+    k: int = 10,
+    runner: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    keep_states: bool = False,
+    fresh: bool = False,
+    shard_people: int = SHARD,
+    progress: bool = False,
+    address: str | None = None,
+) -> Batch:
+    """Adapt and score everybody of a tenant who allows it, with the active model, into `part-*.parquet` files of a folder.
+
+    Parameters
+    ----------
+    url, tenant, models: as for `Engine`. Workers open the store themselves.
+    runner: "local" processes of this machine, or a "ray" cluster (`address`, or RAY_ADDRESS, or one on this machine).
+    workers: processes; default as many as this one may use processors. One local worker works in this process.
+    keep_states: also put the states into the store.
+    fresh: do all shards, also those of an unfinished run with the same model and k.
+
+    Raises `NotFitted` when no model serves, `FileProblem` when the folder holds something else.
+    """
+    start = time.perf_counter()
+    if k < 1 or shard_people < 1 or (workers is not None and workers < 1) or runner not in ("local", "ray"):
+        raise ConfigError(f"k {k}, shard_people {shard_people}, workers {workers}, runner '{runner}'", fix="use numbers from 1, and local or ray")
+    plan, people = _plan(url, Path(out).absolute(), tenant, models, k, keep_states)
+    shards = _shards(people, plan, shard_people)
+    folder = Path(plan.out)
+    left = _begin(folder, plan, {one.file for one in shards}, fresh)
+    todo = [one for one in shards if one.file not in left]
+    count = min(workers or len(os.sched_getaffinity(0)), max(1, len(todo)))
+    done = [_found(folder / file) for file in left]
+    with bar("people", len(people), enabled=progress, unit="people") as shown:
+        shown.advance(sum(len(one.people) for one in shards if one.file in left))
+        sizes = {one.file: len(one.people) for one in shards}
+        mine = []
+        for one in _run(plan, todo, runner, count, address):
+            mine.append(one)
+            shown.advance(sizes[one.file])
+    done += mine
+    result = Batch(
+        plan.out, plan.model, sum(one.people for one in done), len(people) - sum(one.people + one.failed for one in done),
+        sum(one.failed for one in done), sum(one.rows for one in done), len(shards), len(left), sum(one.state_bytes for one in done),
+        time.perf_counter() - start, sum(one.seconds for one in mine), count, runner,
+    )  # fmt: skip
+    write_atomically(folder / NOTE, json.dumps({"status": "done", "finished": time.time(), "plan": _told(plan), **asdict(result)}).encode())
+    return result
+
+
+def _plan(url: str, out: Path, tenant: str, models: str | Path | None, k: int, keep_states: bool) -> tuple[Plan, list[str]]:
+    from sartor.engine.engine import Engine
+
+    with Engine(url, tenant=tenant, models=models, background=False) as engine:
+        loaded = engine._models.active(tenant, VERB)
+        if loaded is None:
+            raise NotFitted("no model serves yet", fix="fit one, or install one")
+        folder = engine._models.folder.absolute()
+        return Plan(url, tenant, str(folder), loaded.fingerprint, k, str(out), keep_states), engine.store.changed(tenant, 0)
+
+
+def _shards(people: Sequence[str], plan: Plan, size: int) -> list[Shard]:
+    """By a hash of the id, so that a new person changes one shard only."""
+    count = max(1, round(len(people) / size))
+    groups: list[list[str]] = [[] for _ in range(count)]
+    for person in people:
+        groups[int.from_bytes(hashlib.blake2b(person.encode(), digest_size=8).digest(), "big") % count].append(person)
+    shards = []
+    for number, group in enumerate(groups):
+        group.sort()
+        key = hashlib.blake2b(json.dumps([plan.tenant, plan.model, plan.k, group]).encode(), digest_size=6).hexdigest()
+        shards.append(Shard(tuple(group), f"part-{number:05d}-{key}.parquet"))
+    return shards
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    return {"tenant": plan.tenant, "model": plan.model, "k": plan.k}
+
+
+def _begin(folder: Path, plan: Plan, files: set[str], fresh: bool) -> set[str]:
+    """Files of an unfinished run that need not be made again; everything else of earlier runs is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / NOTE
+    if not note.is_file() and any(folder.iterdir()):
+        raise FileProblem("this folder holds something other than a batch", fix="choose another folder", file=folder)
+    before = json.loads(note.read_bytes()) if note.is_file() else {}
+    goes_on = not fresh and before.get("status") == "running" and before.get("plan") == _told(plan)
+    kept = set()
+    for path in [*folder.glob("part-*.parquet"), *folder.glob(".part-*")]:
+        if goes_on and path.name in files:
+            kept.add(path.name)
+        else:
+            path.unlink()
+    write_atomically(note, json.dumps({"status": "running", "started": time.time(), "plan": _told(plan)}).encode())
+    return kept
+
+
+def _found(path: Path) -> Done:
+    import polars as pl
+
+    frame = pl.scan_parquet(path).select(pl.len().alias("rows"), pl.col("person").n_unique().alias("people")).collect()
+    return Done(path.name, int(frame["people"][0]), 0, int(frame["rows"][0]), 0, 0.0)
+
+
+def _run(plan: Plan, shards: Sequence[Shard], runner: str, workers: int, address: str | None) -> Iterator[Done]:
+    make = partial(Worker, plan)
+    if not shards:
+        return
+    if runner == "ray":
+        from sartor.engine import ray_batch
+
+        with ray_batch.cluster(workers, address):
+            yield from ray_batch.over_shards(make, shards, workers)
+    elif workers == 1:
+        worker = make()
+        try:
+            yield from map(worker, shards)
+        finally:
+            worker.engine.close()
+    else:
+        # Not forked: a child must not inherit the connections and threads of this process.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(make,)) as pool:
+            for future in as_completed([pool.submit(_do, shard) for shard in shards]):
+                yield future.result()
+
+
+_worker: Callable[[Shard], Done] | None = None
+
+
+def _start(make: Callable[[], Worker]) -> None:
+    global _worker
+    _worker = make()
+
+
+def _do(shard: Shard) -> Done:
+    assert _worker is not None
+    return _worker(shard)

@@ -1,0 +1,47 @@
+"""States of everybody for a model that does not serve yet, made while another one serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sartor.engine.adapting import made
+from sartor.engine.evidence import NEWEST, READS
+from sartor.engine.serving import VERB
+from sartor.progress import bar
+
+if TYPE_CHECKING:
+    from sartor.engine.engine import Engine
+    from sartor.engine.ids import ItemIds
+    from sartor.engine.models import Loaded
+    from sartor.method import State
+    from sartor.profile.store import ProfileStore
+
+CHUNK = 512
+"""People adapted as one batch: enough for the batch to be quick, few enough for memory."""
+
+
+def everybody(engine: Engine, loaded: Loaded) -> tuple[int, int]:
+    """Make and keep the states of all people with evidence that this verb may use; how many were made, and how many failed.
+
+    Who changes meanwhile has a newer state or none: callers mark them stale.
+    """
+    store, tenant = engine.store, engine.tenant
+    people, count, failed = store.changed(tenant, 0), 0, 0
+    with bar("people", len(people), unit="people") as shown:
+        for start in range(0, len(people), CHUNK):
+            some = people[start : start + CHUNK]
+            # Asked for before the evidence is read: what arrives in between is newer than the state says, never lost.
+            position = store.position(tenant)
+            states, failures = states_of(store, tenant, loaded, engine._serving.shelves.ids(loaded.method), some)
+            store.put_states(tenant, VERB, states, model=loaded.fingerprint, position=position)
+            count += len(states)
+            failed += len(failures)
+            shown.advance(len(some))
+    return count, failed
+
+
+def states_of(store: ProfileStore, tenant: str, loaded: Loaded, ids: ItemIds, people: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
+    """States of some people, as the background worker makes them, and why there is none of others; who has no usable evidence is in neither."""
+    records = store.evidence_of(tenant, people, purpose=VERB, frames=READS[VERB], limit=NEWEST)
+    return made(loaded, {person: own for person, own in records.items() if own}, ids)

@@ -1,0 +1,290 @@
+"""From evidence to a model that serves: fit, measure on people held out, compare, make everybody's states, switch. Or refuse.
+
+The model that was measured is the one that serves: it is not fitted again on everybody afterwards. While the states for it are made, the
+active model goes on serving; the switch itself is one row of the store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import polars as pl
+
+from sartor.engine import drift, preparing, training, validation
+from sartor.engine.models import Loaded
+from sartor.engine.training import Work
+from sartor.errors import ConfigError, CorruptFile, LeakError, ModelRefused, SartorError
+from sartor.progress import reporting
+
+if TYPE_CHECKING:
+    from sartor.data.population import Population
+    from sartor.data.splits import Split
+    from sartor.engine.engine import Engine
+    from sartor.method import Recommender
+    from sartor.profile.records import ModelCard, ModelStatus
+
+VERB = "recommend"
+HEADLINE = "ndcg@10"
+ENOUGH = 0.01
+"""Share of people whose states may fail to be made; beyond it a model does not serve."""
+
+
+class Cancelled(SartorError):
+    """Somebody asked this work to stop; nothing was switched."""
+
+
+class Watch(Protocol):
+    """Whoever wants to know how far a fit is, and may stop it."""
+
+    def report(self, share: float, message: str) -> None:
+        """Told now and then; raises `Cancelled` to end the work."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What became of a fit."""
+
+    card: ModelCard
+    accepted: bool
+    """Whether it may serve."""
+    activated: bool
+    """Whether it does."""
+    sentence: str
+    """Why, with the numbers."""
+    seconds: float
+
+    @property
+    def refused(self) -> str | None:
+        """Why it may not serve, or None."""
+        return None if self.accepted else self.sentence
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model."""
+        return self.card.fingerprint
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """What was measured; see `validation.report`."""
+        return self.card.report
+
+
+@contextmanager
+def stage(watch: Watch | None, first: float, last: float, name: str) -> Iterator[None]:
+    """Bars that are drawn inside are reported as a part of the whole."""
+    if watch is None:
+        yield
+        return
+
+    def told(description: str, done: float, total: float | None, note: str) -> None:
+        share = min(1.0, done / total) if total else 0.0
+        watch.report(first + (last - first) * share, f"{name}: {description}{f' ({note})' if note else ''}")
+
+    watch.report(first, name)
+    with reporting(told):
+        yield
+    watch.report(last, name)
+
+
+def fit(
+    engine: Engine,
+    method: Recommender | str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    population: Population | None = None,
+    holdout: float = 0.1,
+    min_gain: float = 0.0,
+    activate: bool = True,
+    progress: bool = True,
+    seed: int = 0,
+    headline: str = HEADLINE,
+    watch: Watch | None = None,
+) -> Rollout:
+    """Fit a model, and let it serve when it is good enough.
+
+    Parameters
+    ----------
+    method: unfitted, or the slug of one with its `settings`.
+    population: fit on this rather than on the store's evidence of people who consent to "train".
+    holdout: share of people that are not fitted on, but measured on; always the same people (see `validation.held_out`).
+    min_gain: of the headline metric, own state less no state, that the model must exceed.
+    activate: False only measures: the model waits as a candidate for `switch`.
+    watch: is told of the progress, and may cancel.
+
+    The same call after a crash goes on from the method's last checkpoint, on the same evidence. Raises `EmptyData` when there are too few
+    people to fit and measure, `ConfigError`, `Cancelled`. A model that is not good enough is no error: see `Rollout.refused`.
+    """
+    started = time.perf_counter()
+    if not 0 < holdout < 1:
+        raise ConfigError(f"holdout is {holdout}", fix="hold out a share of people between 0 and 1, such as 0.1")
+    model, store, tenant = _method(method, settings, seed), engine.store, engine.tenant
+    work = Work.begin(engine._models.folder, tenant, store.position(tenant), model, holdout=holdout, given=population is not None)
+    try:
+        with stage(watch, 0.0, 0.1, "reading evidence"):
+            given = population if population is not None else training.population(store, tenant, until=work.position)
+            parts = validation.split(given, holdout, tenant=tenant)
+        with stage(watch, 0.1, 0.55, "fitting"):
+            fit_seconds = _learn(model, parts, work, progress)
+        active = engine._models.refresh(tenant, VERB)
+        with stage(watch, 0.55, 0.7, "measuring"):
+            verdict, facts = _measured(model, parts, active, headline, seed, min_gain)
+    except Cancelled:
+        work.end()
+        raise
+    report = {
+        **facts, "reason": verdict.sentence, "note": verdict.sentence, "holdout": holdout, "min_gain": min_gain, "seed": seed,
+        "settings": _settings(model), "events": parts.counts()["train"], "seconds": fit_seconds,
+    }  # fmt: skip
+    members = parts.train.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
+    again = active is not None and active.fingerprint == model.fingerprint_
+    status: ModelStatus = "active" if again else "candidate" if verdict.accepted else "refused"
+    card = engine._models.add(tenant, VERB, model, report=report, people=len(members), position=work.position, status=status)
+    store.note_members(tenant, card.fingerprint, members)
+    drift.remember(engine._models.folder, model, parts.train)
+    work.end()
+    activated = again
+    if verdict.accepted and activate and not again:
+        card = _serve(engine, Loaded(model, card), watch)
+        _serve_cold(engine, given, work.position)
+        activated = True
+    if watch is not None:
+        watch.report(1.0, verdict.sentence)
+    return Rollout(card, verdict.accepted, activated, verdict.sentence, time.perf_counter() - started)
+
+
+def install(engine: Engine, method: Recommender, population: Population | None = None, *, watch: Watch | None = None) -> ModelCard:
+    """Let a model that was fitted elsewhere serve, unmeasured.
+
+    With the `population` that it was fitted on, its people are noted as members of the model and its items become the catalogue.
+    """
+    store, tenant = engine.store, engine.tenant
+    method.check_fitted()
+    note = "Installed as it is: it was not measured here."
+    members = [] if population is None else population.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
+    position = store.position(tenant)
+    if population is not None and "items" in population:
+        store.put_items(tenant, population.items.collect().to_dicts())
+    report = {"note": note, "reason": note, "settings": _settings(method)}
+    card = engine._models.add(tenant, VERB, method, report=report, people=len(members), position=position)
+    if population is not None:
+        store.note_members(tenant, card.fingerprint, members)
+        drift.remember(engine._models.folder, method, population)
+        _serve_cold(engine, population, position)
+    return _serve(engine, Loaded(method, card), watch)
+
+
+def switch(engine: Engine, fingerprint: str, force: bool = False, *, now: bool = False, watch: Watch | None = None) -> ModelCard:
+    """Let a model that is there serve from now on: a candidate, or an older one again.
+
+    Parameters
+    ----------
+    force: also one that was refused.
+    now: at once; until their states are made again, people get the population's answer. Otherwise the states are made first.
+
+    Raises `ModelRefused` with the reason, `UnknownId`.
+    """
+    loaded = engine._models.load(engine.tenant, fingerprint, VERB)
+    if loaded.card.status == "refused" and not force:
+        raise ModelRefused(str(loaded.card.report.get("reason", "the model was refused")), fix="fit a better one, or force it", id=fingerprint)
+    if loaded.card.status == "active":
+        return loaded.card
+    return _serve(engine, loaded, watch, now=now)
+
+
+def _method(method: Recommender | str, settings: Mapping[str, Any] | None, seed: int) -> Recommender:
+    if not isinstance(method, str):
+        if settings:
+            raise ConfigError("settings are given beside a method", fix="set them in the method, or name the method by its slug")
+        return method
+    from sartor.method import Recommender
+    from sartor.systems import make
+
+    made = make(method, **{"seed": seed, **(settings or {})})
+    if not isinstance(made, Recommender):
+        raise ConfigError(f"'{method}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
+    return made
+
+
+def _settings(method: Recommender) -> dict[str, Any]:
+    from sartor.evaluate.claim import plain
+
+    return {f.name: plain(getattr(method, f.name)) for f in fields(method) if f.init}
+
+
+def _learn(model: Recommender, parts: Split, work: Work, progress: bool) -> float:
+    """Fit on what is not held out, on from the last checkpoint when there is one that fits; seconds."""
+    start = time.perf_counter()
+    with parts.guard():
+        try:
+            model.fit(parts.train, progress=progress, checkpoint=work.folder)
+        except (ConfigError, CorruptFile) as problem:
+            if not str(problem.where.get("file", "")).startswith(str(work.folder)):
+                raise
+            # Somebody was forgotten or withdrew since: what was learned with them is not gone on from.
+            work.restart()
+            model.fit(parts.train, progress=progress, checkpoint=work.folder)
+    return time.perf_counter() - start
+
+
+def _measured(
+    model: Recommender, parts: Split, active: Loaded | None, headline: str, seed: int, min_gain: float
+) -> tuple[validation.Verdict, dict[str, Any]]:
+    """The verdict on a model, and the report of what it rests on."""
+    found = validation.measure(model, parts, headline=headline, seed=seed)
+    facts = validation.report(found)
+    if active is None:
+        return validation.judge(found, min_gain, None, None), facts | {"compared_with": None}
+    try:
+        theirs = validation.measure(active.method, validation.in_kind_of(parts, active.method), headline=headline, seed=seed, against=True)
+    except LeakError as leak:
+        verdict = validation.judge(found, min_gain, None, None)
+        why = f"not compared with the active model: {leak.what}"
+        return replace(verdict, sentence=f"{verdict.sentence.partition(';')[0].rstrip('.')}; {why}."), facts | {
+            "compared_with": None,
+            "not_compared": why,
+        }
+    difference = validation.compare(found, theirs, seed=seed)
+    beside = {
+        "fingerprint": active.fingerprint, "difference": difference.difference, "low": difference.interval[0], "high": difference.interval[1],
+        "value": theirs.value, "people": difference.n, "t_test": difference.t_test,
+    }  # fmt: skip
+    return validation.judge(found, min_gain, theirs, difference), facts | {"compared_with": beside}
+
+
+def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = False) -> ModelCard:
+    """States first, then the switch, then those who did something meanwhile; folders nobody needs any more go."""
+    store, tenant, models = engine.store, engine.tenant, engine._models
+    before = loaded.card
+    position = store.position(tenant)
+    if not now:
+        models.note(tenant, VERB, replace(before, status="preparing"))
+        try:
+            with stage(watch, 0.7, 0.99, "making states"):
+                made, failed = preparing.everybody(engine, loaded)
+                if failed > ENOUGH * (made + failed):
+                    raise ModelRefused(f"the states of {failed:,} of {made + failed:,} people could not be made", fix="see the log of the server")
+            store.mark_stale(tenant, store.changed(tenant, position))
+        except BaseException:
+            models.note(tenant, VERB, before)
+            raise
+    active = models.switch(tenant, VERB, loaded.fingerprint)
+    # Whoever came between the last look and the switch; after a switch at once, everybody.
+    store.mark_stale(tenant, None if now else store.changed(tenant, position))
+    models.sweep()
+    return active.card
+
+
+def _serve_cold(engine: Engine, population: Population, position: int) -> None:
+    """The model for people of whom only attributes are known, where there are attributes to learn from."""
+    from sartor.engine import cold
+
+    if "people" not in population:
+        return
+    learned = cold.learn(population)
+    if learned is not None:
+        card = engine._models.add(engine.tenant, "cold", learned, position=position)
+        engine._models.switch(engine.tenant, "cold", card.fingerprint)

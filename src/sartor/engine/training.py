@@ -1,0 +1,123 @@
+"""What a model may be fitted on: the evidence of people who consent to "train", as a population in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from sartor._storage import write_atomically
+from sartor.errors import EmptyData
+
+if TYPE_CHECKING:
+    from sartor.data.population import Population
+    from sartor.method import Method
+    from sartor.profile.store import ProfileStore
+
+KEPT_SECONDS = 86_400.0
+"""Age at which unfinished work is thrown away rather than continued."""
+
+
+def population(store: ProfileStore, tenant: str, *, until: int | None = None, after: int = 0, purpose: str = "train") -> Population:
+    """Evidence that its people allow for a purpose: `events`, and `items` from the catalogue, `people` from their attributes.
+
+    Parameters
+    ----------
+    until, after: positions; evidence up to one, or newer than one.
+
+    Raises `EmptyData` when nobody's events may be used.
+    """
+    from sartor.data.population import Population
+    from sartor.engine.evidence import people_frame
+
+    parts = [_clean(frame) for frame in store.scan(tenant, purpose=purpose, frames=("events",), after=after, until=until)]
+    parts = [frame for frame in parts if frame.height]
+    if not parts:
+        raise EmptyData(
+            f"tenant '{tenant}' has no events that may be used to {purpose}",
+            fix=f"observe events, and record the consent of people to '{purpose}' (or a default for the tenant)",
+        )
+    whole = all(frame.schema["item"].is_integer() for frame in parts)
+    kind = pl.Int64 if whole else pl.String
+    events = pl.concat([frame.with_columns(pl.col("item").cast(kind)) for frame in parts], how="diagonal")
+    frames: dict[Any, pl.DataFrame] = {"events": events}
+    items = store.items(tenant)
+    if items.height:
+        known = items.with_columns(pl.col("item").cast(kind, strict=False)).filter(pl.col("item").is_not_null())
+        frames["items"] = known.drop("hidden", strict=False)
+    about: dict[str, dict[str, Any]] = {}
+    for frame in store.scan(tenant, purpose=purpose, frames=("people",), after=after, until=until):
+        for row in frame.sort("position").iter_rows(named=True):
+            content = row["content"] if isinstance(row.get("content"), Mapping) else json.loads(row.get("content") or "{}")
+            about.setdefault(row["person"], {}).update(content)
+    if about:
+        frames["people"] = people_frame(about)
+    return Population(frames, name=f"evidence of {tenant}")
+
+
+def _clean(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that methods read; without a time of its own an event came when it was received."""
+    wanted = [name for name in ("person", "item", "time", "kind", "value", "weight") if name in frame.columns]
+    if "time" in frame.columns and "received" in frame.columns:
+        frame = frame.with_columns(pl.col("time").fill_null(pl.col("received")))
+    out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null())
+    if "time" in out.columns:
+        out = out.with_columns(pl.col("time").cast(pl.Int64))
+    return (
+        out if "weight" not in out.columns else out.with_columns(pl.when(pl.col("weight") >= 0).then(pl.col("weight")).otherwise(1.0).alias("weight"))
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where an unfinished fit keeps its progress, so that the same fit goes on after a crash: up to which evidence it reads, its checkpoints.
+
+    Checkpoints hold numbers learned from people who may be forgotten meanwhile: the folder is removed when the fit ends, whenever somebody
+    of the tenant is forgotten, and after a day.
+    """
+
+    folder: Path
+    position: int
+
+    @classmethod
+    def begin(cls, models: Path, tenant: str, position: int, method: Method, **settings: Any) -> Self:
+        """Go on where the same fit (same method, same settings) was stopped, else start at this position."""
+        facts = json.dumps([type(method).__qualname__, _plain(method), settings], sort_keys=True, default=str)
+        folder = cls.of_tenant(models, tenant) / hashlib.blake2b(facts.encode(), digest_size=12).hexdigest()
+        note = folder / "note.json"
+        if note.is_file():
+            left = json.loads(note.read_bytes())
+            if time.time() - left["started"] < KEPT_SECONDS:
+                return cls(folder, int(left["position"]))
+        work = cls(folder, position)
+        work.restart()
+        return work
+
+    @staticmethod
+    def of_tenant(models: Path, tenant: str) -> Path:
+        """All unfinished work of a tenant."""
+        return models / ".work" / hashlib.blake2b(tenant.encode(), digest_size=12).hexdigest()
+
+    def restart(self) -> None:
+        """Without checkpoints."""
+        self.end()
+        self.folder.mkdir(parents=True, mode=0o700)
+        write_atomically(self.folder / "note.json", json.dumps({"position": self.position, "started": time.time()}).encode())
+
+    def end(self) -> None:
+        """Leave nothing."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+
+def _plain(method: Method) -> dict[str, Any]:
+    from dataclasses import fields
+
+    return {f.name: repr(getattr(method, f.name)) for f in fields(method) if f.init}
