@@ -1,0 +1,440 @@
+"""What goes out, as pydantic models: the shapes that the OpenAPI document promises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Out(BaseModel):
+    """An answer."""
+
+
+def iso(seconds: float | None) -> str | None:
+    """Seconds since 1970 as ISO 8601 UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- problems
+
+
+class Problem(Out):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    fix: str | None = None
+    where: dict[str, str] = {}
+    request_id: str
+
+
+# --- evidence
+
+
+class Accepted(Out):
+    accepted: int
+    duplicates: int
+    position: int
+
+
+class EventOut(Out):
+    id: str
+    frame: str
+    kind: str | None
+    item: str | int | None
+    title: str | None
+    value: float | None
+    weight: float | None
+    content: dict[str, Any]
+    time: str | None
+    received: str
+    source: str
+    model: str | None
+    purposes: list[str] | None
+    expires: str | None
+    position: int
+
+
+class EventsOut(Out):
+    items: list[EventOut]
+    next: str | None
+
+
+class Removed(Out):
+    removed: int
+
+
+# --- items
+
+
+class Catalogued(Out):
+    items: int
+    version: int
+
+
+class ItemOut(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    item: str | int
+    hidden: bool
+    title: str | None = None
+
+
+class ItemsOut(Out):
+    items: list[ItemOut]
+    next: str | None
+
+
+# --- recommendations
+
+
+class PickOut(Out):
+    item: str | int
+    score: float | None
+    title: str | None = None
+    attributes: dict[str, Any] | None = None
+
+
+class StateRef(Out):
+    version: int
+    position: int
+    lag: int
+    age_seconds: float
+
+
+class AnswerOut(Out):
+    person: str | None
+    items: list[PickOut]
+    model: str | None
+    state: StateRef | None
+    fallback: str | None
+    note: str
+    seconds: float
+
+
+class AnswersOut(Out):
+    answers: list[AnswerOut]
+
+
+class ReasonOut(Out):
+    item: str | int
+    title: str | None
+    contribution: float
+    events: int
+    ids: list[str]
+    last: str | None
+    rank_without: int | None
+
+
+class NamedItem(Out):
+    item: str | int
+    title: str | None
+
+
+class WithoutOut(Out):
+    removed: list[str | int]
+    events: int
+    rank: int | None
+    score: float
+    items: list[NamedItem]
+
+
+class ExplanationOut(Out):
+    person: str
+    item: str | int
+    title: str | None
+    score: float
+    rank: int | None
+    model: str
+    reasons: list[ReasonOut]
+    score_population: float | None
+    rank_population: int | None
+    items: list[NamedItem]
+    without: WithoutOut | None
+    verified: bool
+    note: str
+    seconds: float
+
+
+class MoveOut(Out):
+    item: str | int
+    title: str | None
+    before: int | None
+    after: int | None
+
+
+class WhatIfOut(Out):
+    person: str
+    before: AnswerOut
+    after: AnswerOut
+    moved: list[MoveOut]
+
+
+# --- people
+
+
+class PersonOut(Out):
+    person: str
+    records: int
+    first: str | None
+    last: str | None
+    bytes: int
+    consents: dict[str, bool]
+
+
+class PeopleOut(Out):
+    items: list[PersonOut]
+    next: str | None
+
+
+class ArrayOut(Out):
+    name: str
+    dtype: str
+    shape: list[int]
+    bytes: int
+
+
+class StateOut(Out):
+    version: int
+    verb: str
+    model: str
+    method: str
+    made: str
+    age_seconds: float
+    position: int
+    lag: int | None
+    bytes: int
+    examples: int
+    held: bool
+    restored_from: int | None
+    current: bool
+    arrays: list[ArrayOut]
+    notes: dict[str, Any]
+
+
+class StatesOut(Out):
+    items: list[StateOut]
+    next: str | None
+
+
+class ConsentOut(Out):
+    granted: bool
+    since: str | None
+    text: str
+    version: str
+    source: str
+    default: bool
+
+
+class ConsentsOut(Out):
+    person: str
+    purposes: dict[str, ConsentOut]
+
+
+class TopItem(Out):
+    item: str | int
+    title: str | None
+    count: int
+
+
+class TopCategory(Out):
+    category: str
+    count: int
+
+
+class ProfileOut(Out):
+    person: str
+    records: int
+    frames: dict[str, int]
+    first: str | None
+    last: str | None
+    kinds: dict[str, int]
+    top_items: list[TopItem]
+    top_categories: list[TopCategory]
+    state: StateOut | None
+    stale: bool
+    consents: dict[str, ConsentOut]
+    models: list[str]
+    attributes: dict[str, Any] | None
+    sentences: list[str]
+
+
+class ErasureOut(BaseModel):
+    """What was removed where, and whether a scan of everything stored found nothing left."""
+
+    model_config = ConfigDict(extra="allow")
+
+    person: str
+    known: bool
+    removed: dict[str, int]
+    verified: bool
+    seconds: float
+    finished: str
+
+
+# --- models, jobs
+
+
+class ModelOut(Out):
+    fingerprint: str
+    method: str
+    verb: str
+    status: str
+    made: str
+    switched: str | None
+    people: int
+    position: int
+    report: dict[str, Any]
+
+
+class ModelsOut(Out):
+    items: list[ModelOut]
+    next: str | None
+
+
+class JobOut(Out):
+    id: str
+    kind: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float
+    message: str
+    created: str
+    started: str | None
+    finished: str | None
+    result: dict[str, Any] | None
+    error: str | None
+    log: list[str]
+
+
+class JobsOut(Out):
+    items: list[JobOut]
+    next: str | None
+
+
+# --- what the studio shows of the whole
+
+
+class HistogramOut(Out):
+    edges: list[float]
+    counts: list[int]
+
+
+class ScaleOut(Out):
+    mean: float
+    low: float | None
+    high: float | None
+    histogram: HistogramOut | None
+
+
+class SliceOut(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    people: int
+    gain: float | None = None
+
+
+class EvaluationOut(Out):
+    model: str | None
+    metric: str | None
+    people: int
+    gain: ScaleOut | None
+    swap_gap: ScaleOut | None
+    hurt: float | None
+    slices: list[SliceOut]
+    note: str
+
+
+class QueueOut(Out):
+    people: int
+    oldest_seconds: float | None
+    failing: int
+
+
+class StatusOut(Out):
+    version: str
+    started: str
+    uptime_seconds: float
+    tenant: str
+    model: str | None
+    queue: QueueOut
+    adapting: dict[str, Any]
+    drift: dict[str, Any] | None
+    counts: dict[str, int]
+    models: int
+    fallbacks: dict[str, int]
+
+
+class SystemOut(Out):
+    slug: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    room: str
+    kind: str
+    implemented: bool
+    claim: dict[str, Any] | None
+
+
+class SystemsOut(Out):
+    items: list[SystemOut]
+    next: str | None
+
+
+class RequestOut(Out):
+    time: str
+    method: str
+    route: str
+    status: int
+    ms: float
+    request_id: str
+
+
+class RequestsOut(Out):
+    items: list[RequestOut]
+    next: str | None
+
+
+class MeOut(Out):
+    tenant: str
+    label: str
+    scopes: list[str]
+    person: str | None
+    dev: bool
+    version: str
+
+
+class KeyOut(Out):
+    id: str
+    label: str
+    scopes: list[str]
+    person: str | None
+    created: str
+    expires: str | None
+    revoked: str | None
+    last_used: str | None
+
+
+class KeysOut(Out):
+    items: list[KeyOut]
+    next: str | None
+
+
+class NewKeyOut(Out):
+    key: KeyOut
+    secret: str
+
+
+class HealthOut(Out):
+    ok: bool
+    version: str
+
+
+class ReadyOut(Out):
+    ready: bool
+    model: bool

@@ -1,0 +1,78 @@
+"""The ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from sartor import __version__
+from sartor.serve import openapi, problems, routes, studio
+from sartor.serve.edge import Edge
+from sartor.serve.server import Server
+from sartor.serve.settings import Settings
+from sartor.serve.tracing import Traced
+
+if TYPE_CHECKING:
+    from sartor.engine import Engine
+    from sartor.serve.opening import Opening
+
+LOCAL = frozenset({"127.0.0.1", "localhost", "::1", "testserver"})
+
+
+def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None = None, opening: Opening | None = None) -> FastAPI:
+    """The API and the studio over an engine.
+
+    Parameters
+    ----------
+    dev: no key is needed, for trying things out; requests that did not ask for this very machine by its name are refused. Listen on 127.0.0.1 only.
+    settings: limits and habits.
+    opening: how to open the same engine in another process; long jobs then run in one of their own.
+
+    The engine is not closed with the app: whoever made it closes it.
+    """
+    server = Server(engine, settings or Settings(), dev=dev, opening=opening)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        server.start()
+        yield
+        await to_thread.run_sync(server.close)
+
+    app = FastAPI(
+        title="sartor",
+        version=__version__,
+        summary="One personalization engine: observe, recommend, explain, forget.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Its own traces hold addresses, and so people's ids; ours hold routes.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.server = server
+    problems.install(app)
+    for module in iter_modules(routes.__path__):
+        app.include_router(import_module(f"{routes.__name__}.{module.name}").router)
+    openapi.install(app)
+    if (studio.DIST / "index.html").is_file():
+        studio.mount(app)
+    if server.tracing:
+        app.add_middleware(Traced, tracing=server.tracing)
+    if server.settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(server.settings.origins),
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type"],
+            max_age=600,
+        )
+    app.add_middleware(Edge, settings=server.settings, observe=server.observe, hosts=LOCAL if dev else None)
+    return app

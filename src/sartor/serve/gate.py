@@ -1,0 +1,132 @@
+"""The door of every route: which scope it needs, what it costs, and the strict JSON it reads.
+
+A route says `**needs("profile")`; before its handler runs and before the body is read, the key is checked, its scope, its rate, and that a
+key bound to one person asks about no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+from sartor.serve.answers import Problem
+from sartor.serve.auth import Caller, check_people, check_scope
+from sartor.serve.edge import SLASH
+from sartor.serve.problems import MEDIA_TYPE, Refused
+
+if TYPE_CHECKING:
+    from sartor.engine import Engine
+    from sartor.serve.server import Server
+
+_PROBLEMS = {
+    400: "the request cannot be read", 401: "no key, or not a valid one", 403: "the key may not do this", 404: "there is no such thing",
+    409: "it does not fit what is there", 413: "too large", 415: "not a content type this route takes", 422: "something in it is not valid",
+    429: "too many requests", 500: "something went wrong in the server", 503: "the store cannot be reached",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request: who makes it, and the engine of the caller's tenant."""
+
+    caller: Caller
+    engine: Engine
+    server: Server
+
+
+def needs(scope: str | None, *, cost: int = 1, anybody: bool = False, gives: str | None = None) -> dict[str, Any]:
+    """Arguments of a route: the key's scope (None: any key), how many requests it counts as, and whether keys of one person may use it
+    although its address names nobody (it then looks for itself whom the request is about), and what it gives when that is not JSON."""
+    known = {
+        status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for status, text in _PROBLEMS.items()
+    }
+    if gives:
+        known[200] = {"description": "OK", "content": {gives: {"schema": {"type": "string", "format": "binary"}}}}
+    return {"openapi_extra": {"x-scope": scope, "x-cost": cost, "x-anybody": anybody, "security": [{"key": []}]}, "responses": known}
+
+
+class StrictRequest(Request):
+    """Reads JSON as the standard has it: no NaN, no Infinity, nothing nested beyond 200 levels, no lone surrogates."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = self.parse(await self.body())
+        return self._json
+
+    @staticmethod
+    def parse(body: bytes) -> Any:
+        """Strict JSON; raises `Refused`."""
+        try:
+            return from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            # The message has a line and a column, never the text itself.
+            raise Refused(400, "malformed-json", f"the body is not JSON: {error}", fix="send JSON (RFC 8259) in UTF-8") from None
+
+
+class Guarded(APIRoute):
+    """A route behind the door."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+        extra = self.openapi_extra or {}
+        scope, cost, anybody = extra.get("x-scope"), extra.get("x-cost", 1), extra.get("x-anybody", False)
+        takes_json = self.body_field is not None
+
+        async def handler(request: Request) -> Response:
+            bare = request.scope
+            bare["sartor.route"] = self
+            server: Server = request.app.state.server
+            caller = await server.keys.caller(bare["headers"])
+            bare["sartor.caller"] = caller
+            server.rate.check(caller.key, cost)
+            if scope is not None:
+                check_scope(caller, scope)
+            path = bare["path_params"]
+            for name, value in path.items():
+                if SLASH in value:
+                    path[name] = value.replace(SLASH, "/")
+            if caller.person is not None and not anybody:
+                check_people(caller, [path.get("person")])
+            if b"&" in bare["query_string"]:
+                _check_query(request)
+            strict = StrictRequest(bare, request.receive)
+            if takes_json:
+                _check_type(strict)
+            bare["sartor.call"] = Call(caller, server.engine_of(caller.tenant), server)
+            return await inner(strict)
+
+        return handler
+
+
+def _check_query(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(names) != len(set(names)):
+        raise Refused(422, "invalid-request", "a query parameter is given twice", fix="give each once")
+
+
+def _check_type(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # Without this check a page elsewhere could send JSON as plain text, which browsers do not ask about first.
+    if kind != "application/json":
+        raise Refused(415, "unsupported-media-type", f"this takes application/json, not '{kind[:100]}'" if kind else "this needs a Content-Type")
+
+
+def call_of(request: Request) -> Call:
+    """The call that a request was admitted as."""
+    call: Call = request.scope["sartor.call"]
+    return call
+
+
+async def _call(request: Request) -> Call:
+    return call_of(request)
+
+
+Here = Annotated[Call, Depends(_call)]
+
+__all__ = ["Call", "Guarded", "Here", "Problem", "StrictRequest", "call_of", "needs"]

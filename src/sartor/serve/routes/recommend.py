@@ -1,0 +1,47 @@
+"""What a person will want next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from sartor.engine.rules import Rules
+from sartor.serve import mapping
+from sartor.serve.answers import AnswerOut, AnswersOut
+from sartor.serve.auth import check_people
+from sartor.serve.gate import Guarded, Here, call_of, needs
+from sartor.serve.schemas import ItemPath, K, PersonPath, RecommendIn, RecommendQuery
+from sartor.serve.server import Ask
+
+router = APIRouter(prefix="/v1", tags=["recommend"], route_class=Guarded)
+
+
+@router.get("/people/{person}/recommendations", response_model=AnswerOut, **needs("read"))
+async def recommend(request: Request, person: PersonPath, query: Annotated[RecommendQuery, Query()]) -> Response:
+    """The k best items for a person, and what they were made from. Somebody unknown gets the population's answer, which says so."""
+    call = call_of(request)
+    ask = Ask(call.caller.tenant, query.k, query.personal, query.exclude, query.where, query.diversity)
+    with call.server.span("recommend"):
+        answer = await call.server.batcher.ask(ask, person)
+    call.server.fallback(answer.fallback)
+    return mapping.json_response(mapping.answer(answer))
+
+
+@router.post("/recommendations", response_model=AnswersOut, **needs("read", cost=5, anybody=True))
+def recommend_many(call: Here, asked: RecommendIn) -> Response:
+    """The same for many people at once, with candidates and business rules."""
+    check_people(call.caller, asked.people)
+    answers = call.engine.recommend_many(
+        asked.people, asked.k, candidates=asked.candidates, exclude=None if asked.exclude == "none" else "seen", where=asked.where,
+        rules=asked.rules and Rules(**asked.rules.model_dump()), diversity=asked.diversity, personal=asked.personal,
+    )  # fmt: skip
+    for answer in answers:
+        call.server.fallback(answer.fallback)
+    return mapping.json_response({"answers": [mapping.answer(answer) for answer in answers]})
+
+
+@router.get("/items/{item}/similar", response_model=AnswerOut, **needs("read"))
+def similar(call: Here, item: ItemPath, k: Annotated[K, Query()] = 10) -> Response:
+    """The k items most like one, as the model sees them."""
+    return mapping.json_response(mapping.answer(call.engine.similar(item, k)))

@@ -1,0 +1,121 @@
+"""What all requests of one process share: the engine, checked keys, limits, numbers, the log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.types import Scope
+
+from sartor.serve.auth import SCOPES, Caller, Keys
+from sartor.serve.batching import Batcher
+from sartor.serve.jobs import Runner
+from sartor.serve.logs import Log
+from sartor.serve.metrics import Metrics
+from sartor.serve.rate import Rate
+from sartor.serve.tracing import Tracing, no_span, wanted
+
+if TYPE_CHECKING:
+    from sartor.engine import Engine
+    from sartor.engine.answers import Answer
+    from sartor.serve.opening import Opening
+    from sartor.serve.settings import Settings
+
+_MOST_TENANTS = 10_000
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What recommendations of one batch have in common; tenants never share a batch."""
+
+    tenant: str
+    k: int
+    personal: bool
+    exclude: str
+    where: str | None
+    diversity: float
+
+
+class Server:
+    """One process of the server, around one engine."""
+
+    def __init__(self, engine: Engine, settings: Settings, *, dev: bool, opening: Opening | None = None) -> None:
+        self.engine, self.settings, self.dev = engine, settings, dev
+        self.started = time.time()
+        owner = Caller(engine.tenant, "dev", "dev", frozenset(SCOPES)) if dev else None
+        self.keys = Keys(engine.store, seconds=settings.key_seconds, dev=owner)
+        self.rate = Rate(None if dev else settings.rate)
+        self.metrics = Metrics()
+        self.log = Log(engine.store.keyring.subject, size=settings.ring, out=sys.stderr if settings.log_requests else None)
+        self.batcher: Batcher[str, Answer] = Batcher(self._recommend, most=settings.batch)
+        self.tracing = Tracing() if wanted() else None
+        self.span = self.tracing.span if self.tracing else no_span
+        self.streams = 0
+        self.stopping = False
+        self.runner = Runner(engine, opening) if settings.jobs else None
+        self._engines: dict[str, Engine] = {engine.tenant: engine}
+
+    def engine_of(self, tenant: str) -> Engine:
+        """The engine of one tenant; all tenants share the store and the caches, which are keyed by tenant."""
+        found = self._engines.get(tenant)
+        if found is None:
+            if len(self._engines) > _MOST_TENANTS:
+                self._engines = {self.engine.tenant: self.engine}
+            found = self._engines[tenant] = self.engine.for_tenant(tenant)
+        return found
+
+    def _recommend(self, ask: object, people: Sequence[str]) -> Sequence[Answer]:
+        assert isinstance(ask, Ask)
+        self.metrics.batch.observe(len(people))
+        exclude = None if ask.exclude == "none" else "seen"
+        engine = self.engine_of(ask.tenant)
+        return engine.recommend_many(people, ask.k, exclude=exclude, where=ask.where, diversity=ask.diversity, personal=ask.personal)
+
+    def observe(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count and write down a finished request."""
+        seen = self.log.add(scope, status, seconds)
+        self.metrics.request(seen.verb, seen.method, status, seconds)
+
+    def fallback(self, reason: str | None) -> None:
+        """Count an answer that is not from a person's own state."""
+        if reason is not None:
+            self.metrics.fallbacks.labels(reason).inc()
+
+    def fallbacks(self) -> dict[str, int]:
+        """How many answers of this process were not from a person's own state, by reason."""
+        samples = [sample for metric in self.metrics.fallbacks.collect() for sample in metric.samples]
+        return {sample.labels["reason"]: int(sample.value) for sample in samples if sample.name.endswith("_total")}
+
+    def scrape(self) -> bytes:
+        """All metrics, with what the store knows added to what was counted."""
+        waiting = self.engine.store.stale()
+        self.metrics.queue.set(waiting.people)
+        self.metrics.waiting.set(waiting.oldest_seconds)
+        card = self.engine.store.active_model(self.engine.tenant, "recommend")
+        for name, gauge in (("gain", self.metrics.gain), ("swap_gap", self.metrics.swap_gap)):
+            measured = card and card.report.get(name)
+            if measured:
+                gauge.set(measured["mean"])
+        return self.metrics.text()
+
+    def wake_jobs(self) -> None:
+        """There is a new job."""
+        if self.runner:
+            self.runner.wake()
+
+    def start(self) -> None:
+        """Begin the background work."""
+        if self.runner:
+            self.runner.start()
+
+    def close(self) -> None:
+        """Finish what is running; the engine belongs to whoever made it."""
+        self.stopping = True
+        if self.runner:
+            self.runner.close()
+        self.batcher.close()
+        if self.tracing:
+            self.tracing.close()

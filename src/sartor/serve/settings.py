@@ -1,0 +1,44 @@
+"""What a server can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sartor.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits and habits of one server; every default is safe on a public address."""
+
+    rate: str | None = "12000/minute"
+    """Requests of one key, counted in this process alone: N workers allow N times as many. Costly routes count more than once. None: no limit."""
+    body_bytes: int = 1_000_000
+    """Largest body of a request."""
+    bulk_bytes: int = 32_000_000
+    """Largest body of `POST /v1/events` and `PUT /v1/items`."""
+    bulk_rows: int = 50_000
+    """Most events, items or people in one request."""
+    key_seconds: float = 2.0
+    """How long a checked key is believed: a key revoked through one worker may live this long in another."""
+    batch: int = 64
+    """Most recommendation requests answered by one multiplication."""
+    streams: int = 32
+    """Most open event streams in this process."""
+    ring: int = 500
+    """How many requests `GET /v1/requests` remembers."""
+    origins: tuple[str, ...] = ()
+    """Web origins allowed to call from a browser (CORS); none by default."""
+    open_metrics: bool = False
+    """`GET /metrics` without a key. It tells how busy the whole process is, but nothing of anybody."""
+    log_requests: bool = True
+    """One JSON line per request on the standard error stream."""
+    jobs: bool = True
+    """Run queued jobs (fits) from this server."""
+
+    def __post_init__(self) -> None:
+        for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "streams", "ring"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
+        if "*" in self.origins:
+            raise ConfigError("origins holds '*'", fix="name the origins that may call, for example https://shop.example")
