@@ -9,6 +9,7 @@ import typer
 
 from sartor.cli._face import Face
 from sartor.cli.adapt import adapt
+from sartor.cli.batch import batch
 from sartor.cli.bench import bench
 from sartor.cli.check import check
 from sartor.cli.cite import cite
@@ -16,7 +17,10 @@ from sartor.cli.data import app as data
 from sartor.cli.demo import demo
 from sartor.cli.evaluate import evaluate
 from sartor.cli.fit import fit
+from sartor.cli.keys import app as keys
+from sartor.cli.profile import app as profile
 from sartor.cli.recommend import recommend
+from sartor.cli.serve import serve
 from sartor.cli.systems import systems
 
 __all__ = ["app", "main"]
@@ -56,6 +60,10 @@ app.command("bench", rich_help_panel="Measure")(bench)
 app.command("systems", rich_help_panel="Look up")(systems)
 app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
+app.command("serve", rich_help_panel="Serve")(serve)
+app.add_typer(profile, name="profile", rich_help_panel="Serve")
+app.add_typer(keys, name="keys", rich_help_panel="Serve")
+app.command("batch", rich_help_panel="Serve")(batch)
 
 
 def main() -> None:

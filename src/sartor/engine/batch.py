@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def batch(
     tenant: str = "default",
     models: str | Path | None = None,
     k: int = 10,
-    runner: Literal["local", "ray"] = "local",
+    runner: str = "local",
     workers: int | None = None,
     keep_states: bool = False,
     fresh: bool = False,
