@@ -56,6 +56,7 @@ def _base(slug: str, title: str, authors: str, year: int, venue: str, name: str,
 _TABLE = (
     # --- recommend: the strong baselines
     _base("popularity", "Popularity", "folklore", 1990, "-", "Popularity"),
+    _base("attribute-popularity", "Naive Bayes popularity given a person's attributes", "Cestnik; Pazzani", 1999, "AI Review", "AttributePopularity"),
     _base("item-knn", "Item-based top-N recommendation algorithms", "Deshpande and Karypis", 2004, "ACM TOIS", "ItemKNN"),
     _base("ease", "Embarrassingly Shallow Autoencoders for Sparse Data", "Steck", 2019, "WWW", "EASE"),
     _base("als", "Collaborative Filtering for Implicit Feedback Datasets", "Hu, Koren and Volinsky", 2008, "ICDM", "ALS"),

@@ -132,7 +132,9 @@ def test_candidates_narrow_the_choice(slug: str) -> None:
     assert set(best) <= set(pool) - set(history())
 
 
-@pytest.mark.parametrize("slug", [slug for slug in SLUGS if slug not in ("popularity", "matrix-completion-am", "unified-embedding")])
+@pytest.mark.parametrize(
+    "slug", [slug for slug in SLUGS if slug not in ("popularity", "attribute-popularity", "matrix-completion-am", "unified-embedding")]
+)
 def test_a_persons_own_state_beats_none_and_anothers(slug: str) -> None:
     """On people with sharp tastes even a briefly trained method should tell them apart: own lists differ between people."""
     method = fitted(slug)

@@ -1,0 +1,249 @@
+"""Keeping states fresh: whoever has new evidence is adapted in the background, soon, whatever crashes.
+
+The queue of stale people is in the store, marked in the same transaction as the evidence; a claim has a lease, so that the people of a
+worker that was killed are taken over by another. Every state is made from scratch out of the newest allowed evidence: the same evidence
+gives the same state, whenever, by whomever and in whatever company it is made (to the rounding of the method's own batches).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sartor.engine import evidence as ev
+from sartor.engine.answers import Adapting
+from sartor.engine.serving import VERB
+from sartor.errors import SartorError, StoreProblem
+
+if TYPE_CHECKING:
+    from sartor.engine.catalogue import Shelves
+    from sartor.engine.ids import ItemIds
+    from sartor.engine.models import Loaded, Models
+    from sartor.method import Recommender, State
+    from sartor.profile.records import Claim, Record
+    from sartor.profile.store import ProfileStore
+
+POLL = 0.25
+"""Seconds between looks for people whom other processes have marked."""
+LEASE = 30.0
+"""Seconds after which another worker may take over."""
+FEWEST, MOST = 16, 512
+"""People claimed at once; as many as take about a second."""
+FIRST_RETRY, LAST_RETRY = 1.0, 900.0
+"""Seconds until a person whose state could not be made is tried again; twice as long after every failure."""
+HOUSEKEEPING = 60.0
+"""Seconds between looks whether retention is due."""
+
+log = logging.getLogger(__name__)
+
+
+class Adapter:
+    """Makes states of stale people: in a thread of its own (`start`), or when told (`step`). One per process and store, for all tenants."""
+
+    def __init__(self, store: ProfileStore, models: Models, shelves: Shelves) -> None:
+        self._store, self._models, self._shelves = store, models, shelves
+        self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._condition = threading.Condition()
+        self._woken = self._closed = False
+        self._thread: threading.Thread | None = None
+        self._at_once = 64
+        self._adapted = self._failed = 0
+        self._busy = 0.0
+        self._error: str | None = None
+        self._looked = time.monotonic()
+
+    def start(self) -> None:
+        """Work in the background from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sartor-adapter", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """There is new evidence: do not wait for the next look."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify()
+
+    def close(self) -> None:
+        """End after the people at hand; who is still stale stays marked."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(LEASE)
+
+    @property
+    def status(self) -> Adapting:
+        """How it is doing."""
+        running = self._thread is not None and self._thread.is_alive()
+        return Adapting(running, self._adapted, self._failed, self._busy, self._error)
+
+    def catch_up(self, tenant: str, timeout: float) -> bool:
+        """Wait until nobody of a tenant is stale but those whose last attempt failed; False when time ran out first.
+
+        Without a background thread, the calling one does the work.
+        """
+        until, pause = time.monotonic() + timeout, 0.002
+        while True:
+            if self._thread is None:
+                self.step()
+            else:
+                self.wake()
+            stale = self._store.stale(tenant)
+            if stale.people <= stale.failing:
+                return True
+            if time.monotonic() >= until:
+                return False
+            if self._thread is not None or not stale.people:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.05)
+
+    def step(self) -> int:
+        """Claim some stale people and make their states; returns how many were claimed."""
+        claims = self._store.claim(worker=self._worker, limit=self._at_once, lease=LEASE)
+        if not claims:
+            return 0
+        start = time.perf_counter()
+        tenants: dict[str, list[Claim]] = {}
+        for claim in claims:
+            tenants.setdefault(claim.tenant, []).append(claim)
+        for tenant, own in tenants.items():
+            self._adapt(tenant, own)
+        took = time.perf_counter() - start
+        self._busy += took
+        if len(claims) == self._at_once:
+            self._at_once = max(FEWEST, min(MOST, self._at_once * 2 if took < 0.5 else self._at_once // 2 if took > 2 else self._at_once))
+        return len(claims)
+
+    # --- one tenant's people
+
+    def _adapt(self, tenant: str, claims: Sequence[Claim]) -> None:
+        active = self._models.active(tenant, VERB)
+        targets = [*self._models.preparing(tenant, VERB), *([active] if active is not None else [])]
+        if not targets:
+            # Whoever installs a model marks everybody.
+            self._store.done(claims)
+            return
+        people = [claim.person for claim in claims]
+        records = self._store.evidence_of(tenant, people, purpose=VERB, frames=ev.READS[VERB], limit=ev.NEWEST)
+        waiting = [claim for claim in claims if self._wants_state(tenant, claim.person, records.get(claim.person, []))]
+        failures: dict[str, str] = {}
+        # The active model last: its states end the mark.
+        for loaded in targets:
+            own = {claim.person: records.get(claim.person, []) for claim in waiting if claim.person not in failures}
+            states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
+            failures |= failed | self._put(tenant, loaded, states, waiting)
+        if idle := [claim for claim in claims if claim not in waiting]:
+            self._store.done(idle)
+        for claim in waiting:
+            if claim.person in failures:
+                self._put_off(claim, failures[claim.person])
+
+    def _put(self, tenant: str, loaded: Loaded, states: Mapping[str, State], claims: Sequence[Claim]) -> dict[str, str]:
+        """Store states; returns who could not be stored and why. A state that the store refuses (too large) stops nobody else's."""
+        own = [claim for claim in claims if claim.person in states]
+        if not own:
+            return {}
+        positions = {claim.person: claim.position for claim in own}
+        try:
+            self._store.put_states(tenant, VERB, states, model=loaded.fingerprint, position=positions, claims=own)
+            self._adapted += len(states)
+            return {}
+        except StoreProblem:
+            raise
+        except SartorError as problem:
+            if len(own) == 1:
+                return {own[0].person: type(problem).__name__}
+            alone = [self._put(tenant, loaded, {claim.person: states[claim.person]}, [claim]) for claim in own]
+            return {person: reason for one in alone for person, reason in one.items()}
+
+    def _wants_state(self, tenant: str, person: str, records: Sequence[Record]) -> bool:
+        """Whether there is something to make a state of, or an older state that evidence taken away must leave."""
+        if records:
+            return True
+        return self._store.allowed(tenant, person, VERB) and self._store.state(tenant, person, VERB) is not None
+
+    def _put_off(self, claim: Claim, reason: str) -> None:
+        self._failed += 1
+        self._error = reason
+        wait = min(FIRST_RETRY * 2 ** min(claim.attempts - 1, 30), LAST_RETRY)
+        log.warning("a state could not be made (attempt %d, %s); again in %.0f s", claim.attempts, reason, wait)
+        self._store.failed(claim, reason, retry_in=wait)
+
+    # --- the thread
+
+    def _run(self) -> None:
+        pause = POLL
+        while not self._closed:
+            try:
+                busy = self.step()
+                if not busy:
+                    self._keep_house()
+                pause = POLL
+            except Exception as problem:  # the store may be away for a while: nothing is lost, and the thread must outlive it
+                self._error = type(problem).__name__
+                log.warning("adapting is interrupted: %s", self._error)
+                busy, pause = 0, min(2 * pause, 5.0)
+            if busy:
+                continue
+            with self._condition:
+                if not self._woken and not self._closed:
+                    self._condition.wait(pause)
+                # After an interruption, wait all the same: observing must not make it spin.
+                self._woken = False
+            if pause > POLL and not self._closed:
+                time.sleep(POLL)
+
+    def _keep_house(self) -> None:
+        if time.monotonic() - self._looked < HOUSEKEEPING:
+            return
+        self._looked = time.monotonic()
+        from sartor.profile import retention
+
+        if retention.due(self._store):
+            retention.purge(self._store, limit_seconds=5.0)
+
+
+def made(
+    loaded: Loaded, by_person: Mapping[str, Sequence[Record]], ids: ItemIds, *, background: bool = False
+) -> tuple[dict[str, State], dict[str, str]]:
+    """States of several people from their records (oldest first), and why there is none of the others.
+
+    They are made as one batch; when that fails, one by one, so that nobody waits for somebody else's broken evidence.
+    """
+    from sartor.parts.threads import limit
+
+    states: dict[str, State] = {}
+    failures: dict[str, str] = {}
+    # In the background of a server one processor is enough: requests come first.
+    with limit(1) if background else nullcontext():
+        try:
+            if len(by_person) > 1:
+                states = loaded.method.adapt_all(ev.as_population(by_person, ids))
+        except Exception as problem:
+            log.info("a batch of %d people could not be adapted together (%s); one by one", len(by_person), type(problem).__name__)
+        for person, records in by_person.items():
+            if person not in states:
+                try:
+                    states[person] = one(loaded.method, records, ids, person)
+                except Exception as problem:
+                    # The kind only: what a library says about its input may quote it.
+                    failures[person] = type(problem).__name__
+    return {person: _noted(states[person], by_person[person], ids) for person in by_person if person in states}, failures
+
+
+def one(method: Recommender, records: Sequence[Record], ids: ItemIds, person: str) -> State:
+    """One person's state from scratch, out of records that are oldest first."""
+    return method.adapt(ev.as_evidence(records, ids, person))
+
+
+def _noted(state: State, records: Sequence[Record], ids: ItemIds) -> State:
+    events, known = ev.known(records, ids)
+    return replace(state, notes={**state.notes, "events": events, "known": known})

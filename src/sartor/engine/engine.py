@@ -1,0 +1,352 @@
+"""The engine: durable evidence in, fresh answers out, for any number of tenants over one store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from sartor.engine import evidence as ev
+from sartor.engine.adapting import Adapter
+from sartor.engine.answers import Answer, Profile, Status
+from sartor.engine.ids import Id, item_id, person_id
+from sartor.engine.serving import VERB, Ask, Serving
+from sartor.errors import BadValue, ConfigError, UnknownId
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sartor.data.population import Population
+    from sartor.engine.catalogue import Shelf
+    from sartor.engine.explain import Explanation
+    from sartor.engine.models import Loaded
+    from sartor.engine.rollout import Rollout
+    from sartor.engine.rules import Rules
+    from sartor.engine.what_if import WhatIf
+    from sartor.method import Recommender, State
+    from sartor.profile.forget import Erasure
+    from sartor.profile.records import ModelCard, Receipt, Record, StateCard, StoredState
+    from sartor.profile.store import ProfileStore
+
+
+class Engine:
+    """Personalisation for one tenant of a store. Safe to use from many threads; several processes may share a store.
+
+    >>> engine = Engine("sqlite:///people.db")
+    >>> engine.observe("ana", ["Heat", "Ronin"])
+    >>> engine.recommend("ana", k=5)
+
+    Parameters
+    ----------
+    url: `sqlite:///people.db` or `postgresql://...`; see `ProfileStore.open`, which also says what `master_key` is.
+    tenant: whose people; others are reached with `for_tenant`.
+    models: folder of fitted models. Default: beside an SQLite file, `<file>.models`; PostgreSQL must be given one.
+    background: adapt people in a thread of this process. Without, `catch_up` does it (in scripts and tests), or another process.
+    store: an open store instead of `url`; it is left open by `close`.
+    """
+
+    def __init__(
+        self,
+        url: str = "sqlite:///people.db",
+        *,
+        tenant: str = "default",
+        master_key: bytes | str | Path | None = None,
+        models: str | Path | None = None,
+        background: bool = True,
+        store: ProfileStore | None = None,
+    ) -> None:
+        from sartor.engine.models import Models
+        from sartor.profile.store import ProfileStore
+
+        self.tenant = tenant
+        self._owns = store is None
+        self.store = store if store is not None else ProfileStore.open(url, master_key=master_key)
+        try:
+            self._models = Models(self.store, _models_folder(self.store, models))
+            self._serving = Serving(self.store, self._models)
+            self._adapter = Adapter(self.store, self._models, self._serving.shelves)
+            if background:
+                self._adapter.start()
+        except BaseException:
+            if self._owns:
+                self.store.close()
+            raise
+
+    def for_tenant(self, name: str) -> Engine:
+        """The same engine (store, models, background work) for another tenant."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, tenant=name, _owns=False)
+        return other
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the background work and close the store. Who is still stale stays marked for the next process."""
+        if self._owns:
+            self._adapter.close()
+            self._models.close()
+            self.store.close()
+
+    # --- evidence in
+
+    def observe(
+        self,
+        person: Id,
+        events: Any = None,
+        *,
+        texts: Sequence[str | Mapping[str, Any]] = (),
+        images: Sequence[str | Mapping[str, Any]] = (),
+        attributes: Mapping[str, Any] | None = None,
+        purposes: Sequence[str] | None = None,
+        source: str = "python",
+    ) -> Receipt:
+        """Keep evidence of one person; durable before this returns. The person's state follows in the background.
+
+        Parameters
+        ----------
+        events: item ids, dicts (`item`, and maybe `id`, `time`, `kind`, `value`, `weight`, `session`, context), or a table of such columns.
+            An event whose `id` is known already is a duplicate and changes nothing.
+        texts, images: texts and paths, or dicts of the columns of those frames.
+        attributes: what is known about the person; each replaces what was said of it before.
+        purposes: what this evidence may be used for, within the person's consent; None is all of that.
+        source: where it comes from.
+
+        Raises `BadValue` or `WrongType` with the row; then nothing is kept.
+        """
+        who = person_id(person)
+        records: list[Record] = [] if events is None else list(ev.event_records(who, events, purposes=purposes, source=source))
+        for frame, key, given in (("texts", "text", texts), ("images", "path", images)):
+            if isinstance(given, str):
+                raise ConfigError(f"{frame} is a single text", fix="give a list")
+            for one in given:
+                row = one if isinstance(one, Mapping) else {key: one}
+                records.append(ev.other_record(who, frame, row, purposes=purposes, source=source))  # type: ignore[arg-type]
+        if attributes is not None:
+            records.append(ev.other_record(who, "people", attributes, purposes=purposes, source=source))
+        return self._append(records)
+
+    def observe_many(self, records: Sequence[Record] | pl.DataFrame, *, source: str = "python") -> Receipt:
+        """Keep evidence of many people in one transaction: records, or a table of events with the columns `person` and `item`."""
+        given = list(ev.frame_records(records, source=source)) if hasattr(records, "iter_rows") else list(records)  # type: ignore[arg-type]
+        return self._append(given)
+
+    def _append(self, records: Sequence[Record]) -> Receipt:
+        if not records:
+            raise BadValue("there is nothing to keep", fix="give events, texts, images or attributes")
+        receipt = self.store.append(self.tenant, records)
+        self._adapter.wake()
+        return receipt
+
+    # --- answers out
+
+    def recommend(
+        self,
+        person: Id,
+        k: int = 10,
+        *,
+        candidates: Sequence[Id] | None = None,
+        exclude: Literal["seen"] | Sequence[Id] | None = "seen",
+        where: str | None = None,
+        rules: Rules | None = None,
+        diversity: float = 0.0,
+        personal: bool = True,
+        attributes: bool = False,
+    ) -> Answer:
+        """The k best items for a person, from her newest consistent state; the answer says which, how old, and what it fell back to.
+
+        Parameters
+        ----------
+        candidates: the only items to choose from; unknown ones are left out.
+        exclude: "seen" leaves out what the person has events with, also those that are not in her state yet; None nothing; or item ids.
+        where: SQL condition over the items' attributes: "year > 1990 AND array_contains(categories, 'Comedy')".
+        rules: pins, boosts, limits; see `Rules`.
+        diversity: 0 the method's order .. 1 as unlike each other as can be (maximal marginal relevance).
+        personal: False is the population's answer; nothing of the person is looked at.
+        attributes: give the items' attributes along.
+
+        Raises `ConfigError`, and `BadValue` or `WrongType` for what is no id. An unknown person is no error.
+        """
+        ask = Ask(
+            k=k, candidates=candidates, exclude=exclude, where=where, rules=rules, diversity=diversity, personal=personal, attributes=attributes
+        )  # fmt: skip
+        return self._serving.recommend(self.tenant, [person_id(person)], ask)[0]
+
+    def recommend_many(self, people: Sequence[Id], k: int = 10, **same: Any) -> list[Answer]:
+        """`recommend` for several people as one batch, in their order."""
+        if isinstance(people, str):
+            raise ConfigError("people is a single text", fix="give a list of ids")
+        return self._serving.recommend(self.tenant, [person_id(one) for one in people], Ask(k=k, **same))
+
+    def similar(self, item: Id, k: int = 10, **same: Any) -> Answer:
+        """The k items most like one item; filters as in `recommend`. Raises `UnknownId` for an item that the model does not know."""
+        return self._serving.similar(self.tenant, item_id(item), Ask(k=k, **same))
+
+    def explain(self, person: Id, item: Id, top: int = 5) -> Explanation:
+        """Which of the person's own events moved an item up, by how much, checked by taking them away."""
+        from sartor.engine.explain import explain
+
+        return explain(self, person_id(person), item_id(item), top)
+
+    def what_if(self, person: Id, *, add: Sequence[Any] = (), remove: Sequence[str] = (), k: int = 10) -> WhatIf:
+        """The person's list before and after events were added or records (by id) removed; nothing is stored."""
+        from sartor.engine.what_if import what_if
+
+        return what_if(self, person_id(person), add=add, remove=remove, k=k)
+
+    # --- a person's own
+
+    def profile(self, person: Id) -> Profile:
+        """What is known of a person, in words and numbers; raises `UnknownId` when nothing is."""
+        return _profile(self, person_id(person))
+
+    def correct(self, person: Id, remove: Sequence[str]) -> int:
+        """Really delete records by their ids; the state is made again without them. Returns how many there were."""
+        removed = self.store.remove(self.tenant, person_id(person), list(remove))
+        self._adapter.wake()
+        return removed
+
+    def history(self, person: Id) -> list[StateCard]:
+        """All versions of the person's state, newest first."""
+        return self.store.history(self.tenant, person_id(person), VERB)
+
+    def restore(self, person: Id, version: int) -> StoredState:
+        """Serve an older state until `release`; new evidence is kept and waits."""
+        return self.store.restore(self.tenant, person_id(person), VERB, version, hold=True)
+
+    def release(self, person: Id) -> None:
+        """Serve the newest state again."""
+        self.store.release(self.tenant, person_id(person), VERB)
+        self._adapter.wake()
+
+    def consent(self, person: Id, purpose: str, granted: bool, *, text: str = "", version: str = "", source: str = "python") -> None:
+        """Note what the person says about a purpose. From the next request on it counts, without loss when it is granted again."""
+        self.store.consent(self.tenant, person_id(person), purpose, granted, text=text, version=version, source=source)
+        self._adapter.wake()
+
+    def export(self, person: Id, path: str | Path) -> Path:
+        """Everything about a person as one readable zip."""
+        from sartor.profile.export import export
+
+        return export(self.store, self.tenant, person_id(person), path)
+
+    def forget(self, person: Id) -> Erasure:
+        """Remove everything of a person everywhere, and say what was removed where."""
+        from sartor.profile.forget import forget
+
+        return forget(self.store, self.tenant, person_id(person))
+
+    # --- models and health
+
+    def fit(self, method: Recommender | str, settings: Mapping[str, Any] | None = None, **how: Any) -> Rollout:
+        """Fit on the evidence of who consents to "train", measure on people held out, switch or refuse; see `sartor.engine.rollout.fit`."""
+        from sartor.engine.rollout import fit
+
+        return fit(self, method, settings, **how)
+
+    def install(self, method: Recommender, population: Population | None = None) -> ModelCard:
+        """Let an already fitted model serve; with `population`, its items become the catalogue."""
+        from sartor.engine.rollout import install
+
+        return install(self, method, population)
+
+    def switch(self, fingerprint: str, force: bool = False) -> ModelCard:
+        """Let another model serve; raises `ModelRefused` for one that was refused, unless forced."""
+        from sartor.engine.rollout import switch
+
+        return switch(self, fingerprint, force)
+
+    def models(self) -> list[ModelCard]:
+        """All models of the tenant, newest first."""
+        return self.store.models(self.tenant)
+
+    def catch_up(self, timeout: float = 30.0) -> bool:
+        """Wait until no state lags behind its evidence (but those that cannot be made: `status().failing`); False when time ran out."""
+        return self._adapter.catch_up(self.tenant, timeout)
+
+    def status(self) -> Status:
+        """How the engine is doing for this tenant."""
+        stale, counts = self.store.stale(self.tenant), dict(self.store.counts(self.tenant))
+        active = {verb: self._models.active(self.tenant, verb) for verb in (VERB, "cold")}
+        return Status(
+            self.tenant, counts.get("people", 0), counts.get("items", 0), self.store.position(self.tenant), stale.people,
+            stale.oldest_seconds if stale.people else None, stale.failing, self._adapter.status,
+            {verb: None if one is None else one.fingerprint for verb, one in active.items()}, counts,
+        )  # fmt: skip
+
+    # --- for the engine's other files
+
+    def _shelf(self, loaded: Loaded) -> Shelf:
+        """The model's items as this tenant's catalogue has them."""
+        return self._serving.shelves.of(self.tenant, loaded.method)
+
+    def _answers(self, loaded: Loaded, people: Sequence[str], states: Sequence[State | None], k: int) -> list[Answer]:
+        """What given states would be answered, whatever the store holds."""
+        return [
+            self._serving.answer(self.tenant, loaded, state, Ask(k=k), person=person, note="from evidence as if")
+            for person, state in zip(people, states, strict=True)
+        ]
+
+
+def _models_folder(store: ProfileStore, folder: str | Path | None) -> Path:
+    if folder is not None:
+        return Path(folder)
+    if store.dialect != "sqlite":
+        raise ConfigError("there is no folder for models", fix="give models=..., shared by all processes that use this database")
+    return Path(f"{store.db.path}.models")
+
+
+def _profile(engine: Engine, person: str) -> Profile:
+    store, tenant = engine.store, engine.tenant
+    records = store.evidence(tenant, person)
+    consents = store.consents(tenant, person)
+    cards = engine.history(person)
+    if not records and not cards and all(one.default for one in consents.values()):
+        raise UnknownId("nothing is known of this person", id=repr(person), fix="observe something first")
+    loaded = engine._models.active(tenant, VERB)
+    events = [record for record in records if record.frame == "events"]
+    items = Counter(str(record.content.get("item")) for record in events)
+    titles: dict[str, str | None] = {}
+    categories: Counter[str] = Counter()
+    if loaded is not None:
+        shelf = engine._shelf(loaded)
+        for item, count in items.items():
+            if (number := shelf.ids.number(item)) >= 0:
+                titles[item] = shelf.titles[number]
+                categories.update(dict.fromkeys(shelf.categories[number], count))
+    times = [record.time if record.time is not None else record.received or 0.0 for record in records]
+    stored = None if loaded is None else store.state(tenant, person, VERB, model=loaded.fingerprint)
+    after = stored.position if stored is not None else 0
+    lag = sum(record.position > after for record in records if record.frame in ev.READS[VERB])
+    profile = Profile(
+        person, len(records), dict(Counter(record.frame for record in records)), min(times, default=None), max(times, default=None),
+        dict(Counter(record.kind or "event" for record in events)), [(item, titles.get(item), count) for item, count in items.most_common(10)],
+        categories.most_common(10), ev.attributes(records), stored, lag, consents, sorted({card.model for card in cards}), [],
+    )  # fmt: skip
+    profile.sentences.extend(_sentences(profile))
+    return profile
+
+
+def _sentences(profile: Profile) -> list[str]:
+    out = [
+        f"{profile.records} records" + (f": {', '.join(f'{count} {frame}' for frame, count in profile.frames.items())}." if profile.records else ".")
+    ]
+    if profile.top_items:
+        named = ", ".join(f"{title or item} ({count})" if count > 1 else str(title or item) for item, title, count in profile.top_items[:5])
+        out.append(f"Most often: {named}.")
+    if profile.top_categories:
+        out.append(f"Mostly {', '.join(category for category, _ in profile.top_categories[:5])}.")
+    if profile.attributes:
+        out.append(f"Said about this person: {', '.join(f'{name} {value}' for name, value in profile.attributes.items())}.")
+    if profile.state is None:
+        out.append("No state of the model that serves now: answers are the population's.")
+    else:
+        held = ", held" if profile.state.held else ""
+        out.append(f"State version {profile.state.version}: {profile.state.nbytes} bytes{held}, {profile.lag} newer records not in it yet.")
+    withheld = [purpose for purpose, one in profile.consents.items() if not one.granted]
+    out.append(f"Not allowed: {', '.join(withheld)}." if withheld else "Everything is allowed.")
+    return out

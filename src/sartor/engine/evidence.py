@@ -1,0 +1,218 @@
+"""From what a caller gives to records, and from records to what methods read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from sartor.data.schema import LATEST_TIME
+from sartor.engine.ids import ItemIds, item_id, person_id
+from sartor.errors import BadValue, MissingColumn, WrongType
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sartor.data.population import Evidence, Population
+    from sartor.data.schema import FrameName
+    from sartor.profile.records import Record
+
+NEWEST = 2_000
+"""Events of one person that a state is made from, the newest ones."""
+
+READS: dict[str, tuple[FrameName, ...]] = {"recommend": ("events", "people")}
+"""Which frames of a person's evidence a verb may read, each for the purpose of the verb's own name."""
+
+_OWN = ("id", "person", "time", "kind", "purposes", "expires")
+_EVENT = ("item", "value", "weight", "session")
+
+
+def event_records(person: Any, events: Any, *, purposes: Iterable[str] | None, source: str) -> Iterator[Record]:
+    """Records of events given as item ids, dicts, or a table.
+
+    A dict has `item`, and may have `id`, `time` (seconds since 1970 UTC or a datetime), `kind`, `value`, `weight`, `session`, `purposes`,
+    `expires`; everything else is kept as context. Raises `BadValue`, `WrongType`, `MissingColumn` with the row.
+    """
+    who = person_id(person)
+    if isinstance(events, str | bytes) or not isinstance(events, Iterable) or isinstance(events, Mapping):
+        if not hasattr(events, "iter_rows") and not isinstance(events, Mapping):
+            raise WrongType(f"events is a {type(events).__name__}", fix="give a list of item ids or of dicts, or a data frame")
+        events = [events] if isinstance(events, Mapping) else events
+    rows = events.iter_rows(named=True) if hasattr(events, "iter_rows") else events
+    for row, event in enumerate(rows, 1):
+        yield _located(row, lambda event=event: event_record(who, event, purposes=purposes, source=source))
+
+
+def frame_records(frame: pl.DataFrame, *, source: str) -> Iterator[Record]:
+    """Records of a table of events with the columns `person` and `item`, and those of `event_records`."""
+    for name in ("person", "item"):
+        if name not in frame.columns:
+            raise MissingColumn(f"there is no column '{name}'", fix=f"events need person and item; there are {frame.columns}", column=name)
+    for row, event in enumerate(frame.iter_rows(named=True), 1):
+        yield _located(row, lambda event=event: event_record(person_id(event["person"]), event, purposes=None, source=source))
+
+
+def event_record(who: str, event: Any, *, purposes: Iterable[str] | None, source: str) -> Record:
+    """One event's record; raises `BadValue`, `WrongType`."""
+    from sartor.profile.records import Record
+
+    given: Mapping[str, Any] = event if isinstance(event, Mapping) else {"item": event}
+    if given.get("item") is None:
+        raise BadValue("the event has no item", fix="give {'item': ...}")
+    content: dict[str, Any] = {"item": item_id(given["item"])}
+    for name in ("value", "weight"):
+        if given.get(name) is not None:
+            content[name] = _number(name, given[name])
+    if given.get("session") is not None:
+        content["session"] = item_id(given["session"])
+    rest = {str(name): value for name, value in given.items() if name not in (*_OWN, *_EVENT, "context") and value is not None}
+    if rest or given.get("context"):
+        content["context"] = {**rest, **(given.get("context") or {})}
+    allowed = given.get("purposes", purposes)
+    return Record(
+        who, "events", str(given.get("id") or ""), time=seconds(given.get("time")), kind=None if given.get("kind") is None else str(given["kind"]),
+        content=content, purposes=None if allowed is None else frozenset(allowed), source=source, expires=seconds(given.get("expires")),
+    )  # fmt: skip
+
+
+def other_record(who: str, frame: FrameName, given: Mapping[str, Any], *, purposes: Iterable[str] | None, source: str) -> Record:
+    """A record of texts, images, preferences or attributes; raises `BadValue`."""
+    from sartor.profile.records import Record
+
+    about = frame == "people"
+    content = {str(name): value for name, value in given.items() if about or name not in _OWN}
+    when, kind = (None, None) if about else (given.get("time"), given.get("kind"))
+    key = "" if about else str(given.get("id") or "")
+    return Record(
+        who, frame, key, time=seconds(when), kind=None if kind is None else str(kind), content=content,
+        purposes=None if purposes is None else frozenset(purposes), source=source,
+    )  # fmt: skip
+
+
+def seconds(time: Any) -> float | None:
+    """Seconds since 1970 UTC of a number, a datetime (without a zone: UTC) or an ISO 8601 text; raises `BadValue`, `WrongType`."""
+    if time is None:
+        return None
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError as cause:
+            raise BadValue("the time is not ISO 8601", fix="write 2026-05-01T12:00:00Z, or seconds since 1970 UTC") from cause
+    if isinstance(time, datetime):
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    found = _number("time", time)
+    if not 0 <= found <= LATEST_TIME:
+        raise BadValue(f"the time {found:g} is before 1970 or after 2100", fix="times are seconds since 1970 UTC; are these milliseconds?")
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or (not isinstance(value, int | float) and not hasattr(value, "__float__")):
+        raise WrongType(f"the {name} is a {type(value).__name__}", fix="give a number")
+    number = float(value)
+    if not math.isfinite(number) or (name == "weight" and number < 0):
+        raise BadValue(f"the {name} is {number}", fix="give a finite number" + (", not below 0" if name == "weight" else ""))
+    return number
+
+
+def _located(row: int, make: Any) -> Record:
+    try:
+        return cast("Record", make())
+    except (BadValue, WrongType) as wrong:
+        raise type(wrong)(wrong.what, fix=wrong.fix, row=row, **wrong.where) from None
+
+
+# --- from records to what methods read
+
+
+def attributes(records: Iterable[Record]) -> dict[str, Any]:
+    """A person's attributes: of each, what was said last."""
+    out: dict[str, Any] = {}
+    for record in records:
+        if record.frame == "people":
+            out |= record.content
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def known(records: Iterable[Record], ids: ItemIds) -> tuple[int, int]:
+    """How many events there are, and how many of them are with items that the model knows."""
+    items = [record.content.get("item") for record in records if record.frame == "events"]
+    return len(items), sum(ids.number(item) >= 0 for item in items)
+
+
+def as_evidence(records: Sequence[Record], ids: ItemIds, person: str) -> Evidence:
+    """One person's records, oldest first, as methods read them: item ids of the model's kind, every event with a time."""
+    from sartor.data.population import Evidence
+
+    return Evidence(_frames({person: records}, ids), person=person)
+
+
+def as_population(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> Population:
+    """Records of several people as a population; those of one person stay in their order."""
+    from sartor.data.population import Population
+
+    return Population(_frames(by_person, ids), name="records")
+
+
+def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[FrameName, pl.DataFrame]:
+    import polars as pl
+
+    who: list[str] = []
+    items: list[Any] = []
+    times: list[int] = []
+    values: list[float | None] = []
+    weights: list[float] = []
+    about: dict[str, dict[str, Any]] = {}
+    for person, records in by_person.items():
+        clock = 0.0
+        for record in records:
+            if record.frame == "events" and record.content.get("item") is not None:
+                # Without a time of its own an event came when it was received; a clock that was set back does not reorder them.
+                clock = max(clock, record.received or 0.0)
+                who.append(person)
+                items.append(ids.own(record.content["item"]))
+                times.append(int(clock if record.time is None else record.time))
+                values.append(_finite(record.content.get("value")))
+                weight = _finite(record.content.get("weight"))
+                weights.append(1.0 if weight is None or weight < 0 else weight)
+        if own := attributes(records):
+            about[person] = own
+    kind = pl.Int64 if ids.integers else pl.String
+    columns = {
+        "person": pl.Series(who, dtype=pl.String),
+        "item": pl.Series(items, dtype=kind),
+        "time": pl.Series(times, dtype=pl.Int64),
+        "value": pl.Series(values, dtype=pl.Float32),
+        "weight": pl.Series(weights, dtype=pl.Float32),
+    }
+    frames: dict[FrameName, pl.DataFrame] = {"events": pl.DataFrame(columns)}
+    if about:
+        frames["people"] = people_frame(about)
+    return frames
+
+
+def people_frame(about: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+    """Attributes of people as one frame: a column per attribute, of lists, numbers or texts, whatever most generally holds its values."""
+    import polars as pl
+
+    names = sorted({name for own in about.values() for name in own} - {"person"})
+    columns: dict[str, Any] = {"person": pl.Series(list(about), dtype=pl.String)}
+    for name in names:
+        column = [own.get(name) for own in about.values()]
+        present = [one for one in column if one is not None]
+        if any(isinstance(one, list | tuple) for one in present):
+            lists = [None if one is None else [str(part) for part in (one if isinstance(one, list | tuple) else [one])] for one in column]
+            columns[name] = pl.Series(lists, dtype=pl.List(pl.String))
+        elif all(isinstance(one, int | float) and not isinstance(one, bool) for one in present):
+            whole = all(isinstance(one, int) and abs(one) < 2**63 for one in present)
+            columns[name] = pl.Series(
+                [one if one is None else (one if whole else float(one)) for one in column], dtype=pl.Int64 if whole else pl.Float64
+            )
+        else:
+            columns[name] = pl.Series([None if one is None else str(one) for one in column], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

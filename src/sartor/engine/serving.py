@@ -1,0 +1,317 @@
+"""From people to answers: consent, the newest consistent state, the method, the rules. Everything of a person lives as long as its request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sartor.data.population import Evidence
+from sartor.engine import evidence as ev
+from sartor.engine.answers import Answer, Fallback, Pick
+from sartor.engine.catalogue import Shelf, Shelves
+from sartor.errors import BadValue, ConfigError, UnknownId
+
+if TYPE_CHECKING:
+    from sartor.engine.ids import Id
+    from sartor.engine.models import Loaded, Models
+    from sartor.engine.rules import Rules
+    from sartor.method import Recommender, State
+    from sartor.profile.records import StoredState
+    from sartor.profile.store import ProfileStore
+
+VERB = "recommend"
+MOST = 1_000
+"""Items of one answer."""
+MOST_PEOPLE = 10_000
+"""Of one batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request, whoever it is for."""
+
+    k: int = 10
+    candidates: Sequence[Id] | None = None
+    exclude: Literal["seen"] | Sequence[Id] | None = "seen"
+    where: str | None = None
+    rules: Rules | None = None
+    diversity: float = 0.0
+    personal: bool = True
+    attributes: bool = False
+
+    def check(self) -> None:
+        """Raise `ConfigError` for what cannot be meant."""
+        if isinstance(self.k, bool) or not isinstance(self.k, int | np.integer) or not 1 <= self.k <= MOST:
+            raise ConfigError(f"k is {self.k!r}", fix=f"ask for 1 to {MOST} items")
+        for name, fits in (("candidates", None), ("exclude", "seen")):
+            value = getattr(self, name)
+            if value is not None and value != fits and (isinstance(value, str) or not isinstance(value, Sequence | np.ndarray)):
+                raise ConfigError(f"{name} is {value!r}", fix=f"give a list of item ids{' or seen' if fits else ''}, or None")
+        if self.diversity:
+            from sartor.engine.rules import check_diversity
+
+            check_diversity(self.diversity)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the method's own order is the answer."""
+        return not self.diversity and (self.rules is None or not (self.rules.reorders or self.rules.pinned))
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a request may use of one person."""
+
+    state: State | None = None
+    method: Recommender | None = None
+    """The method whose state it is, where it is not the active model's."""
+    stored: StoredState | None = None
+    seen: tuple[Any, ...] = ()
+    """Items of evidence that the state does not hold."""
+    lag: int = 0
+    fallback: Fallback | None = None
+    note: str = ""
+
+
+class Serving:
+    """Answers requests. Holds nothing of any person: what it keeps between requests is models and catalogues."""
+
+    def __init__(self, store: ProfileStore, models: Models) -> None:
+        self._store, self._models = store, models
+        self.shelves = Shelves(store)
+
+    def recommend(self, tenant: str, people: Sequence[str], ask: Ask) -> list[Answer]:
+        """One answer per person, in their order. All of them come from the model that was active when the request came."""
+        start = time.perf_counter()
+        ask.check()
+        if len(people) > MOST_PEOPLE:
+            raise ConfigError(f"{len(people)} people at once", fix=f"ask for at most {MOST_PEOPLE} at once")
+        loaded = self._models.active(tenant, VERB)
+        if loaded is None:
+            note = "no model serves yet: fit one, or install one"
+            return [Answer([], one, None, fallback="no model", note=note, seconds=time.perf_counter() - start) for one in people]
+        if not people:
+            return []
+        owns = self._owns(tenant, people, loaded) if ask.personal else [Own(note="the population's answer, as asked")] * len(people)
+        answers = self._answers(tenant, people, owns, loaded, ask)
+        each = (time.perf_counter() - start) / len(people)
+        return [replace(one, seconds=each) for one in answers]
+
+    def answer(self, tenant: str, loaded: Loaded, state: State | None, ask: Ask, *, person: str | None = None, note: str = "") -> Answer:
+        """The answer that a state would give, without looking at the store's evidence or states: for what-if."""
+        ask.check()
+        start = time.perf_counter()
+        found = self._answers(tenant, [person], [Own(state, note=note)], loaded, ask)[0]
+        return replace(found, seconds=time.perf_counter() - start)
+
+    def similar(self, tenant: str, item: Id, ask: Ask) -> Answer:
+        """Items like one item: by the cosine of item vectors, else what a person who did nothing but this would get.
+
+        Raises `UnknownId` for an item that the model does not know.
+        """
+        start = time.perf_counter()
+        ask.check()
+        loaded = self._models.active(tenant, VERB)
+        if loaded is None:
+            return Answer(
+                [], None, None, fallback="no model", note="no model serves yet: fit one, or install one", seconds=time.perf_counter() - start
+            )
+        shelf = self.shelves.of(tenant, loaded.method)
+        number = shelf.ids.number(item)
+        if number < 0:
+            raise UnknownId("the model does not know this item", id=repr(item), fix="fit again once it has events, or ask for another item")
+        vectors = getattr(loaded.method, "item_vectors_", None)
+        if not isinstance(vectors, np.ndarray) or not ask.is_plain:
+            state = loaded.method.adapt(Evidence.from_items([shelf.ids.own(item)], times=[0]))
+            found = self._answers(tenant, [None], [Own(state, note="what goes with this item alone")], loaded, replace(ask, exclude="seen"))[0]
+            return replace(found, seconds=time.perf_counter() - start)
+        from sartor.parts.topk import top_k
+
+        allowed, left_out = self._allowed(shelf, ask)
+        norms = np.maximum(np.linalg.norm(vectors, axis=1), np.float32(1e-12))
+        scores = (vectors @ vectors[number]) / (norms * norms[number])
+        indices, best = top_k(
+            scores[None] if allowed is None else scores[None, allowed], ask.k, left_out=[np.append(left_out, np.int32(number))], columns=allowed,
+            width=len(shelf.ids),
+        )  # fmt: skip
+        picks = self._picks(shelf, indices[0], best[0], ask)
+        return Answer(picks, None, loaded.fingerprint, note="by the cosine of item vectors", seconds=time.perf_counter() - start)
+
+    # --- whose state, if any
+
+    def _owns(self, tenant: str, people: Sequence[str], loaded: Loaded) -> list[Own]:
+        states: dict[str, StoredState] | None = None
+        if len(people) > 1:
+            states = self._store.states(tenant, people, VERB, model=loaded.fingerprint)
+        return [self._own(tenant, one, loaded, states) for one in people]
+
+    def _own(self, tenant: str, person: str, loaded: Loaded, states: dict[str, StoredState] | None) -> Own:
+        store = self._store
+        if not store.allowed(tenant, person, VERB):
+            return Own(fallback="no consent", note="this person does not allow recommending: the population's answer, nothing of hers was used")
+        stored = states.get(person) if states is not None else store.state(tenant, person, VERB, model=loaded.fingerprint)
+        if stored is None:
+            return self._without_state(tenant, person, loaded)
+        newer = store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], after=stored.position, limit=ev.NEWEST, newest_first=True)
+        seen = tuple(record.content.get("item") for record in newer if record.frame == "events")
+        facts = stored.state.notes
+        events, known = int(facts.get("events", stored.state.examples)), int(facts.get("known", stored.state.examples))
+        note = f"{_count(events, 'event')}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
+        if stored.held:
+            note += f"; version {stored.version} is held"
+        if _says_something(stored.state, known):
+            return Own(stored.state, None, stored, seen, len(newer), None, note)
+        cold = self._cold(tenant, person, seen, len(newer))
+        return cold or Own(None, None, None, seen, len(newer), "no evidence the model knows", f"{note}: the population's answer")
+
+    def _without_state(self, tenant: str, person: str, loaded: Loaded) -> Own:
+        records = self._store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], limit=ev.NEWEST, newest_first=True)
+        seen = tuple(record.content.get("item") for record in records if record.frame == "events")
+        if self.shelves.ids(loaded.method).numbers(seen).size:
+            note = f"{_count(len(seen), 'event')}, none in a state of this model yet: the population's answer"
+            return Own(None, None, None, seen, len(records), "not adapted yet", note)
+        if cold := self._cold(tenant, person, seen, len(records)):
+            return cold
+        if self._store.count(tenant, person):
+            return Own(fallback="no evidence the model knows", note="nothing of this person may be used or says anything: the population's answer")
+        return Own(fallback="unknown person", note="nothing is known of this person: the population's answer")
+
+    def _cold(self, tenant: str, person: str, seen: tuple[Any, ...], lag: int) -> Own | None:
+        """A state made of the person's attributes on the spot, for who has no usable events; None where there is nothing to go by."""
+        cold = self._models.active(tenant, "cold")
+        if cold is None:
+            return None
+        about = ev.attributes(self._store.evidence(tenant, person, purpose=VERB, frames=("people",)))
+        if not about:
+            return None
+        state = cold.method.adapt(Evidence({"people": ev.people_frame({person: about})}, person=person))
+        used = state.notes.get("attributes", ())
+        if not used:
+            return None
+        return Own(state, cold.method, None, seen, lag, "attributes only", f"no usable events; from {', '.join(used)}")
+
+    # --- from states to items
+
+    def _answers(self, tenant: str, people: Sequence[str | None], owns: Sequence[Own], loaded: Loaded, ask: Ask) -> list[Answer]:
+        from sartor.parts.threads import blas_alone, limit
+
+        out: list[Answer | None] = [None] * len(people)
+        groups: dict[str, list[int]] = {}
+        methods = {}
+        for row, own in enumerate(owns):
+            method = own.method or loaded.method
+            methods[method.fingerprint_] = method
+            groups.setdefault(method.fingerprint_, []).append(row)
+        # Requests come on many threads: each keeps to its own processor.
+        with blas_alone(), limit(1) if len(people) == 1 else nullcontext():
+            for fingerprint, rows in groups.items():
+                shelf = self.shelves.of(tenant, methods[fingerprint])
+                allowed, left_out = self._allowed(shelf, ask)
+                lists = self._lists(methods[fingerprint], [owns[row] for row in rows], shelf, allowed, left_out, ask)
+                for row, picks in zip(rows, lists, strict=True):
+                    out[row] = _told(people[row], owns[row], picks, fingerprint, ask)
+        return [one for one in out if one is not None]
+
+    def _lists(
+        self, method: Recommender, owns: Sequence[Own], shelf: Shelf, allowed: np.ndarray | None, left_out: np.ndarray, ask: Ask
+    ) -> list[list[Pick]]:
+        from sartor.engine.rules import NO_RULES, arranged, best
+
+        out = [self._left_out(own, shelf, left_out, ask) for own in owns]
+        if ask.is_plain:
+            indices, scores = best(method, [own.state for own in owns], ask.k, out, allowed)
+            return [self._picks(shelf, indices[row], scores[row], ask) for row in range(len(owns))]
+        rules = ask.rules or NO_RULES
+        pinned = self._pinned(shelf, rules, ask)
+        top = shelf.ids.numbers(rules.pinned)
+        lists = []
+        for own, skip in zip(owns, out, strict=True):
+            skip = np.concatenate([skip, top])
+            numbers, scores = arranged(method, own.state, max(1, ask.k - len(pinned)), skip, allowed, shelf, rules, ask.diversity)
+            lists.append((pinned + self._picks(shelf, numbers, scores, ask))[: ask.k])
+        return lists
+
+    def _allowed(self, shelf: Shelf, ask: Ask) -> tuple[np.ndarray | None, np.ndarray]:
+        """Item numbers to choose from (sorted; None is all), and those to leave out for everybody."""
+        hidden = shelf.hidden
+        if ask.rules is not None and len(ask.rules.hidden):
+            hidden = np.union1d(hidden, shelf.ids.numbers(ask.rules.hidden)).astype(np.int32)
+        mask = None if ask.where is None else shelf.where(ask.where)
+        if ask.candidates is not None:
+            pool = np.unique(shelf.ids.numbers(ask.candidates))
+            return pool if mask is None else pool[mask[pool]], hidden
+        if mask is None:
+            return None, hidden
+        kept = np.flatnonzero(mask).astype(np.int32)
+        # Copying most vectors of the catalogue costs more than scoring all and leaving some out.
+        return (None, np.union1d(hidden, np.flatnonzero(~mask)).astype(np.int32)) if 2 * kept.size > mask.size else (kept, hidden)
+
+    def _left_out(self, own: Own, shelf: Shelf, left_out: np.ndarray, ask: Ask) -> np.ndarray:
+        if ask.exclude is None:
+            return left_out
+        if ask.exclude != "seen":
+            return np.concatenate([left_out, shelf.ids.numbers(ask.exclude)])
+        held = own.state.arrays.get("items") if own.state is not None else None
+        parts = [left_out, shelf.ids.numbers(own.seen), np.empty(0, np.int32) if held is None else held]
+        return np.concatenate(parts).astype(np.int32)
+
+    def _picks(self, shelf: Shelf, numbers: np.ndarray, scores: np.ndarray, ask: Ask) -> list[Pick]:
+        real = (numbers >= 0) & np.isfinite(scores)
+        kept = numbers[real]
+        titles = shelf.titles
+        rows = [shelf.row(number) for number in kept.tolist()] if ask.attributes else [None] * kept.size
+        found = zip(shelf.ids.ids(kept), scores[real].tolist(), kept.tolist(), rows, strict=True)
+        return [Pick(item, score, titles[number], row) for item, score, number, row in found]
+
+    def _pinned(self, shelf: Shelf, rules: Rules, ask: Ask) -> list[Pick]:
+        hidden = {str(one) for one in rules.hidden}
+        gone = set(shelf.hidden.tolist())
+        picks: dict[str, Pick] = {}
+        for item in rules.pinned:
+            number, row = shelf.ids.number(item), shelf.lookup(item)
+            if number < 0 and row is None and not shelf.catalogue.filter(shelf.catalogue["item"] == str(item)).height:
+                raise UnknownId("neither the model nor the catalogue knows the pinned item", id=repr(item), fix="put it into the catalogue first")
+            if str(item) in hidden or number in gone or (number < 0 and row is None):
+                continue
+            title = shelf.titles[number] if number >= 0 else (row or {}).get("title")
+            picks[str(item)] = Pick(shelf.ids.ids(np.array([number]))[0] if number >= 0 else item, None, title, row if ask.attributes else None)
+        return list(picks.values())
+
+
+def _told(person: str | None, own: Own, picks: list[Pick], fingerprint: str, ask: Ask) -> Answer:
+    note = own.note
+    if len(picks) < ask.k:
+        note += f"{'; ' if note else ''}only {_count(len(picks), 'item')} left to give"
+    stored = own.stored
+    version, position = (stored.version, stored.position) if stored is not None else (None, None)
+    # Clocks are set back now and then: no state is younger than now.
+    age = None if stored is None else max(0.0, time.time() - stored.made)
+    return Answer(picks, person, fingerprint, version, position, own.lag, age, own.fallback, note)
+
+
+def _says_something(state: State, known: int) -> bool:
+    """Whether a state holds anything of the person: known items, or attributes that the method reads itself."""
+    items = state.arrays.get("items")
+    if (items.size if items is not None else known) > 0:
+        return True
+    return any(
+        name.startswith("about.") and np.any(array[np.isfinite(array)] if array.dtype.kind == "f" else array) for name, array in state.arrays.items()
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def check_one(item: Any) -> Id:
+    """An item id that was given as an argument."""
+    if item is None:
+        raise BadValue("no item is given", fix="give an item's id")
+    from sartor.engine.ids import item_id
+
+    return item_id(item)
