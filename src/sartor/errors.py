@@ -99,16 +99,12 @@ class Diverged(SartorError, ArithmeticError):
     """Training produced numbers that are not finite."""
 
 
-class StoreProblem(SartorError, OSError):
+class StoreProblem(SartorError):
     """The store of evidence and states cannot be reached, is full, corrupt, too new, or was made with another master key."""
 
-    __str__ = Exception.__str__
 
-
-class AccessDenied(SartorError, PermissionError):
+class AccessDenied(SartorError):
     """A key is unknown, expired, revoked, or does not allow this."""
-
-    __str__ = Exception.__str__
 
 
 class NoConsent(SartorError):

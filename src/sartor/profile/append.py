@@ -1,0 +1,227 @@
+"""Evidence in: checked and encrypted outside the transaction, then written by one thread for all that wait (group commit)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from sartor.data.schema import FRAMES, LATEST_TIME
+from sartor.errors import BadValue, Conflict, TooLarge
+from sartor.profile.database import Database
+from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.records import PURPOSES, Receipt, Record
+from sartor.profile.schema import evidence, people, stale, tenants
+from sartor.profile.tenancy import People, check_name, chunks, next_position
+
+FRAMES_OF_PEOPLE = tuple(frame for frame in FRAMES if frame not in ("items", "edges"))
+LARGEST = 2**20
+"""Bytes of one record's content as JSON."""
+_TRIES = 8
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One call's rows, ready to be written."""
+
+    tenant: str
+    epoch: int | None
+    new: dict[str, PersonKey]
+    """Keys of people the database did not know, by id."""
+    rows: list[dict[str, Any]]
+    done: bool = False
+    receipt: Receipt | None = None
+    problem: BaseException | None = None
+
+
+class Appender:
+    """Writes evidence."""
+
+    def __init__(self, db: Database, keyring: Keyring) -> None:
+        self.db, self.keyring, self.people = db, keyring, People(db, keyring)
+        self._epochs: dict[str, int] = {}
+        self._waiting: list[_Batch] = []
+        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+
+    def append(self, tenant: str, records: Sequence[Record]) -> Receipt:
+        """Write records, all or none; on the disk when this returns. Raises `BadValue`, `TooLarge`, `StoreProblem`."""
+        tenant = check_name(tenant, "tenant")
+        now = time.time()
+        checked = [self._checked(record, row, now) for row, record in enumerate(records)]
+        if not checked:
+            with self.db.read(tenant) as connection:
+                return Receipt(0, 0, connection.execute(sa.select(tenants.c.position).where(tenants.c.tenant == tenant)).scalar() or 0)
+        for _ in range(_TRIES):
+            batch, duplicates = self._prepared(tenant, checked, now)
+            self._commit(batch)
+            if batch.problem is not None:
+                raise batch.problem
+            if batch.receipt is not None:
+                for key in batch.new.values():
+                    self.keyring.keep(tenant, key, batch.epoch or 0)
+                accepted, position = batch.receipt.accepted, batch.receipt.position
+                return Receipt(accepted, batch.receipt.duplicates + duplicates, position)
+            # A key was made, changed or deleted by somebody else since we read: read them again.
+            self._epochs.pop(tenant, None)
+            self.keyring.drop(tenant)
+        raise Conflict("the keys of these people keep changing", fix="try again")
+
+    def _checked(self, record: Record, row: int, now: float) -> tuple[Any, ...]:
+        """(person, id, frame, kind, time, expires, purposes, payload) of a record that may be stored."""
+        try:
+            person = check_name(record.person, "person")
+            if record.frame not in FRAMES_OF_PEOPLE:
+                raise BadValue(f"evidence cannot be in frame '{record.frame}'", fix=f"use one of {', '.join(FRAMES_OF_PEOPLE)}")
+            for name in ("time", "expires"):
+                value = getattr(record, name)
+                if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= LATEST_TIME):
+                    raise BadValue(f"{name} is not a time between 1970 and 2100", fix="give seconds since 1970-01-01 UTC")
+            if record.kind is not None and not (isinstance(record.kind, str) and 0 < len(record.kind) <= 100 and record.kind.isprintable()):
+                raise BadValue("kind is not a short word", fix="use something like 'click', of at most 100 characters")
+            ident = check_name(record.id, "record's id") if record.id != "" else sortable_id(now)
+            purposes = None
+            if record.purposes is not None:
+                if unknown := set(record.purposes) - set(PURPOSES):
+                    raise BadValue(f"{len(unknown)} of its purposes are unknown", fix=f"purposes are {', '.join(PURPOSES)}")
+                purposes = f",{','.join(sorted(record.purposes))},"
+            payload = {"id": ident, "content": record.content, "source": record.source}
+            if record.model:
+                payload["model"] = record.model
+            try:
+                data = _encode(payload if type(record.content) is dict else {**payload, "content": dict(record.content)}).encode()
+            except (TypeError, ValueError, RecursionError) as cause:
+                raise BadValue("the content is not JSON", fix="use text, finite numbers, lists and mappings with text keys") from cause
+            if len(data) > LARGEST:
+                raise TooLarge(f"the content has {len(data)} bytes, at most {LARGEST} are kept", fix="store a reference to it")
+        except (BadValue, TooLarge) as problem:
+            raise type(problem)(problem.what, fix=problem.fix, record=row) from problem.__cause__
+        return person, ident, record.frame, record.kind, record.time, record.expires, purposes, data
+
+    def _prepared(self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float) -> tuple[_Batch, int]:
+        """Rows under their people's keys, and how many ids came twice in this call."""
+        keys, new, epoch = self._keys(tenant, {one[0] for one in checked})
+        rows: dict[tuple[bytes, bytes], dict[str, Any]] = {}
+        for person, ident, frame, kind, when, expires, purposes, data in checked:
+            key = keys[person]
+            rid = key.record_id(ident)
+            if (key.subject, rid) not in rows:
+                rows[key.subject, rid] = {
+                    "tenant": tenant, "position": 0, "subject": key.subject, "rid": rid, "frame": frame, "kind": kind, "time": when,
+                    "received": now, "expires": expires, "purposes": purposes, "data": key.seal("evidence", data),
+                }  # fmt: skip
+        return _Batch(tenant, epoch, new, list(rows.values())), len(checked) - len(rows)
+
+    def _keys(self, tenant: str, persons: set[str]) -> tuple[dict[str, PersonKey], dict[str, PersonKey], int | None]:
+        """Everybody's key by id, those of new people among them, and the epoch in which the known ones held (None: no such tenant yet)."""
+        subjects = self.people.subjects(tenant, sorted(persons))
+        epoch = self._epochs.get(tenant)
+        found = {} if epoch is None else {subject: key for subject in subjects if (key := self.keyring.in_epoch(tenant, subject, epoch)) is not None}
+        missing = [subject for subject in subjects if subject not in found]
+        if missing:
+            with self.db.read(tenant) as connection:
+                if epoch is None:
+                    # Before the keys: what changes in between shows as another epoch when we write.
+                    epoch = connection.execute(sa.select(tenants.c.epoch).where(tenants.c.tenant == tenant)).scalar()
+                read = self.people.keys(connection, tenant, missing)
+            if epoch is not None:
+                self._epochs[tenant] = epoch
+                for key in read.values():
+                    self.keyring.keep(tenant, key, epoch)
+            found |= read
+        new = {person: self.keyring.new(tenant, subject) for subject, person in subjects.items() if subject not in found}
+        return {person: new[person] if person in new else found[subject] for subject, person in subjects.items()}, new, epoch
+
+    def _commit(self, batch: _Batch) -> None:
+        """Hand the batch in; whoever gets the pen writes all that wait, in one transaction per tenant."""
+        with self._guard:
+            self._waiting.append(batch)
+        with self._writing:
+            if batch.done:
+                return
+            with self._guard:
+                together, self._waiting = self._waiting, []
+            for tenant in dict.fromkeys(one.tenant for one in together):
+                self._write(tenant, [one for one in together if one.tenant == tenant])
+
+    def _write(self, tenant: str, batches: list[_Batch]) -> None:
+        receipts: list[Receipt | None] = []
+        try:
+            with self.db.write(tenant) as connection:
+                receipts = [self._insert(connection, batch) for batch in batches]
+            for batch, receipt in zip(batches, receipts, strict=True):
+                batch.receipt = receipt
+        except BaseException as problem:
+            for batch in batches:
+                batch.problem = problem
+        finally:
+            for batch in batches:
+                batch.done = True
+
+    def _insert(self, connection: sa.Connection, batch: _Batch) -> Receipt | None:
+        """None when the keys have changed and the batch must be made again; it has written nothing then."""
+        tenant = batch.tenant
+        first, epoch = next_position(self.db, connection, tenant, len(batch.rows))
+        if epoch != (batch.epoch or 0) or self._any_known(connection, tenant, [key.subject for key in batch.new.values()]):
+            return None
+        if batch.new:
+            self.people.insert(connection, tenant, batch.new, first)
+        for position, row in enumerate(batch.rows, first):
+            row["position"] = position
+        insert = self.db.insert(evidence).on_conflict_do_nothing(index_elements=["tenant", "subject", "rid"])
+        written = connection.execute(insert, batch.rows).rowcount
+        newest = {row["subject"]: row["position"] for row in batch.rows}
+        last = first + len(batch.rows) - 1
+        if written < len(batch.rows):
+            kept = connection.execute(
+                sa.select(evidence.c.subject, sa.func.max(evidence.c.position).label("position"))
+                .where(evidence.c.tenant == tenant, evidence.c.position >= first)
+                .group_by(evidence.c.subject)
+            )
+            newest = {row.subject: row.position for row in kept}
+            last = max(newest.values(), default=last)
+        mark(self.db, connection, tenant, newest, batch.rows[0]["received"])
+        return Receipt(written, len(batch.rows) - written, last)
+
+    def _any_known(self, connection: sa.Connection, tenant: str, subjects: list[bytes]) -> bool:
+        return any(
+            connection.execute(sa.select(people.c.subject).where(people.c.tenant == tenant, people.c.subject.in_(part)).limit(1)).first()
+            for part in chunks(subjects)
+        )
+
+
+def mark(db: Database, connection: sa.Connection, tenant: str, newest: Mapping[bytes, int], now: float) -> None:
+    """Mark people stale up to a position; whoever waits already keeps her place, her lease and her token."""
+    if not newest:
+        return
+    insert = db.insert(stale)
+    again = {"position": insert.excluded.position, "newest": insert.excluded.newest}
+    same = {"tenant": tenant, "since": now, "newest": now, "due": now, "attempts": 0, "failed": False}
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=["tenant", "subject"], set_=again),
+        [{**same, "subject": subject, "position": position, "token": os.urandom(8).hex()} for subject, position in newest.items()],
+    )
+
+
+_last = [0, 0]
+_counting = threading.Lock()
+
+
+def sortable_id(now: float) -> str:
+    """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, then a counter and random bits, so that ids of one process sort as made."""
+    milliseconds = int(now * 1000)
+    with _counting:
+        # A clock that stands or jumps back goes on from the last one.
+        _last[0], _last[1] = (milliseconds, 0) if milliseconds > _last[0] else (_last[0], _last[1] + 1)
+        milliseconds, count = _last[0] + _last[1] // 4096, _last[1] % 4096
+    tail = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    text = f"{(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | count << 64 | 0b10 << 62 | tail:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

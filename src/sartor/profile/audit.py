@@ -1,0 +1,58 @@
+"""What was done, to whom, when: never content. Bounded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from sartor.profile.database import Database
+from sartor.profile.keyring import Keyring
+from sartor.profile.records import AuditLine
+from sartor.profile.schema import audit, tenants
+from sartor.profile.tenancy import add_tenant, check_name
+
+KEPT = 100_000
+"""Lines per tenant; older ones go."""
+_SWEEP = 500
+"""Lines between two sweeps."""
+
+
+class Audit:
+    """Writes and reads audit lines."""
+
+    def __init__(self, db: Database, keyring: Keyring) -> None:
+        self.db, self.keyring = db, keyring
+
+    def write(self, connection: sa.Connection, tenant: str, action: str, subject: bytes | None, detail: Mapping[str, Any]) -> None:
+        """Add a line to the caller's transaction, so that nothing is done without it."""
+        move = tenants.update().where(tenants.c.tenant == tenant).values(audited=tenants.c.audited + 1).returning(tenants.c.audited)
+        number = connection.execute(move).scalar()
+        if number is None:
+            add_tenant(self.db, connection, tenant)
+            number = connection.execute(move).scalar_one()
+        line = {"tenant": tenant, "number": number, "time": time.time(), "action": action, "subject": subject}
+        connection.execute(audit.insert(), [{**line, "detail": json.dumps(dict(detail), default=str)}])
+        if number % _SWEEP == 0:
+            connection.execute(audit.delete().where(audit.c.tenant == tenant, audit.c.number <= number - KEPT))
+
+    def add(self, tenant: str, action: str, person: str | None, detail: Mapping[str, Any]) -> None:
+        """A line of its own."""
+        tenant = check_name(tenant, "tenant")
+        subject = None if person is None else self.keyring.subject(tenant, check_name(person, "person"))
+        with self.db.write(tenant) as connection:
+            self.write(connection, tenant, action, subject, detail)
+
+    def lines(self, tenant: str, person: str | None, limit: int) -> list[AuditLine]:
+        """Newest first."""
+        query = sa.select(audit).where(audit.c.tenant == tenant).order_by(audit.c.number.desc()).limit(limit)
+        if person is not None:
+            query = query.where(audit.c.subject == self.keyring.subject(tenant, check_name(person, "person")))
+        with self.db.read(tenant) as connection:
+            return [
+                AuditLine(row.time, row.action, row.subject is not None or row.tombstone is not None, json.loads(row.detail))
+                for row in connection.execute(query)
+            ]

@@ -1,0 +1,190 @@
+"""One database, SQLite or PostgreSQL, behind two context managers: `read` and `write`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from sartor.errors import ConfigError, MissingExtra, StoreProblem
+from sartor.profile.schema import tenants
+
+PAGE = 16384
+"""Bytes of an SQLite page: with the usual 4096, one state of 2 KB fills a page."""
+BUSY = 10.0
+"""Seconds to wait for another writer."""
+EVERY_TENANT = "*"
+"""For upkeep over all tenants; see `schema.ACROSS_TENANTS`."""
+
+
+class Database:
+    """Connections of one process; safe to share between threads, and used again safely after a fork."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except sa.exc.ArgumentError as cause:
+            raise ConfigError("this is not a database URL", fix="use sqlite:///people.db or postgresql://user:password@host/database") from cause
+        self.dialect = parsed.get_backend_name()
+        self.path: Path | None = None
+        if self.dialect == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ConfigError("a store needs a file", fix="use sqlite:///people.db")
+            self.path = Path(parsed.database).absolute()
+            self.engine = _sqlite(self.path)
+        elif self.dialect in ("postgresql", "postgres"):
+            self.dialect = "postgresql"
+            self.engine = _postgresql(parsed)
+        else:
+            raise ConfigError(f"'{self.dialect}' is not a database that is known here", fix="use sqlite:/// or postgresql://")
+        self.url = self.engine.url.set(drivername=self.dialect).render_as_string(hide_password=True)
+        _after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url})"
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def read(self, tenant: str, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A connection for reading one tenant's rows; with `snapshot`, several queries see the same moment."""
+        with self._connected() as connection:
+            if self.dialect == "sqlite":
+                if snapshot:
+                    connection.exec_driver_sql("BEGIN")
+            else:
+                if snapshot:
+                    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.exec_driver_sql("SELECT set_config('sartor.tenant', %s, true)", (tenant,))
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self, tenant: str, *, durable: bool = True) -> Iterator[sa.Connection]:
+        """A transaction on one tenant's rows, kept when the block ends and undone when it raises.
+
+        `durable` ones are on the disk before this returns. The others are whole or absent after a power cut, and survive a crash of the process.
+        """
+        with self._connected() as connection:
+            if self.dialect == "sqlite":
+                level = "FULL" if durable else "NORMAL"
+                if connection.info.get("synchronous") != level:
+                    connection.exec_driver_sql(f"PRAGMA synchronous={level}")
+                    connection.info["synchronous"] = level
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql("SELECT set_config('sartor.tenant', %s, true)", (tenant,))
+                if not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            yield connection
+            connection.commit()
+
+    @contextlib.contextmanager
+    def find_key(self, found: bytes) -> Iterator[sa.Connection]:
+        """A connection that sees the API key with this hash, whichever tenant's it is, and nothing else of any tenant."""
+        with self._connected() as connection:
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql("SELECT set_config('sartor.key', %s, true)", (found.hex(),))
+            yield connection
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        with explained(self.path), self.engine.connect() as connection:  # leaving it rolls back what was not committed
+            yield connection
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT, in this database's dialect."""
+        if self.dialect == "sqlite":
+            from sqlalchemy.dialects import sqlite
+
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+
+    def bump_epoch(self, connection: sa.Connection, tenant: str) -> None:
+        """Tell every process that a data key of this tenant is gone or different; also waits for, and holds off, its appends."""
+        connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1))
+
+
+def _sqlite(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        URL.create("sqlite", database=str(path)),
+        hide_parameters=True,  # they would be in error messages
+        pool_size=8,
+        max_overflow=120,
+        pool_timeout=BUSY,
+        connect_args={"timeout": BUSY, "check_same_thread": False, "isolation_level": None, "cached_statements": 256},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        # Legacy transaction control of the driver is off (isolation_level None): we say BEGIN ourselves.
+        cursor = connection.cursor()
+        for pragma in (f"page_size={PAGE}", "journal_mode=WAL", "secure_delete=ON", "foreign_keys=ON", "synchronous=FULL",
+                       "cache_size=-16384", "temp_store=MEMORY", f"journal_size_limit={64 * 2**20}"):  # fmt: skip
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def _postgresql(url: URL) -> sa.Engine:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as cause:
+        raise MissingExtra("psycopg", "postgres") from cause
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        hide_parameters=True,
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=BUSY,
+        pool_pre_ping=True,  # a connection that died with a restarted server is replaced unseen
+        connect_args={"connect_timeout": int(BUSY), "application_name": "sartor"},
+    )
+
+
+@contextlib.contextmanager
+def explained(path: Path | None) -> Iterator[None]:
+    """Database errors as `StoreProblem`, without the statement or anything in it."""
+    try:
+        yield
+    except sa.exc.TimeoutError as cause:
+        raise StoreProblem("no connection to the database became free", fix="ask with fewer threads", file=path) from cause
+    except sa.exc.DBAPIError as cause:
+        text = str(cause.orig).lower()
+        if "locked" in text or "busy" in text:
+            what, fix = f"another process kept the database busy for more than {BUSY:.0f} s", "try again"
+        elif "full" in text or "no space" in text:
+            what, fix = "the disk is full; nothing of this was kept", "make room and try again"
+        elif "malformed" in text or "not a database" in text or "corrupt" in text:
+            what, fix = "the database is damaged, or is no database", "restore it from a backup"
+        elif "readonly" in text or "read-only" in text:
+            what, fix = "the database cannot be written", "check the rights of the file and its folder"
+        elif "unable to open" in text:
+            what, fix = "the database cannot be opened", "check that its folder is there and may be written"
+        elif cause.connection_invalidated or isinstance(cause, sa.exc.OperationalError):
+            what, fix = "the database cannot be reached or broke off; nothing of this was confirmed", "check that it runs and try again"
+        else:
+            # A message of the database may quote values: its class says enough.
+            what, fix = f"the database refused a statement ({type(cause.orig).__name__})", "this is a mistake in sartor: please report it"
+        raise StoreProblem(what, fix=fix, file=path) from cause
+
+
+def _after_fork(database: Database) -> None:
+    """A connection must not be used by two processes: the child starts with none."""
+    reference = weakref.ref(database)
+
+    def renew() -> None:
+        if (alive := reference()) is not None:
+            alive.engine.dispose(close=False)
+
+    os.register_at_fork(after_in_child=renew)

@@ -1,0 +1,104 @@
+"""The catalogue: attributes of items, for filters, rules and titles. Nothing personal, nothing encrypted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from sartor.errors import BadValue
+from sartor.profile.database import Database
+from sartor.profile.schema import items, tenants
+from sartor.profile.tenancy import add_tenant, check_name, chunks
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Items:
+    """Writes and reads items."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    def put(self, tenant: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """See `ProfileStore.put_items`."""
+        tenant = check_name(tenant, "tenant")
+        ready: dict[str, dict[str, Any]] = {}
+        for number, row in enumerate(rows):
+            if "item" not in row:
+                raise BadValue("an item has no id", fix="give 'item'", row=number)
+            name, hidden = check_name(row["item"], "item"), row.get("hidden", False)
+            if not isinstance(hidden, bool):
+                raise BadValue("hidden is neither true nor false", fix="give a boolean", row=number)
+            try:
+                attributes = json.dumps({k: v for k, v in row.items() if k not in ("item", "hidden")}, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError) as cause:
+                raise BadValue("the attributes of an item are not JSON", fix="use text, finite numbers and lists", row=number) from cause
+            ready[name] = {"tenant": tenant, "item": name, "hidden": hidden, "attributes": attributes}
+        if not ready:
+            return 0
+        insert = self.db.insert(items)
+        set_ = {"hidden": insert.excluded.hidden, "attributes": insert.excluded.attributes}
+        with self.db.write(tenant) as connection:
+            self._changed(connection, tenant)
+            connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "item"], set_=set_), list(ready.values()))
+        return len(ready)
+
+    def get(self, tenant: str, ids: Iterable[Any] | None) -> pl.DataFrame:
+        """See `ProfileStore.items`."""
+        import polars as pl
+
+        query = sa.select(items.c.item, items.c.hidden, items.c.attributes).where(items.c.tenant == tenant).order_by(items.c.item)
+        with self.db.read(tenant, snapshot=True) as connection:
+            if ids is None:
+                rows: list[Any] = list(connection.execute(query))
+            else:
+                names = [check_name(one, "item") for one in ids]
+                rows = [row for part in chunks(names) for row in connection.execute(query.where(items.c.item.in_(part)))]
+        head = pl.DataFrame(
+            {"item": [row.item for row in rows], "hidden": [bool(row.hidden) for row in rows]}, schema={"item": pl.String, "hidden": pl.Boolean}
+        )
+        attributes = [json.loads(row.attributes) for row in rows]
+        columns = sorted({name for one in attributes for name in one})
+        return head.with_columns(_column(name, [one.get(name) for one in attributes]) for name in columns)
+
+    def hide(self, tenant: str, ids: Iterable[Any], hidden: bool) -> int:
+        """Hide or show items; how many there were."""
+        names = [check_name(one, "item") for one in ids]
+        with self.db.write(tenant) as connection:
+            self._changed(connection, tenant)
+            return sum(
+                connection.execute(items.update().where(items.c.tenant == tenant, items.c.item.in_(part)).values(hidden=hidden)).rowcount
+                for part in chunks(names)
+            )
+
+    def delete(self, tenant: str, ids: Iterable[Any]) -> int:
+        """Delete items; how many there were."""
+        names = [check_name(one, "item") for one in ids]
+        with self.db.write(tenant) as connection:
+            self._changed(connection, tenant)
+            return sum(connection.execute(items.delete().where(items.c.tenant == tenant, items.c.item.in_(part))).rowcount for part in chunks(names))
+
+    def version(self, tenant: str) -> int:
+        """Changes whenever the catalogue does."""
+        with self.db.read(tenant) as connection:
+            return connection.execute(sa.select(tenants.c.items_version).where(tenants.c.tenant == tenant)).scalar() or 0
+
+    def _changed(self, connection: sa.Connection, tenant: str) -> None:
+        add_tenant(self.db, connection, tenant)
+        connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(items_version=tenants.c.items_version + 1))
+
+
+def _column(name: str, values: list[Any]) -> pl.Series:
+    """One attribute of all items; kinds that do not go together become text."""
+    import polars as pl
+
+    try:
+        return pl.Series(name, values, strict=True)
+    except (TypeError, pl.exceptions.PolarsError):
+        if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
+            return pl.Series(name, values, dtype=pl.Float64, strict=False)
+        return pl.Series(name, [value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values])

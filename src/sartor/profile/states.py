@@ -1,0 +1,274 @@
+"""Personal states: every version is a row, the newest of a model is served, or the one that is held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from sartor.errors import ConfigError, TooLarge, UnknownId
+from sartor.method import State
+from sartor.profile.audit import Audit
+from sartor.profile.blobs import BIG, Blobs
+from sartor.profile.database import Database
+from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.queue import clear
+from sartor.profile.records import Claim, StateCard, StoredState
+from sartor.profile.schema import holds, models, people, stale, states
+from sartor.profile.tenancy import People, check_name, chunks
+
+KEPT = 10
+"""Versions of one person, verb and model; older ones go, except one that is held."""
+LARGEST = 2**28
+_HEAD = (states.c.model, states.c.version, states.c.position, states.c.made, states.c.nbytes, states.c.restored_from)
+
+
+class States:
+    """Writes and reads states."""
+
+    def __init__(self, db: Database, keyring: Keyring, audit: Audit, blobs: Blobs) -> None:
+        self.db, self.keyring, self.people, self.audit, self.blobs = db, keyring, People(db, keyring), audit, blobs
+
+    def put(
+        self,
+        tenant: str,
+        verb: str,
+        given: Mapping[str, State],
+        *,
+        model: str,
+        positions: Mapping[str, int],
+        claims: Collection[Claim] | None = None,
+        clear_mark: bool = True,
+    ) -> dict[str, StoredState]:
+        """See `ProfileStore.put_states`."""
+        verb = check_verb(verb)
+        subjects = self.people.subjects(tenant, list(given))
+        encoded = {person: state.to_bytes() for person, state in given.items()}
+        if any(len(data) > LARGEST for data in encoded.values()):
+            raise TooLarge(f"a state may have {LARGEST} bytes", fix="keep less of each person")
+        tokens = None if claims is None else {self.keyring.subject(tenant, one.person): one.token for one in claims}
+        names = dict(zip(subjects, given, strict=True))
+        now = time.time()
+        written: dict[str, StoredState] = {}
+        gone: list[str] = []
+        with self.db.write(tenant, durable=False) as connection:
+            active = connection.execute(
+                sa.select(models.c.fingerprint).where(models.c.tenant == tenant, models.c.verb == verb, models.c.status == "active")
+            ).scalar()
+            keys, born = self._locked(connection, tenant, subjects)
+            if tokens is not None:
+                keys = {subject: key for subject, key in keys.items() if subject in self._claimed(connection, tenant, keys, tokens)}
+            before = self._versions(connection, tenant, keys, verb, model)
+            rows = []
+            for subject, key in keys.items():
+                person, (version, seen, count) = names[subject], before.get(subject, (0, -1, 0))
+                position = positions[person]
+                if position < seen or position < born[subject]:
+                    # Older than what is there, or adapted from what was forgotten before she was known again.
+                    continue
+                sealed = key.seal("states", encoded[person])
+                file = self.blobs.put(sealed) if len(sealed) > BIG else None
+                rows.append({
+                    "tenant": tenant, "subject": subject, "verb": verb, "version": version + 1, "model": model, "position": position, "made": now,
+                    "nbytes": len(encoded[person]), "restored_from": None, "data": None if file else sealed, "file": file,
+                })  # fmt: skip
+                written[person] = StoredState(verb, model, version + 1, position, now, len(encoded[person]), False, None, given[person])
+                if count >= KEPT:
+                    gone += self._prune(connection, tenant, subject, verb, model)
+            if rows:
+                connection.execute(states.insert(), rows)
+            if clear_mark and active in (None, model):
+                clear(connection, tenant, {row["subject"]: row["position"] for row in rows}, now)
+        for file in gone:
+            self.blobs.delete(file)
+        return written
+
+    def _locked(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes]) -> tuple[dict[bytes, PersonKey], dict[bytes, int]]:
+        """Keys of those who are known, and since which position; they cannot be forgotten before this transaction ends."""
+        keys, born = {}, {}
+        for part in chunks(sorted(subjects)):
+            query = sa.select(people.c.subject, people.c.wrapped, people.c.born).where(people.c.tenant == tenant, people.c.subject.in_(part))
+            for subject, wrapped, since in connection.execute(query.order_by(people.c.subject).with_for_update(read=True)):
+                keys[subject], born[subject] = self.keyring.person(tenant, subject, wrapped), since
+        return keys, born
+
+    def _claimed(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes], tokens: Mapping[bytes, str]) -> set[bytes]:
+        """Those whose mark is still the one that was claimed."""
+        found = set()
+        for part in chunks(subjects):
+            rows = connection.execute(sa.select(stale.c.subject, stale.c.token).where(stale.c.tenant == tenant, stale.c.subject.in_(part)))
+            found |= {subject for subject, token in rows if tokens.get(subject) == token}
+        return found
+
+    def _versions(
+        self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes], verb: str, model: str
+    ) -> dict[bytes, tuple[int, int, int]]:
+        """Newest version over all models, newest position of this model and how many versions of it, of those who have any."""
+        own = states.c.model == model
+        found = {}
+        for part in chunks(subjects):
+            query = (
+                sa.select(
+                    states.c.subject, sa.func.max(states.c.version), sa.func.max(sa.case((own, states.c.position), else_=-1)),
+                    sa.func.sum(sa.case((own, 1), else_=0)),
+                )
+                .where(states.c.tenant == tenant, states.c.subject.in_(part), states.c.verb == verb)
+                .group_by(states.c.subject)
+            )  # fmt: skip
+            found |= {subject: (version, seen, int(count)) for subject, version, seen, count in connection.execute(query)}
+        return found
+
+    def _prune(self, connection: sa.Connection, tenant: str, subject: bytes, verb: str, model: str) -> list[str]:
+        """Delete the oldest versions, so that one more fits; files to delete afterwards."""
+        here = (states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb, states.c.model == model)
+        keep = sa.select(states.c.version).where(*here).order_by(states.c.version.desc()).limit(KEPT - 1)
+        held = sa.select(holds.c.version).where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
+        old = (*here, states.c.version.not_in(keep), states.c.version.not_in(held))
+        files = connection.execute(sa.select(states.c.file).where(*old, states.c.file.is_not(None))).scalars().all()
+        connection.execute(states.delete().where(*old))
+        return list(files)
+
+    def get(self, tenant: str, person: str, verb: str, *, version: int | None, model: str | None) -> StoredState | None:
+        """See `ProfileStore.state`."""
+        subject = self.keyring.subject(tenant, check_name(person, "person"))
+        query = _READ_VERSION if version is not None else _READ if model is None else _READ_MODEL
+        values: dict[str, Any] = {"tenant": tenant, "subject": subject, "verb": verb}
+        if version is not None:
+            values["version"] = version
+        elif model is not None:
+            values["model"] = model
+        with self.db.read(tenant) as connection:
+            row = connection.execute(query, values).first()
+            return None if row is None else self._opened(tenant, subject, verb, row)
+
+    def _opened(self, tenant: str, subject: bytes, verb: str, row: Any) -> StoredState:
+        sealed = row.data if row.file is None else self.blobs.get(row.file)
+        state = State.from_bytes(self.keyring.person(tenant, subject, row.wrapped).open("states", sealed))
+        held = row.held == row.version
+        return StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
+
+    def get_many(self, tenant: str, persons: Sequence[str], verb: str, model: str | None) -> dict[str, StoredState]:
+        """See `ProfileStore.states`."""
+        subjects = self.people.subjects(tenant, persons)
+        found = {}
+        with self.db.read(tenant, snapshot=True) as connection:
+            for part in chunks(subjects):
+                here = (states.c.tenant == tenant, states.c.subject.in_(part), states.c.verb == verb)
+                newest = sa.select(states.c.subject, sa.func.max(states.c.version).label("version")).where(*here)
+                if model is not None:
+                    newest = newest.where(states.c.model == model)
+                top = newest.group_by(states.c.subject).subquery()
+                held = sa.and_(holds.c.tenant == tenant, holds.c.subject == top.c.subject, holds.c.verb == verb)
+                if model is not None:
+                    made = sa.select(states.c.version).where(states.c.tenant == tenant, states.c.verb == verb, states.c.model == model)
+                    held = sa.and_(held, holds.c.version.in_(made.where(states.c.subject == holds.c.subject).correlate(holds)))
+                query = (
+                    sa.select(states.c.subject, *_HEAD, states.c.data, states.c.file, people.c.wrapped, holds.c.version.label("held"))
+                    .select_from(top.outerjoin(holds, held))
+                    .join(states, sa.and_(states.c.subject == top.c.subject, states.c.version == sa.func.coalesce(holds.c.version, top.c.version)))
+                    .join(people, sa.and_(people.c.tenant == tenant, people.c.subject == top.c.subject))
+                    .where(states.c.tenant == tenant, states.c.verb == verb)
+                )
+                for row in connection.execute(query):
+                    found[subjects[row.subject]] = self._opened(tenant, row.subject, verb, row)
+        return found
+
+    def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
+        """Versions, newest first."""
+        subject = self.keyring.subject(tenant, check_name(person, "person"))
+        query = sa.select(*_HEAD).where(states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
+        with self.db.read(tenant, snapshot=True) as connection:
+            held = connection.execute(_held(tenant, subject, verb)).scalar()
+            return [
+                StateCard(verb, row.model, row.version, row.position, row.made, row.nbytes, row.version == held, row.restored_from)
+                for row in connection.execute(query.order_by(states.c.version.desc()))
+            ]
+
+    def restore(self, tenant: str, person: str, verb: str, version: int, *, hold: bool) -> StoredState:
+        """See `ProfileStore.restore`."""
+        subject = self.keyring.subject(tenant, check_name(person, "person"))
+        here = (states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
+        with self.db.write(tenant) as connection:
+            keys, _ = self._locked(connection, tenant, [subject])
+            old = connection.execute(sa.select(states).where(*here, states.c.version == version)).mappings().first()
+            if old is None or not keys:
+                raise UnknownId(f"there is no version {version}", fix="see the history")
+            newest = connection.execute(sa.select(sa.func.max(states.c.version)).where(*here)).scalar_one()
+            data, file = old["data"], old["file"]
+            if file is not None:
+                # Sealed anew: files of two versions have different names, so each can go alone.
+                key = keys[subject]
+                file = self.blobs.put(key.seal("states", key.open("states", self.blobs.get(file))))
+            row = {**old, "version": newest + 1, "made": time.time(), "restored_from": version, "data": data, "file": file}
+            connection.execute(states.insert(), [row])
+            if hold:
+                values = {"tenant": tenant, "subject": subject, "verb": verb, "version": newest + 1}
+                insert = self.db.insert(holds).values(values)
+                connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "subject", "verb"], set_={"version": newest + 1}))
+            self.audit.write(connection, tenant, "state restored", subject, {"verb": verb, "version": version, "hold": hold})
+        found = self.get(tenant, person, verb, version=newest + 1, model=None)
+        if found is None:
+            raise UnknownId("the person was forgotten meanwhile")
+        return found
+
+    def release(self, tenant: str, person: str, verb: str) -> None:
+        """Serve the newest state again."""
+        subject = self.keyring.subject(tenant, check_name(person, "person"))
+        with self.db.write(tenant) as connection:
+            where = (holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
+            if connection.execute(holds.delete().where(*where)).rowcount:
+                self.audit.write(connection, tenant, "state released", subject, {"verb": verb})
+
+    def drop(self, tenant: str, model: str) -> int:
+        """Delete every state of a model that is served no more; how many."""
+        here = (states.c.tenant == tenant, states.c.model == model)
+        with self.db.write(tenant) as connection:
+            files = connection.execute(sa.select(states.c.file).where(*here, states.c.file.is_not(None))).scalars().all()
+            kept = sa.select(states.c.version).where(
+                states.c.tenant == holds.c.tenant, states.c.subject == holds.c.subject, states.c.verb == holds.c.verb, states.c.model == model
+            )
+            connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.version.in_(kept.correlate(holds))))
+            count = connection.execute(states.delete().where(*here)).rowcount
+        for file in files:
+            self.blobs.delete(file)
+        return count
+
+
+def check_verb(verb: str) -> str:
+    """Raise `ConfigError` for what is no short word."""
+    if not (isinstance(verb, str) and 0 < len(verb) <= 40 and verb.isidentifier()):
+        raise ConfigError("this is no verb", fix="use recommend, search, write, ...")
+    return verb
+
+
+def _held(tenant: Any, subject: Any, verb: Any) -> sa.Select[Any]:
+    return sa.select(holds.c.version).where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
+
+
+def _query(*, version: bool, model: bool) -> sa.Select[Any]:
+    """One row: that version, or the held one, or the newest; of one model when asked."""
+    tenant, subject, verb = sa.bindparam("tenant"), sa.bindparam("subject"), sa.bindparam("verb")
+    held = _held(tenant, subject, verb)
+    if version:
+        wanted: Any = sa.bindparam("version")
+    else:
+        other = states.alias()
+        here = [other.c.tenant == tenant, other.c.subject == subject, other.c.verb == verb]
+        if model:
+            here.append(other.c.model == sa.bindparam("model"))
+        newest = sa.select(other.c.version).where(*here).order_by(other.c.version.desc()).limit(1).scalar_subquery()
+        chosen = (
+            sa.select(other.c.version).where(*here, other.c.version == held.scalar_subquery()).scalar_subquery() if model else held.scalar_subquery()
+        )
+        wanted = sa.func.coalesce(chosen, newest)
+    query = (
+        sa.select(*_HEAD, states.c.data, states.c.file, people.c.wrapped, held.scalar_subquery().label("held"))
+        .join(people, sa.and_(people.c.tenant == states.c.tenant, people.c.subject == states.c.subject))
+        .where(states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb, states.c.version == wanted)
+    )
+    return query.where(states.c.model == sa.bindparam("model")) if model else query
+
+
+_READ, _READ_MODEL, _READ_VERSION = _query(version=False, model=False), _query(version=False, model=True), _query(version=True, model=False)
