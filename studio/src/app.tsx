@@ -4,6 +4,7 @@ import { key } from "./api/client"
 import type { Me } from "./api/types"
 import { useApi } from "./api/use-api"
 import { PAGES } from "./pages"
+import { Docs } from "./pages/docs"
 import { Door } from "./pages/door"
 import { Home } from "./pages/home"
 import { Keys } from "./pages/keys"
@@ -20,7 +21,7 @@ import { ThemeButton } from "./parts/theme"
 import { Session } from "./session"
 
 /** The API's own addresses are not pages of ours. */
-const SCOPE = /^\/(?!docs|openapi\.json|metrics|healthz|readyz|v1\/)/
+const SCOPE = /^\/(?!openapi\.json|metrics|healthz|readyz|v1\/)/
 
 export function App() {
   return (
@@ -53,7 +54,14 @@ function Shell() {
         Skip to the page
       </a>
       <header class="top">
-        <button type="button" class="quiet square menu-button" aria-expanded={open} aria-controls="nav" aria-label="Menu" onClick={() => setOpen(!open)}>
+        <button
+          type="button"
+          class="quiet square menu-button"
+          aria-expanded={open}
+          aria-controls="nav"
+          aria-label="Menu"
+          onClick={() => setOpen(!open)}
+        >
           <Icon name={open ? "close" : "menu"} />
         </button>
         <a href="/" class="word" aria-label="sartor studio, home">
@@ -70,7 +78,10 @@ function Shell() {
           <ul>
             {PAGES.map((page) => (
               <li key={page.href}>
-                <a href={page.href} aria-current={current(page.href, path) ? (path === page.href ? "page" : "true") : undefined}>
+                <a
+                  href={page.href}
+                  aria-current={current(page.href, path) ? (path === page.href ? "page" : "true") : undefined}
+                >
                   <Icon name={page.icon} />
                   {page.name}
                 </a>
@@ -84,7 +95,19 @@ function Shell() {
         </nav>
         <main id="main" ref={main} tabIndex={-1}>
           <Offline />
-          {who ? <Pages /> : locked ? <Door problem={me.error!} onOpen={me.reload} /> : offline ? <Unreachable /> : me.error ? <Door problem={me.error} onOpen={me.reload} /> : <Skeleton lines={6} />}
+          {path === "/docs" ? (
+            <Docs />
+          ) : who ? (
+            <Pages />
+          ) : locked ? (
+            <Door problem={me.error!} onOpen={me.reload} />
+          ) : offline ? (
+            <Unreachable />
+          ) : me.error ? (
+            <Door problem={me.error} onOpen={me.reload} />
+          ) : (
+            <Skeleton lines={6} />
+          )}
         </main>
       </div>
       <p id="said" class="sr-only" role="status" aria-live="polite" />
@@ -92,7 +115,8 @@ function Shell() {
   )
 }
 
-const current = (href: string, path: string) => (href === "/" ? path === "/" : path === href || path.startsWith(`${href}/`))
+const current = (href: string, path: string) =>
+  href === "/" ? path === "/" : path === href || path.startsWith(`${href}/`)
 
 function Pages() {
   return (

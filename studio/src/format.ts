@@ -1,7 +1,8 @@
 const whole = new Intl.NumberFormat("en")
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" })
 
-export const count = (n: number, one?: string, many = `${one}s`) => (one ? `${whole.format(n)} ${n === 1 ? one : many}` : whole.format(n))
+export const count = (n: number, one?: string, many = `${one}s`) =>
+  one ? `${whole.format(n)} ${n === 1 ? one : many}` : whole.format(n)
 
 export function bytes(n: number): string {
   if (n < 1000) return `${whole.format(n)} B`
@@ -29,7 +30,11 @@ export function ago(iso: string, now = Date.now()): string {
 }
 
 /** ISO 8601 in UTC, to the second. */
-export const iso = (time: string) => new Date(time).toISOString().replace("T", " ").replace(/\.\d+Z$/, "Z")
+export const iso = (time: string) =>
+  new Date(time)
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z$/, "Z")
 
 export const local = (time: string) => new Date(time).toLocaleString("en", { dateStyle: "full", timeStyle: "long" })
 
@@ -41,7 +46,8 @@ export const interval = (low?: number | null, high?: number | null, digits = 3) 
 
 export const percent = (x: number) => `${(x * 100).toFixed(x > 0 && x < 0.0995 ? 1 : 0)} %`
 
-export const score = (x: number | null | undefined) => (x == null ? "" : (Math.abs(x) >= 100 ? x.toFixed(1) : x.toFixed(3)).replace("-", "−"))
+export const score = (x: number | null | undefined) =>
+  x == null ? "" : (Math.abs(x) >= 100 ? x.toFixed(1) : x.toFixed(3)).replace("-", "−")
 
 /** The first letters of a long hash. */
 export const short = (hash: string) => hash.slice(0, 10)

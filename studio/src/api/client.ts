@@ -49,10 +49,21 @@ async function send(method: string, url: string, body?: unknown, signal?: AbortS
   if (body !== undefined) headers["Content-Type"] = "application/json"
   let response: Response
   try {
-    response = await fetch(url, { method, headers, signal, cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) })
+    response = await fetch(url, {
+      method,
+      headers,
+      signal,
+      cache: "no-store",
+      body: body === undefined ? undefined : JSON.stringify(body),
+    })
   } catch (failure) {
     if (signal?.aborted) throw failure
-    throw new Problem(0, "No connection", "The server does not answer.", "Look whether sartor serve is running; the studio tries again by itself.")
+    throw new Problem(
+      0,
+      "No connection",
+      "The server does not answer.",
+      "Look whether sartor serve is running; the studio tries again by itself.",
+    )
   }
   if (!response.ok) throw await problemOf(response)
   return response

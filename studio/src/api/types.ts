@@ -69,7 +69,7 @@ export interface StateCard {
   made: string
   age_seconds: number
   position: number
-  lag: number
+  lag?: Maybe<number>
   bytes: number
   examples: number
   held: boolean
@@ -153,13 +153,26 @@ export interface WhatIf {
 
 export interface Erasure {
   person: string
+  /** Entries by place, zeros too. */
   removed: Record<string, number>
   verified: boolean
   seconds: number
   finished: string
-  scanned?: Maybe<{ where: string; bytes: number; found: number }[]>
-  models?: Maybe<string[]>
-  [more: string]: unknown
+  bytes?: number
+  /** Entries that were still there when it ended: all zero. */
+  left?: Record<string, number>
+  scan?: Maybe<{
+    files: number
+    nbytes: number
+    seconds: number
+    needles: number
+    hits: unknown[]
+    too_short: string[]
+    unreadable: string[]
+  }>
+  models?: { fingerprint: string; method: string }[]
+  tombstone?: string
+  note?: string
 }
 
 export interface Interval {
@@ -228,6 +241,7 @@ export interface Status {
   tenant: string
   model?: Maybe<string>
   queue: { people: number; oldest_seconds?: Maybe<number>; failing?: Maybe<number> }
+  adapting?: Maybe<{ running: boolean; adapted: number; failed: number; last_error?: Maybe<string> }>
   drift?: Maybe<Record<string, unknown>>
   counts: { people: number; records: number; items: number; states: number; bytes: number }
   fallbacks: Record<string, number>
@@ -246,6 +260,7 @@ export interface System {
     passed: boolean
     claim?: Maybe<string>
     passes?: Maybe<string>
+    conditions?: Maybe<Record<string, unknown>>
     data?: Maybe<string[]>
     seeds?: Maybe<number[]>
     gain?: Maybe<number>

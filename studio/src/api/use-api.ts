@@ -64,7 +64,10 @@ export function useAction<A extends unknown[]>(action: (...args: A) => Promise<u
       setState({ pending: false })
       return true
     } catch (failure) {
-      setState({ pending: false, error: failure instanceof Problem ? failure : new Problem(-1, "Unexpected", String(failure)) })
+      setState({
+        pending: false,
+        error: failure instanceof Problem ? failure : new Problem(-1, "Unexpected", String(failure)),
+      })
       return false
     }
   }

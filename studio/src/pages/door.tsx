@@ -16,7 +16,9 @@ export function Door({ problem, onOpen }: { problem: Problem; onOpen: () => void
   return (
     <div class="door">
       <h1>Your key, please</h1>
-      <p class="muted">The studio does what your API key allows, and nothing more. It is kept until this tab is closed.</p>
+      <p class="muted">
+        The studio does what your API key allows, and nothing more. It is kept until this tab is closed.
+      </p>
       {(tried || problem.status !== 401) && <Failure problem={problem} />}
       <form onSubmit={submit}>
         <label class="label" for="secret">
@@ -37,7 +39,8 @@ export function Door({ problem, onOpen }: { problem: Problem; onOpen: () => void
         </button>
       </form>
       <p class="muted small">
-        No key yet? <code>sartor keys create --scopes admin</code> on the server prints one, once. On your own machine <code>sartor serve --dev</code> needs none.
+        No key yet? <code>sartor keys create --scopes admin</code> on the server prints one, once. On your own machine{" "}
+        <code>sartor serve --dev</code> needs none.
       </p>
     </div>
   )

@@ -9,15 +9,21 @@ export function Drift({ drift }: { drift: Record<string, unknown> }) {
   return (
     <>
       <p>
-        {alarm === true ? <Badge tone="bad">moved away</Badge> : <Badge tone="good">as it was fitted</Badge>} {typeof note === "string" && note}
+        {alarm === true ? <Badge tone="bad">moved away</Badge> : <Badge tone="good">as it was fitted</Badge>}{" "}
+        {typeof note === "string" && note}
       </p>
       <dl class="facts">
         {facts.map(([name, value]) => (
-          <Fact key={name} name={name.replaceAll("_", " ")} value={typeof value === "number" ? figure(value) : plain(value)} />
+          <Fact
+            key={name}
+            name={name.replaceAll("_", " ")}
+            value={typeof value === "number" ? figure(value) : plain(value)}
+          />
         ))}
       </dl>
     </>
   )
 }
 
-const figure = (value: number) => (Number.isInteger(value) ? count(value) : value < 0 ? signed(value) : value.toFixed(3))
+const figure = (value: number) =>
+  Number.isInteger(value) ? count(value) : value < 0 ? signed(value) : value.toFixed(3)

@@ -8,7 +8,10 @@ import { Failure, Panel } from "../parts/panel"
 /** Start a fit: on everybody who consents to training, measured on people kept out of it. */
 export function Fit({ onStart }: { onStart: (job: Job) => void }) {
   const systems = useApi<Page<System>>("/v1/systems")
-  const methods = systems.data?.items.filter((one) => one.room === "recommend" && ["baseline", "method"].includes(one.kind) && one.implemented) ?? []
+  const methods =
+    systems.data?.items.filter(
+      (one) => one.room === "recommend" && ["baseline", "method"].includes(one.kind) && one.implemented,
+    ) ?? []
   const [method, setMethod] = useState("ease")
   const [settings, setSettings] = useState("")
   const [holdout, setHoldout] = useState("0.1")
@@ -16,7 +19,10 @@ export function Fit({ onStart }: { onStart: (job: Job) => void }) {
   const body = () => ({ method, settings: parse(settings), holdout: Number(holdout), min_gain: Number(gain) })
   const [start, starting] = useAction(async () => onStart(await call<Job>("POST", "/v1/models", body())))
   return (
-    <Panel title="Fit a new model" hint="It learns from people who consent to training, and is tried on people it has not seen before anybody is served by it.">
+    <Panel
+      title="Fit a new model"
+      hint="It learns from people who consent to training, and is tried on people it has not seen before anybody is served by it."
+    >
       <form
         class="controls"
         onSubmit={(event) => {
@@ -34,15 +40,38 @@ export function Fit({ onStart }: { onStart: (job: Job) => void }) {
         </label>
         <label>
           <span class="label">Kept out, share of people</span>
-          <input type="number" min="0.01" max="0.5" step="0.01" class="narrow" required value={holdout} onInput={(event) => setHoldout(event.currentTarget.value)} />
+          <input
+            type="number"
+            min="0.01"
+            max="0.5"
+            step="0.01"
+            class="narrow"
+            required
+            value={holdout}
+            onInput={(event) => setHoldout(event.currentTarget.value)}
+          />
         </label>
         <label>
           <span class="label">Smallest gain</span>
-          <input type="number" step="any" class="narrow" required value={gain} onInput={(event) => setGain(event.currentTarget.value)} />
+          <input
+            type="number"
+            step="any"
+            class="narrow"
+            required
+            value={gain}
+            onInput={(event) => setGain(event.currentTarget.value)}
+          />
         </label>
         <label class="grow">
           <span class="label">Settings, as JSON</span>
-          <input type="text" value={settings} placeholder='{"regularization": 100}' spellcheck={false} autocomplete="off" onInput={(event) => setSettings(event.currentTarget.value)} />
+          <input
+            type="text"
+            value={settings}
+            placeholder='{"regularization": 100}'
+            spellcheck={false}
+            autocomplete="off"
+            onInput={(event) => setSettings(event.currentTarget.value)}
+          />
         </label>
         <button type="submit" class="primary" disabled={starting.pending}>
           {starting.pending ? "Starting…" : "Fit"}

@@ -22,25 +22,47 @@ export function Home() {
         {(now) => (
           <>
             <NextStep status={now} />
-            <Panel title="Now" hint={`Up for ${seconds(now.uptime_seconds)}, tenant ${now.tenant}.`} actions={<Health status={now} />}>
+            <Panel
+              title="Now"
+              hint={`Up for ${seconds(now.uptime_seconds)}, tenant ${now.tenant}.`}
+              actions={<Health status={now} />}
+            >
               <dl class="facts">
                 <Fact name="People" value={count(now.counts.people ?? 0)} />
                 <Fact name="Records" value={count(now.counts.records ?? 0)} />
                 <Fact name="Items" value={count(now.counts.items ?? 0)} />
-                <Fact name="Personal states" value={count(now.counts.states ?? 0)} note={now.counts.bytes ? `${bytes(now.counts.bytes)} stored` : null} />
+                <Fact
+                  name="Personal states"
+                  value={count(now.counts.states ?? 0)}
+                  note={now.counts.bytes ? `${bytes(now.counts.bytes)} stored` : null}
+                />
                 <Fact
                   name="Waiting to adapt"
                   value={count(now.queue.people, "person", "people")}
-                  note={now.queue.oldest_seconds != null && now.queue.people ? `oldest ${seconds(now.queue.oldest_seconds)}` : "nothing is stale"}
+                  note={
+                    now.queue.oldest_seconds != null && now.queue.people
+                      ? `oldest ${seconds(now.queue.oldest_seconds)}`
+                      : "nothing is stale"
+                  }
                 />
-                {now.freshness && <Fact name="Observed to adapted" value={`${now.freshness.median_ms} ms`} note={`p99 ${now.freshness.p99_ms} ms`} />}
+                {now.freshness && (
+                  <Fact
+                    name="Observed to adapted"
+                    value={`${now.freshness.median_ms} ms`}
+                    note={`p99 ${now.freshness.p99_ms} ms`}
+                  />
+                )}
                 <Fact name="Active model" value={now.model ? <a href="/models">{short(now.model)}</a> : "none"} />
               </dl>
               <CopyAs url="/v1/status" python="print(client.status())" />
             </Panel>
             <div class="pair">
               <Panel title="Does personalising help?" hint="The last measurement, on people kept out of fitting.">
-                <Load from={evaluation} lines={3} empty={(last) => !last.gain && <p class="muted">{last.note || "Not measured yet."}</p>}>
+                <Load
+                  from={evaluation}
+                  lines={3}
+                  empty={(last) => !last.gain && <p class="muted">{last.note || "Not measured yet."}</p>}
+                >
                   {(last) => <Scales last={last} />}
                 </Load>
               </Panel>
@@ -62,7 +84,8 @@ export function Home() {
 
 function Health({ status }: { status: Status }) {
   if (!status.model) return <Badge tone="warn">no model is active</Badge>
-  if (status.queue.failing) return <Badge tone="bad">{count(status.queue.failing, "person", "people")} cannot be adapted</Badge>
+  if (status.queue.failing)
+    return <Badge tone="bad">{count(status.queue.failing, "person", "people")} cannot be adapted</Badge>
   if ((status.queue.oldest_seconds ?? 0) > 60) return <Badge tone="warn">adapting is behind</Badge>
   return <Badge tone="good">healthy</Badge>
 }
@@ -71,9 +94,21 @@ function Scales({ last }: { last: Evaluation }) {
   return (
     <>
       <dl class="facts">
-        <Fact name={`Gain${last.metric ? `, ${last.metric}` : ""}`} value={signed(last.gain!.mean)} note={interval(last.gain!.low, last.gain!.high)} />
-        {last.swap_gap && <Fact name="Swap gap" value={signed(last.swap_gap.mean)} note={interval(last.swap_gap.low, last.swap_gap.high)} />}
-        {last.hurt != null && <Fact name="Hurt by it" value={percent(last.hurt)} note={`of ${count(last.people, "person", "people")}`} />}
+        <Fact
+          name={`Gain${last.metric ? `, ${last.metric}` : ""}`}
+          value={signed(last.gain!.mean)}
+          note={interval(last.gain!.low, last.gain!.high)}
+        />
+        {last.swap_gap && (
+          <Fact
+            name="Swap gap"
+            value={signed(last.swap_gap.mean)}
+            note={interval(last.swap_gap.low, last.swap_gap.high)}
+          />
+        )}
+        {last.hurt != null && (
+          <Fact name="Hurt by it" value={percent(last.hurt)} note={`of ${count(last.people, "person", "people")}`} />
+        )}
       </dl>
       <p class="small">
         <a href="/population">How it is spread over people</a>
@@ -112,7 +147,8 @@ function NextStep({ status }: { status: Status }) {
     return (
       <Panel title="Next: fit a model" class="next-step">
         <p>
-          There are {count(status.counts.records, "record")} of {count(status.counts.people, "person", "people")}, and no model that learned from them.{" "}
+          There are {count(status.counts.records, "record")} of {count(status.counts.people, "person", "people")}, and
+          no model that learned from them.{" "}
           {mayFit ? <a href="/models">Fit the first one.</a> : "A key with the scope “models” may fit one."}
         </p>
       </Panel>

@@ -81,7 +81,11 @@ export function JobPanel({ id, onEnd }: { id: string; onEnd: () => void }) {
             {job.error ?? (job.message || job.status)}
           </label>
           <progress id="job-progress" max={1} value={job.status === "done" ? 1 : job.progress} />
-          {job.finished && <p class="small muted">Took {seconds((Date.parse(job.finished) - Date.parse(job.started ?? job.created)) / 1000)}.</p>}
+          {job.finished && (
+            <p class="small muted">
+              Took {seconds((Date.parse(job.finished) - Date.parse(job.started ?? job.created)) / 1000)}.
+            </p>
+          )}
           {job.status === "done" && job.result && <Outcome result={job.result} />}
           {job.log.length > 0 && (
             <details open={job.status === "failed"}>
@@ -102,7 +106,8 @@ function Outcome({ result }: { result: Record<string, unknown> }) {
   const refused = result.refused ?? result.reason
   return (
     <p>
-      {typeof refused === "string" && refused ? <Badge tone="bad">refused</Badge> : <Badge tone="good">fitted</Badge>} {typeof refused === "string" ? refused : ""}{" "}
+      {typeof refused === "string" && refused ? <Badge tone="bad">refused</Badge> : <Badge tone="good">fitted</Badge>}{" "}
+      {typeof refused === "string" ? refused : ""}{" "}
       {reportLine(result) || reportLine((result.report as Record<string, unknown> | undefined) ?? {})}
     </p>
   )

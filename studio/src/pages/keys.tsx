@@ -27,8 +27,16 @@ export function Keys() {
   return (
     <>
       <h1>Keys &amp; access</h1>
-      <Panel title="API keys" hint="Only a hash of each is stored. A key belongs to one tenant, and may be bound to one person.">
-        <Load from={keys} empty={(page) => !page.items.length && <Empty title="No key yet.">Make one below; programs send it as a bearer token.</Empty>}>
+      <Panel
+        title="API keys"
+        hint="Only a hash of each is stored. A key belongs to one tenant, and may be bound to one person."
+      >
+        <Load
+          from={keys}
+          empty={(page) =>
+            !page.items.length && <Empty title="No key yet.">Make one below; programs send it as a bearer token.</Empty>
+          }
+        >
           {(page) => (
             <Table
               caption="API keys"
@@ -39,7 +47,11 @@ export function Keys() {
                 { name: "May", cell: (one) => one.scopes.join(", ") },
                 { name: "Person", wide: true, cell: (one) => one.person ?? <span class="muted">everybody</span> },
                 { name: "Last used", wide: true, cell: (one) => <Time at={one.last_used} relative /> },
-                { name: "Expires", wide: true, cell: (one) => (one.expires ? <Time at={one.expires} relative /> : <span class="muted">never</span>) },
+                {
+                  name: "Expires",
+                  wide: true,
+                  cell: (one) => (one.expires ? <Time at={one.expires} relative /> : <span class="muted">never</span>),
+                },
                 {
                   name: "State",
                   cell: (one) =>
@@ -48,7 +60,12 @@ export function Keys() {
                     ) : one.expires && Date.parse(one.expires) < Date.now() ? (
                       <Badge tone="warn">expired</Badge>
                     ) : (
-                      <button type="button" class="small" aria-label={`Revoke ${one.label || one.id}`} onClick={() => setRevoking(one)}>
+                      <button
+                        type="button"
+                        class="small"
+                        aria-label={`Revoke ${one.label || one.id}`}
+                        onClick={() => setRevoking(one)}
+                      >
                         Revoke
                       </button>
                     ),
@@ -66,9 +83,7 @@ export function Keys() {
       />
       {made && (
         <Dialog title="The new key" onClose={() => setMade(undefined)}>
-          <p>
-            This is the only time it is shown. Keep it where secrets are kept.
-          </p>
+          <p>This is the only time it is shown. Keep it where secrets are kept.</p>
           <div class="secret">
             <code>{made.secret}</code>
             <CopyButton text={made.secret} label="Copy key" />
@@ -106,11 +121,25 @@ function NewKey({ onMade }: { onMade: (made: { key: Key; secret: string }) => vo
         <div class="controls">
           <label class="grow">
             <span class="label">Label</span>
-            <input type="text" required maxLength={100} value={label} placeholder="shop web server" onInput={(event) => setLabel(event.currentTarget.value)} />
+            <input
+              type="text"
+              required
+              maxLength={100}
+              value={label}
+              placeholder="shop web server"
+              onInput={(event) => setLabel(event.currentTarget.value)}
+            />
           </label>
           <label>
             <span class="label">Only for person</span>
-            <input type="text" value={person} placeholder="everybody" autocomplete="off" spellcheck={false} onInput={(event) => setPerson(event.currentTarget.value)} />
+            <input
+              type="text"
+              value={person}
+              placeholder="everybody"
+              autocomplete="off"
+              spellcheck={false}
+              onInput={(event) => setPerson(event.currentTarget.value)}
+            />
           </label>
           <label>
             <span class="label">Expires</span>
@@ -129,7 +158,9 @@ function NewKey({ onMade }: { onMade: (made: { key: Key; secret: string }) => vo
               <input
                 type="checkbox"
                 checked={scopes.includes(scope)}
-                onChange={(event) => setScopes(event.currentTarget.checked ? [...scopes, scope] : scopes.filter((one) => one !== scope))}
+                onChange={(event) =>
+                  setScopes(event.currentTarget.checked ? [...scopes, scope] : scopes.filter((one) => one !== scope))
+                }
               />
               <span>
                 <b>{scope}</b> <span class="muted small">{what}</span>
@@ -142,7 +173,12 @@ function NewKey({ onMade }: { onMade: (made: { key: Key; secret: string }) => vo
           {making.pending ? "Making…" : "Make the key"}
         </button>
       </form>
-      <CopyAs method="POST" url="/v1/keys" body={body} python={`key, secret = client.create_key(${JSON.stringify(label || "a label")}, scopes=${JSON.stringify(scopes)})`} />
+      <CopyAs
+        method="POST"
+        url="/v1/keys"
+        body={body}
+        python={`key, secret = client.create_key(${JSON.stringify(label || "a label")}, scopes=${JSON.stringify(scopes)})`}
+      />
     </Panel>
   )
 }

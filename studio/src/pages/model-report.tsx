@@ -39,7 +39,13 @@ export function ModelReport({ report, refused }: { report: Report; refused: bool
         </Notice>
       )}
       <dl class="facts">
-        {gain && <Fact name={`Gain${typeof report.metric === "string" ? `, ${report.metric}` : ""}`} value={signed(gain.mean)} note={interval(gain.low, gain.high)} />}
+        {gain && (
+          <Fact
+            name={`Gain${typeof report.metric === "string" ? `, ${report.metric}` : ""}`}
+            value={signed(gain.mean)}
+            note={interval(gain.low, gain.high)}
+          />
+        )}
         {gap && <Fact name="Swap gap" value={signed(gap.mean)} note={interval(gap.low, gap.high)} />}
         {typeof report.hurt === "number" && <Fact name="Hurt by it" value={percent(report.hurt)} />}
         {against && typeof against.difference === "number" && (

@@ -38,10 +38,19 @@ export function Models({ job }: { job?: string }) {
           }}
         />
       )}
-      <Panel title="Fitted models" hint="What everybody shares. A new one serves only when it helps people at least as much as the one before.">
+      <Panel
+        title="Fitted models"
+        hint="What everybody shares. A new one serves only when it helps people at least as much as the one before."
+      >
         <Load
           from={models}
-          empty={(page) => !page.items.length && <Empty title="No model yet.">{mayFit ? "Fit the first one below." : "Until there is one, there are no lists."}</Empty>}
+          empty={(page) =>
+            !page.items.length && (
+              <Empty title="No model yet.">
+                {mayFit ? "Fit the first one below." : "Until there is one, there are no lists."}
+              </Empty>
+            )
+          }
         >
           {(page) => (
             <ul class="cards">
@@ -53,7 +62,12 @@ export function Models({ job }: { job?: string }) {
                     </h3>
                     <Badge tone={TONES[card.status]}>{card.status}</Badge>
                     {mayFit && card.status !== "active" && card.status !== "preparing" && (
-                      <button type="button" class="small" aria-label={`Switch to ${card.method} ${short(card.fingerprint)}`} onClick={() => setSwitching(card)}>
+                      <button
+                        type="button"
+                        class="small"
+                        aria-label={`Switch to ${card.method} ${short(card.fingerprint)}`}
+                        onClick={() => setSwitching(card)}
+                      >
                         Switch to it
                       </button>
                     )}
@@ -103,22 +117,33 @@ export function Models({ job }: { job?: string }) {
           )}
         </Load>
       </Panel>
-      {switching && <Switch card={switching} onClose={() => setSwitching(undefined)} onDone={models.reload} />}
+      {switching && (
+        <Switch
+          card={switching}
+          onClose={() => setSwitching(undefined)}
+          onStart={(started) => {
+            setSwitching(undefined)
+            jobs.reload()
+            route(path`/models/jobs/${started.id}`)
+          }}
+        />
+      )}
     </>
   )
 }
 
-const order = (cards: ModelCard[]) => [...cards].sort((a, b) => Number(b.status === "active") - Number(a.status === "active") || b.made.localeCompare(a.made))
+const order = (cards: ModelCard[]) =>
+  [...cards].sort(
+    (a, b) => Number(b.status === "active") - Number(a.status === "active") || b.made.localeCompare(a.made),
+  )
 
 /** Switching to a model that was refused has to be meant. */
-function Switch({ card, onClose, onDone }: { card: ModelCard; onClose: () => void; onDone: () => void }) {
+function Switch({ card, onClose, onStart }: { card: ModelCard; onClose: () => void; onStart: (job: Job) => void }) {
   const [force, setForce] = useState(false)
   const [refused, setRefused] = useState<Problem>()
   const [go, going] = useAction(async () => {
     try {
-      await call("POST", path`/v1/models/${card.fingerprint}/activate`, { force })
-      onDone()
-      onClose()
+      onStart(await call<Job>("POST", path`/v1/models/${card.fingerprint}/activate`, { force }))
     } catch (failure) {
       if (failure instanceof Problem && failure.status === 409) setRefused(failure)
       else throw failure
@@ -143,7 +168,12 @@ function Switch({ card, onClose, onDone }: { card: ModelCard; onClose: () => voi
         <button type="button" onClick={onClose}>
           Keep the active one
         </button>
-        <button type="button" class="primary" disabled={going.pending || (Boolean(warned) && !force)} onClick={() => go()}>
+        <button
+          type="button"
+          class="primary"
+          disabled={going.pending || (Boolean(warned) && !force)}
+          onClick={() => go()}
+        >
           {going.pending ? "Switching…" : "Switch"}
         </button>
       </div>

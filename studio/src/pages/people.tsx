@@ -27,8 +27,16 @@ const COLUMNS: Column<PersonCard>[] = [
   { name: "Last event", cell: (one) => <Time at={one.last} relative /> },
   { name: "First event", wide: true, cell: (one) => <Time at={one.first} /> },
   { name: "Stored", number: true, wide: true, cell: (one) => bytes(one.bytes) },
-  { name: "Recommending", wide: true, cell: (one) => (one.consents.recommend === false ? <Badge tone="bad">refused</Badge> : <Badge tone="good">allowed</Badge>) },
-  { name: "Training", wide: true, cell: (one) => (one.consents.train ? <Badge tone="good">allowed</Badge> : <Badge>not given</Badge>) },
+  {
+    name: "Recommending",
+    wide: true,
+    cell: (one) => (one.consents.recommend === false ? <Badge tone="bad">refused</Badge> : "allowed"),
+  },
+  {
+    name: "Training",
+    wide: true,
+    cell: (one) => (one.consents.train ? "allowed" : <span class="muted">not given</span>),
+  },
 ]
 
 export function People() {
@@ -48,7 +56,10 @@ export function People() {
 
   const next = more.length ? more.at(-1)!.next : people.data?.next
   const [load, loading] = useAction(async () => {
-    const page = await call<Page<PersonCard>>("GET", withQuery("/v1/people", { query: wanted, limit: PAGE, after: next }))
+    const page = await call<Page<PersonCard>>(
+      "GET",
+      withQuery("/v1/people", { query: wanted, limit: PAGE, after: next }),
+    )
     setMore([...more, page])
   })
 
@@ -63,7 +74,7 @@ export function People() {
           <input
             id="people-query"
             type="search"
-            placeholder="An id, or the start of one"
+            placeholder="An id, or a part of one"
             value={text}
             onInput={(event) => setText(event.currentTarget.value)}
           />
@@ -75,14 +86,22 @@ export function People() {
             !page.items.length &&
             (wanted ? (
               <Empty title={`Nobody matches “${wanted}”.`}>
-                <a href={path`/people/${wanted}`}>Open it as an id all the same</a>: unknown people get everybody's answer.
+                <a href={path`/people/${wanted}`}>Open it as an id all the same</a>: unknown people get everybody's
+                answer.
               </Empty>
             ) : (
               <Empty title="Nobody yet.">Send a first event, and the person is here.</Empty>
             ))
           }
         >
-          {(page) => <Table caption="People" columns={COLUMNS} rows={[page, ...more].flatMap((one) => one.items)} id={(one) => one.person} />}
+          {(page) => (
+            <Table
+              caption="People"
+              columns={COLUMNS}
+              rows={[page, ...more].flatMap((one) => one.items)}
+              id={(one) => one.person}
+            />
+          )}
         </Load>
         {loading.error && <Failure problem={loading.error} />}
         {next && people.data && (
@@ -90,7 +109,10 @@ export function People() {
             {loading.pending ? "Loading…" : `${PAGE} more`}
           </button>
         )}
-        <CopyAs url={url} python={`for person in client.people(${wanted ? `query=${JSON.stringify(wanted)}` : ""}):\n    print(person)`} />
+        <CopyAs
+          url={url}
+          python={`for person in client.people(${wanted ? `query=${JSON.stringify(wanted)}` : ""}):\n    print(person)`}
+        />
       </Panel>
     </>
   )

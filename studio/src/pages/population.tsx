@@ -24,7 +24,8 @@ export function Population() {
           !last.gain && (
             <Panel title="Gain and swap gap">
               <Empty title="Not measured yet.">
-                {last.note || "Fitting a model here measures it on people it has not seen."} <a href="/models">Models</a>
+                {last.note || "Fitting a model here measures it on people it has not seen."}{" "}
+                <a href="/models">Models</a>
               </Empty>
             </Panel>
           )
@@ -46,11 +47,26 @@ function Measured({ last }: { last: Evaluation }) {
   const gain = last.gain!
   return (
     <>
-      <Panel title="On the whole" hint={`${count(last.people, "person", "people")} kept out of fitting${last.model ? `, model ${short(last.model)}` : ""}. ${last.note}`}>
+      <Panel
+        title="On the whole"
+        hint={`${count(last.people, "person", "people")} kept out of fitting${last.model ? `, model ${short(last.model)}` : ""}. ${last.note}`}
+      >
         <dl class="facts">
           <Fact name="Gain" value={signed(gain.mean)} note={`${interval(gain.low, gain.high)} ${metric}`} />
-          {last.swap_gap && <Fact name="Swap gap" value={signed(last.swap_gap.mean)} note={`${interval(last.swap_gap.low, last.swap_gap.high)} ${metric}`} />}
-          {last.hurt != null && <Fact name="Hurt by personalising" value={percent(last.hurt)} note={`some ${count(Math.round(last.hurt * last.people), "person", "people")}`} />}
+          {last.swap_gap && (
+            <Fact
+              name="Swap gap"
+              value={signed(last.swap_gap.mean)}
+              note={`${interval(last.swap_gap.low, last.swap_gap.high)} ${metric}`}
+            />
+          )}
+          {last.hurt != null && (
+            <Fact
+              name="Hurt by personalising"
+              value={percent(last.hurt)}
+              note={`some ${count(Math.round(last.hurt * last.people), "person", "people")}`}
+            />
+          )}
         </dl>
         <CopyAs url="/v1/evaluation" python="print(client.evaluation())" />
       </Panel>
@@ -60,14 +76,26 @@ function Measured({ last }: { last: Evaluation }) {
         </Panel>
         <Panel title="Swap gap" hint="Is it really theirs? Own state minus somebody else's state, per person.">
           {last.swap_gap ? (
-            <Histogram spread={last.swap_gap} unit={metric} below="another's state fits better" above="own fits better" />
+            <Histogram
+              spread={last.swap_gap}
+              unit={metric}
+              below="another's state fits better"
+              above="own fits better"
+            />
           ) : (
             <p class="muted">Not measured.</p>
           )}
         </Panel>
       </div>
-      <Panel title="Who is helped, who is hurt" hint="The same measurement in slices of people and of items. Groups of fewer than 5 people are not shown.">
-        {last.slices.length ? <Table caption="Slices" columns={columns(last.slices)} rows={last.slices} id={(one) => one.name} /> : <p class="muted">No slice has enough people.</p>}
+      <Panel
+        title="Who is helped, who is hurt"
+        hint="The same measurement in slices of people and of items. Groups of fewer than 5 people are not shown."
+      >
+        {last.slices.length ? (
+          <Table caption="Slices" columns={columns(last.slices)} rows={last.slices} id={(one) => one.name} />
+        ) : (
+          <p class="muted">No slice has enough people.</p>
+        )}
       </Panel>
     </>
   )
@@ -89,11 +117,16 @@ function columns(slices: Slice[]): Column<Slice>[] {
           "–"
         ) : (
           <>
-            {signed(one.gain)} <span class="muted small">{interval(one.low, one.high)}</span>
+            {signed(one.gain)} <span class="muted small wide">{interval(one.low, one.high)}</span>
           </>
         ),
     },
-    any("swap_gap") && { name: "Swap gap", number: true, wide: true, cell: (one) => (one.swap_gap == null ? "–" : signed(one.swap_gap)) },
+    any("swap_gap") && {
+      name: "Swap gap",
+      number: true,
+      wide: true,
+      cell: (one) => (one.swap_gap == null ? "–" : signed(one.swap_gap)),
+    },
     any("hurt") && { name: "Hurt", number: true, cell: (one) => (one.hurt == null ? "–" : percent(one.hurt)) },
     { name: "Verdict", wide: true, cell: verdict },
   ]

@@ -18,7 +18,8 @@ export function Requests() {
   const [failures, setFailures] = useState(false)
   const requests = useApi<Page<Request>>("/v1/requests", live ? EVERY_MS : 0)
   const fits = (one: Request) =>
-    (!failures || one.status >= 400) && `${one.method} ${one.route} ${one.status} ${one.request_id}`.toLowerCase().includes(text.trim().toLowerCase())
+    (!failures || one.status >= 400) &&
+    `${one.method} ${one.route} ${one.status} ${one.request_id}`.toLowerCase().includes(text.trim().toLowerCase())
   return (
     <>
       <h1>Requests</h1>
@@ -35,7 +36,12 @@ export function Requests() {
         <div class="controls">
           <label class="grow">
             <span class="label">Filter</span>
-            <input type="search" value={text} placeholder="route, status or request id" onInput={(event) => setText(event.currentTarget.value)} />
+            <input
+              type="search"
+              value={text}
+              placeholder="route, status or request id"
+              onInput={(event) => setText(event.currentTarget.value)}
+            />
           </label>
           <label class="check">
             <input type="checkbox" checked={failures} onChange={(event) => setFailures(event.currentTarget.checked)} />
@@ -59,10 +65,19 @@ export function Requests() {
                       </code>
                     ),
                   },
-                  { name: "Status", cell: (one) => <Badge tone={one.status >= 500 ? "bad" : one.status >= 400 ? "warn" : "good"}>{one.status}</Badge> },
+                  {
+                    name: "Status",
+                    cell: (one) => (
+                      <Badge tone={one.status >= 500 ? "bad" : one.status >= 400 ? "warn" : "good"}>{one.status}</Badge>
+                    ),
+                  },
                   { name: "Took", number: true, cell: (one) => seconds(one.ms / 1000) },
                   { name: "Time", wide: true, cell: (one) => <Time at={one.time} /> },
-                  { name: "Request", wide: true, cell: (one) => <CopyButton text={one.request_id} label={one.request_id.slice(0, 12)} /> },
+                  {
+                    name: "Request",
+                    wide: true,
+                    cell: (one) => <CopyButton text={one.request_id} label={one.request_id.slice(0, 12)} />,
+                  },
                 ]}
               />
             ) : (

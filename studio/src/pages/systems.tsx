@@ -10,9 +10,8 @@ import { useTitle } from "../title"
 
 type Verdict = "passed" | "failed" | "not run" | "baseline"
 
-const verdictOf = (one: System): Verdict => (one.claim ? (one.claim.passed ? "passed" : "failed") : one.kind === "baseline" ? "baseline" : "not run")
-
-const SHOWN = new Set(["slug", "claim", "passes", "passed", "data", "seeds", "gain", "gain_interval", "swap_gap", "swap_gap_interval", "state_bytes", "date", "measured", "baseline"])
+const verdictOf = (one: System): Verdict =>
+  one.claim ? (one.claim.passed ? "passed" : "failed") : one.kind === "baseline" ? "baseline" : "not run"
 
 /** The published systems, each with its last claim check: what the paper says, what had to hold, what was measured. */
 export function Systems() {
@@ -23,10 +22,14 @@ export function Systems() {
   return (
     <>
       <h1>Systems</h1>
-      <Panel title="Methods and their claims" hint="The pass condition of each check was fixed before it ran. A failed check is shown as failed: it is information.">
+      <Panel
+        title="Methods and their claims"
+        hint="The pass condition of each check was fixed before it ran. A failed check is shown as failed: it is information."
+      >
         <Load from={systems} lines={10} empty={(page) => !page.items.length && <Empty title="The table is empty." />}>
           {(page) => {
-            const tally = (verdict: string) => page.items.filter((one) => verdict === "all" || verdictOf(one) === verdict)
+            const tally = (verdict: string) =>
+              page.items.filter((one) => verdict === "all" || verdictOf(one) === verdict)
             return (
               <>
                 <nav class="tabs small-tabs" aria-label="Which systems">
@@ -62,7 +65,12 @@ export function Systems() {
   )
 }
 
-const MARK: Record<Verdict, "good" | "bad" | "plain"> = { passed: "good", failed: "bad", "not run": "plain", baseline: "plain" }
+const MARK: Record<Verdict, "good" | "bad" | "plain"> = {
+  passed: "good",
+  failed: "bad",
+  "not run": "plain",
+  baseline: "plain",
+}
 
 function OneSystem({ system }: { system: System }) {
   const { claim } = system
@@ -81,8 +89,9 @@ function OneSystem({ system }: { system: System }) {
   )
   if (!claim) return <div class="system-head">{head}</div>
   const measured = (claim.measured ?? {}) as Record<string, unknown>
-  const conditions = Object.entries((measured.conditions ?? {}) as Record<string, unknown>).filter(([, held]) => typeof held === "boolean")
-  const rest = Object.entries(claim).filter(([name, value]) => !SHOWN.has(name) && (typeof value === "string" || typeof value === "number"))
+  const conditions = Object.entries((claim.conditions ?? measured.conditions ?? {}) as Record<string, unknown>).filter(
+    ([, held]) => typeof held === "boolean",
+  )
   return (
     <details>
       <summary class="system-head">{head}</summary>
@@ -109,18 +118,24 @@ function OneSystem({ system }: { system: System }) {
           </ul>
         )}
         <dl class="facts">
-          {claim.gain != null && <Fact name="Gain" value={signed(claim.gain)} note={interval(...(claim.gain_interval ?? []))} />}
-          {claim.swap_gap != null && <Fact name="Swap gap" value={signed(claim.swap_gap)} note={interval(...(claim.swap_gap_interval ?? []))} />}
+          {claim.gain != null && (
+            <Fact name="Gain" value={signed(claim.gain)} note={interval(...(claim.gain_interval ?? []))} />
+          )}
+          {claim.swap_gap != null && (
+            <Fact name="Swap gap" value={signed(claim.swap_gap)} note={interval(...(claim.swap_gap_interval ?? []))} />
+          )}
           {claim.state_bytes != null && <Fact name="Per person" value={bytes(claim.state_bytes)} />}
           {claim.seeds && <Fact name="Runs" value={count(claim.seeds.length, "seed")} note={plain(claim.data)} />}
           {claim.date && <Fact name="Checked" value={claim.date.slice(0, 10)} />}
         </dl>
-        <details>
-          <summary>Everything that was measured</summary>
-          <pre class="log" tabIndex={0}>
-            {JSON.stringify({ measured: claim.measured, baseline: claim.baseline, ...Object.fromEntries(rest) }, null, 2)}
-          </pre>
-        </details>
+        {claim.measured != null && (
+          <details>
+            <summary>Everything that was measured</summary>
+            <pre class="log" tabIndex={0}>
+              {JSON.stringify({ measured: claim.measured, baseline: claim.baseline }, null, 2)}
+            </pre>
+          </details>
+        )}
       </div>
     </details>
   )

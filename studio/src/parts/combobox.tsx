@@ -21,7 +21,16 @@ interface ComboboxProps<T extends Option> {
 }
 
 /** A text field with a list of what fits, after the ARIA combobox pattern: arrows choose, Enter takes, Escape closes. */
-export function Combobox<T extends Option>({ label, placeholder, search, onPick, onEnter, autofocus, inline, none }: ComboboxProps<T>) {
+export function Combobox<T extends Option>({
+  label,
+  placeholder,
+  search,
+  onPick,
+  onEnter,
+  autofocus,
+  inline,
+  none,
+}: ComboboxProps<T>) {
   const id = useId()
   const input = useRef<HTMLInputElement>(null)
   const [text, setText] = useState("")
@@ -111,7 +120,9 @@ export function Combobox<T extends Option>({ label, placeholder, search, onPick,
             onMouseDown={(event) => event.preventDefault()}
             onMouseMove={() => setAt(index)}
             onClick={() => pick(option)}
-            ref={index === at ? (element: HTMLElement | null) => element?.scrollIntoView({ block: "nearest" }) : undefined}
+            ref={
+              index === at ? (element: HTMLElement | null) => element?.scrollIntoView({ block: "nearest" }) : undefined
+            }
           >
             <span>{option.label}</span>
             {option.hint && <span class="muted small">{option.hint}</span>}

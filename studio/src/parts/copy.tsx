@@ -51,7 +51,7 @@ export function CopyAs({ method = "GET", url, body, python }: CopyAsProps) {
     `-H "Authorization: Bearer $SARTOR_KEY"`,
     ...(body === undefined ? [] : [`-H 'Content-Type: application/json'`, `-d ${quote(JSON.stringify(body))}`]),
   ].join(" \\\n  ")
-  const program = `import os\n\nfrom sartor.serve.client import Client\n\nclient = Client(${JSON.stringify(location.origin)}, key=os.environ["SARTOR_KEY"])\n${python}`
+  const program = `import os\n\nfrom sartor.serve import Client\n\nclient = Client(${JSON.stringify(location.origin)}, key=os.environ["SARTOR_KEY"])\n${python}`
   return (
     <details class="copy-as">
       <summary>Copy as curl or Python</summary>

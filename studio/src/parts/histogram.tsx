@@ -13,7 +13,17 @@ interface Bin {
 }
 
 /** How a difference is spread over people. Bins may differ in width, so that the area, not the height, is the number of people. */
-export function Histogram({ spread, unit, below, above }: { spread: Spread; unit: string; below: string; above: string }) {
+export function Histogram({
+  spread,
+  unit,
+  below,
+  above,
+}: {
+  spread: Spread
+  unit: string
+  below: string
+  above: string
+}) {
   const box = useRef<HTMLDivElement>(null)
   const hatch = useId()
   const [width, setWidth] = useState(480)
@@ -80,7 +90,8 @@ export function Histogram({ spread, unit, below, above }: { spread: Spread; unit
         </svg>
       </div>
       <figcaption>
-        <span class="key lost-key" /> {below} <span class="key won-key" /> {above} <span class="muted">· area is people, {unit}</span>
+        <span class="key lost-key" /> {below} <span class="key won-key" /> {above}{" "}
+        <span class="muted">· area is people, {unit}</span>
       </figcaption>
       <details>
         <summary>As a table</summary>
@@ -110,5 +121,7 @@ export function Histogram({ spread, unit, below, above }: { spread: Spread; unit
 
 function binsOf(spread: Spread): Bin[] {
   const { edges, counts } = spread.histogram ?? { edges: [], counts: [] }
-  return counts.map((people, at) => ({ from: edges[at]!, to: edges[at + 1]!, people })).filter((bin) => bin.to > bin.from)
+  return counts
+    .map((people, at) => ({ from: edges[at]!, to: edges[at + 1]!, people }))
+    .filter((bin) => bin.to > bin.from)
 }

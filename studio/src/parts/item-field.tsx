@@ -8,7 +8,12 @@ interface ItemOption extends Option {
 }
 
 async function find(text: string, signal: AbortSignal): Promise<ItemOption[]> {
-  const page = await call<Page<Item>>("GET", withQuery("/v1/items", { query: text.trim(), limit: 12 }), undefined, signal)
+  const page = await call<Page<Item>>(
+    "GET",
+    withQuery("/v1/items", { query: text.trim(), limit: 12 }),
+    undefined,
+    signal,
+  )
   return page.items
     .filter((one) => !one.hidden)
     .map((one) => ({

@@ -38,7 +38,8 @@ interface LoadProps<T> {
 
 /** One of: loading, what went wrong, nothing there, what is there. Old data stays visible under a notice when a refresh fails. */
 export function Load<T>({ from, lines = 4, empty, children }: LoadProps<T>) {
-  if (from.data === undefined) return from.error ? <Failure problem={from.error} retry={from.reload} /> : <Skeleton lines={lines} />
+  if (from.data === undefined)
+    return from.error ? <Failure problem={from.error} retry={from.reload} /> : <Skeleton lines={lines} />
   return (
     <div aria-busy={from.loading} class={from.loading ? "refreshing" : undefined}>
       {from.error && <Failure problem={from.error} retry={from.reload} />}
@@ -79,7 +80,13 @@ export function Failure({ problem, retry }: { problem: Problem; retry?: () => vo
   )
 }
 
-export function Notice({ tone = "plain", children }: { tone?: "plain" | "warn" | "good" | "bad"; children: ComponentChildren }) {
+export function Notice({
+  tone = "plain",
+  children,
+}: {
+  tone?: "plain" | "warn" | "good" | "bad"
+  children: ComponentChildren
+}) {
   return (
     <div class={`notice ${tone}`}>
       {tone !== "plain" && <Icon name={tone === "good" ? "check" : "alert"} />}

@@ -26,7 +26,8 @@ export function RankedList({ label, tone, items, beside, open, onOpen, detail, h
           <span class="pick-name">
             <span class="pick-title">{pick.title || pick.item}</span>
             <span class="muted small">
-              {pick.title && <span class="pick-id">{pick.item}</span>} <span title="score, in the method's own scale">{score(pick.score)}</span>
+              {pick.title && <span class="pick-id">{pick.item}</span>}{" "}
+              <span title="score, in the method's own scale">{score(pick.score)}</span>
             </span>
           </span>
         )
@@ -65,8 +66,18 @@ export function RankedList({ label, tone, items, beside, open, onOpen, detail, h
 /** Where an item moved between two lists; null is "not in it". */
 export function Moved({ from, to, k }: { from: number | null | undefined; to: number | null | undefined; k: number }) {
   if (from == null && to == null) return null
-  if (from == null) return <span class="move up">new<span class="sr-only">, was not in the first {k}</span></span>
-  if (to == null) return <span class="move out">out<span class="sr-only">, was {from}</span></span>
+  if (from == null)
+    return (
+      <span class="move up">
+        new<span class="sr-only">, was not in the first {k}</span>
+      </span>
+    )
+  if (to == null)
+    return (
+      <span class="move out">
+        out<span class="sr-only">, was {from}</span>
+      </span>
+    )
   if (from === to) return <span class="move same">same</span>
   return (
     <span class={from > to ? "move up" : "move down"}>
@@ -94,7 +105,8 @@ export function Provenance({ answer, size }: { answer: Answer; size?: number | n
         <Notice tone="warn">
           <strong>
             {answer.fallback === "attributes only" ? "Answer from attributes" : "Population answer"}: {answer.fallback}.
-          </strong> {FALLBACKS[answer.fallback] ?? answer.note}
+          </strong>{" "}
+          {FALLBACKS[answer.fallback] ?? answer.note}
         </Notice>
       )}
       <p class="provenance small muted">

@@ -24,7 +24,12 @@ async function places(text: string, signal: AbortSignal): Promise<Place[]> {
     hint: "page",
   }))
   if (!wanted) return pages
-  const found = await call<Page<PersonCard>>("GET", withQuery("/v1/people", { query: text.trim(), limit: 8 }), undefined, signal)
+  const found = await call<Page<PersonCard>>(
+    "GET",
+    withQuery("/v1/people", { query: text.trim(), limit: 8 }),
+    undefined,
+    signal,
+  )
   const people = found.items.map((one) => ({
     id: `person ${one.person}`,
     href: path`/people/${one.person}`,
@@ -42,7 +47,9 @@ export function Search() {
   useEffect(() => {
     function onKey(event: KeyboardEvent) {
       const typing = (event.target as HTMLElement).matches?.("input, textarea, select, [contenteditable]")
-      const wanted = (event.key === "k" && (event.metaKey || event.ctrlKey)) || (event.key === "/" && slash && !typing && !event.metaKey && !event.ctrlKey)
+      const wanted =
+        (event.key === "k" && (event.metaKey || event.ctrlKey)) ||
+        (event.key === "/" && slash && !typing && !event.metaKey && !event.ctrlKey)
       if (!wanted || document.querySelector("dialog[open]")) return
       event.preventDefault()
       setOpen(true)

@@ -24,7 +24,13 @@ export function Table<T>({ caption, columns, rows, id }: TableProps<T>) {
     const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }
     const step = steps[event.key]
     const from = (event.target as HTMLElement).closest("tr")
-    if (step === undefined || !from || !body.current || (event.target as HTMLElement).matches("input, select, textarea")) return
+    if (
+      step === undefined ||
+      !from ||
+      !body.current ||
+      (event.target as HTMLElement).matches("input, select, textarea")
+    )
+      return
     const all = [...body.current.rows]
     const to = all[Math.max(0, Math.min(all.length - 1, all.indexOf(from) + step))]
     const target = to?.querySelector<HTMLElement>("a, button, summary")
@@ -68,4 +74,5 @@ export function Table<T>({ caption, columns, rows, id }: TableProps<T>) {
   )
 }
 
-const look = <T,>(column: Column<T>) => [column.number && "number", column.wide && "wide"].filter(Boolean).join(" ") || undefined
+const look = <T,>(column: Column<T>) =>
+  [column.number && "number", column.wide && "wide"].filter(Boolean).join(" ") || undefined

@@ -10,10 +10,12 @@ export function Bars({ rows, unit }: { rows: { id: string; name: string; count: 
         <li key={row.id}>
           <span class="bars-name">{row.name}</span>
           <span class="small muted">{count(row.count, unit)}</span>
-          <svg class="bar" width="100%" height="6" aria-hidden="true">
-            <rect width="100%" height="6" rx="3" class="bar-ground" />
-            <rect width={`${(row.count / most) * 100}%`} height="6" rx="3" class="bar-own" />
-          </svg>
+          {most > 1 && (
+            <svg class="bar" width="100%" height="6" aria-hidden="true">
+              <rect width="100%" height="6" rx="3" class="bar-ground" />
+              <rect width={`${(row.count / most) * 100}%`} height="6" rx="3" class="bar-own" />
+            </svg>
+          )}
         </li>
       ))}
     </ul>

@@ -29,7 +29,10 @@ export function Controls({ base }: { base: string }) {
       </label>
       <label>
         <span class="label">Diversity</span>
-        <select value={query.diversity ?? "0"} onChange={(event) => go({ diversity: event.currentTarget.value === "0" ? "" : event.currentTarget.value })}>
+        <select
+          value={query.diversity ?? "0"}
+          onChange={(event) => go({ diversity: event.currentTarget.value === "0" ? "" : event.currentTarget.value })}
+        >
           <option value="0">none</option>
           <option value="0.3">some</option>
           <option value="0.6">much</option>
@@ -37,7 +40,14 @@ export function Controls({ base }: { base: string }) {
       </label>
       <label class="grow">
         <span class="label">Only items where</span>
-        <input type="text" value={where} placeholder="price < 20" spellcheck={false} autocomplete="off" onInput={(event) => setWhere(event.currentTarget.value)} />
+        <input
+          type="text"
+          value={where}
+          placeholder="price < 20"
+          spellcheck={false}
+          autocomplete="off"
+          onInput={(event) => setWhere(event.currentTarget.value)}
+        />
       </label>
       <button type="submit" disabled={where === (query.where ?? "")}>
         Filter

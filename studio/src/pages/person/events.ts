@@ -14,7 +14,12 @@ export function useEvents(person: string) {
   useEffect(() => setOlder([]), [first.data])
   const pages = first.data ? [first.data, ...older] : []
   const next = pages.at(-1)?.next ?? null
-  const [more, loading] = useAction(async () => setOlder([...older, await call<Page<Event>>("GET", withQuery(path`/v1/people/${person}/events`, { limit: PAGE, before: next }))]))
+  const [more, loading] = useAction(async () =>
+    setOlder([
+      ...older,
+      await call<Page<Event>>("GET", withQuery(path`/v1/people/${person}/events`, { limit: PAGE, before: next })),
+    ]),
+  )
   return { url, first, events: pages.flatMap((page) => page.items), next, more, loading }
 }
 

@@ -26,6 +26,12 @@ const TABS = [
   { id: "privacy", name: "Privacy", show: Privacy },
 ]
 
+/** Where the tabs do not fit side by side, the current one is scrolled to. */
+function show(link: HTMLElement | null) {
+  const row = link?.parentElement
+  if (row) row.scrollLeft = link.offsetLeft - row.offsetLeft - (row.clientWidth - link.offsetWidth) / 2
+}
+
 /** One person, on five pages under one roof. */
 export function Person(props: { person?: string; tab?: string }) {
   const { path: here } = useLocation()
@@ -62,14 +68,23 @@ export function Person(props: { person?: string; tab?: string }) {
         </p>
         <nav class="tabs" aria-label={`Pages of ${person}`}>
           {TABS.map((one) => (
-            <a key={one.id} href={path`/people/${person}` + (one.id && `/${one.id}`)} aria-current={one === tab ? "page" : undefined}>
+            <a
+              key={one.id}
+              ref={one === tab ? show : undefined}
+              href={path`/people/${person}` + (one.id && `/${one.id}`)}
+              aria-current={one === tab ? "page" : undefined}
+            >
               {one.name}
             </a>
           ))}
         </nav>
       </header>
       {profile.error && !unknown && <Failure problem={profile.error} retry={profile.reload} />}
-      {unknown && tab?.id && tab.id !== "privacy" && <Notice>Nothing is stored for {person}: there is no evidence and no state, and everybody's answer is theirs.</Notice>}
+      {unknown && tab?.id && tab.id !== "privacy" && (
+        <Notice>
+          Nothing is stored for {person}: there is no evidence and no state, and everybody's answer is theirs.
+        </Notice>
+      )}
       {tab ? <tab.show key={person} person={person} profile={profile} /> : <Empty title="There is no such page." />}
     </>
   )

@@ -33,10 +33,20 @@ export function Known({ person, profile }: TabProps) {
             </Panel>
             <div class="pair">
               <Panel title="Chosen most" hint="Counts of recorded events.">
-                <Bars rows={known.top_items.map((one) => ({ id: String(one.item), name: one.title || String(one.item), count: one.count }))} unit="event" />
+                <Bars
+                  rows={known.top_items.map((one) => ({
+                    id: String(one.item),
+                    name: one.title || String(one.item),
+                    count: one.count,
+                  }))}
+                  unit="event"
+                />
               </Panel>
               <Panel title="Categories" hint="Of the chosen items, counted once per event.">
-                <Bars rows={known.top_categories.map((one) => ({ id: one.category, name: one.category, count: one.count }))} unit="event" />
+                <Bars
+                  rows={known.top_categories.map((one) => ({ id: one.category, name: one.category, count: one.count }))}
+                  unit="event"
+                />
               </Panel>
             </div>
             <Attributes known={known} />
@@ -77,7 +87,7 @@ function KeptState({ state }: { state: StateCard | null | undefined }) {
         <Fact name="Learned from" value={count(state.examples, "example")} />
         <Fact name="Age" value={seconds(state.age_seconds)} note={<Time at={state.made} />} />
         <Fact name="Version" value={state.version} note={state.held ? "held" : "newest"} />
-        <Fact name="Not yet in it" value={count(state.lag, "record")} />
+        <Fact name="Not yet in it" value={count(state.lag ?? 0, "record")} />
         <Fact name="Model" value={state.method} note={short(state.model)} />
       </dl>
       <Table
@@ -118,7 +128,8 @@ function Versions({ person, changed }: { person: string; changed: () => void }) 
       name: "Version",
       cell: (one) => (
         <span class="version">
-          v{one.version} {one.current && <Badge tone="good">in use</Badge>} {one.held && <Badge tone="warn">held</Badge>}
+          v{one.version} {one.current && <Badge tone="good">in use</Badge>}{" "}
+          {one.held && <Badge tone="warn">held</Badge>}
         </span>
       ),
     },
@@ -126,14 +137,24 @@ function Versions({ person, changed }: { person: string; changed: () => void }) 
     { name: "Examples", number: true, cell: (one) => count(one.examples) },
     { name: "Size", number: true, cell: (one) => bytes(one.bytes) },
     { name: "Model", wide: true, cell: (one) => `${one.method} ${short(one.model)}` },
-    { name: "From", wide: true, cell: (one) => (one.restored_from != null ? `restored from v${one.restored_from}` : "evidence") },
+    {
+      name: "From",
+      wide: true,
+      cell: (one) => (one.restored_from != null ? `restored from v${one.restored_from}` : "evidence"),
+    },
     ...(mayEdit
       ? [
           {
             name: "Action",
             cell: (one: StateCard) =>
               one.current ? null : (
-                <button type="button" class="small" disabled={busy} aria-label={`Restore version ${one.version} and hold it`} onClick={() => restore(one.version)}>
+                <button
+                  type="button"
+                  class="small"
+                  disabled={busy}
+                  aria-label={`Restore version ${one.version} and hold it`}
+                  onClick={() => restore(one.version)}
+                >
                   Restore
                 </button>
               ),
@@ -155,7 +176,14 @@ function Versions({ person, changed }: { person: string; changed: () => void }) 
     >
       {(restoring.error ?? releasing.error) && <Failure problem={(restoring.error ?? releasing.error)!} />}
       <Load from={versions} empty={(page) => !page.items.length && <p class="muted">No state has been made yet.</p>}>
-        {(page) => <Table caption="Versions of the state" rows={page.items} id={(one) => `${one.version} ${one.model}`} columns={columns} />}
+        {(page) => (
+          <Table
+            caption="Versions of the state"
+            rows={page.items}
+            id={(one) => `${one.version} ${one.model}`}
+            columns={columns}
+          />
+        )}
       </Load>
     </Panel>
   )

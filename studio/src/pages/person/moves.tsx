@@ -8,7 +8,12 @@ export function Moves({ before, after, k }: { before: Answer; after: Answer; k: 
   const out = before.items.filter((pick) => !is.has(pick.item))
   return (
     <>
-      <RankedList label="After" tone="own" items={after.items} beside={(pick, rank) => <Moved from={was.get(pick.item)} to={rank} k={k} />} />
+      <RankedList
+        label="After"
+        tone="own"
+        items={after.items}
+        beside={(pick, rank) => <Moved from={was.get(pick.item)} to={rank} k={k} />}
+      />
       {out.length > 0 && (
         <p class="small">
           <span class="move out">out</span> {out.map((pick) => pick.title || pick.item).join(" · ")}

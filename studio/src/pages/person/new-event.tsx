@@ -37,7 +37,13 @@ export function NewEvent({ person, onSent }: { person: string; onSent: () => Pro
         {kind === "rating" && (
           <label>
             <span class="label">Value</span>
-            <input type="number" step="any" class="narrow" value={value} onInput={(event) => setValue(event.currentTarget.value)} />
+            <input
+              type="number"
+              step="any"
+              class="narrow"
+              value={value}
+              onInput={(event) => setValue(event.currentTarget.value)}
+            />
           </label>
         )}
         <div class="grow">

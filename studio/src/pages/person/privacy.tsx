@@ -77,7 +77,17 @@ export function Privacy({ person, profile }: TabProps) {
   )
 }
 
-function Switch({ person, purpose, consent, changed }: { person: string; purpose: string; consent: Consent; changed: () => void }) {
+function Switch({
+  person,
+  purpose,
+  consent,
+  changed,
+}: {
+  person: string
+  purpose: string
+  consent: Consent
+  changed: () => void
+}) {
   const mayEdit = useScope("profile")
   const [granted, setGranted] = useState(consent.granted)
   const [set, setting] = useAction(async (wanted: boolean) => {
@@ -111,7 +121,8 @@ function Switch({ person, purpose, consent, changed }: { person: string; purpose
               "by default"
             ) : (
               <>
-                <Time at={consent.since} relative /> {consent.source && `by ${consent.source}`} {consent.version && `· text ${consent.version}`}
+                <Time at={consent.since} relative /> {consent.source && `by ${consent.source}`}{" "}
+                {consent.version && `· text ${consent.version}`}
               </>
             )}
           </span>
@@ -127,7 +138,10 @@ function Export({ person }: { person: string }) {
   const [size, setSize] = useState<number>()
   const [take, taking] = useAction(async () => setSize(await download(url, `${person}.zip`)))
   return (
-    <Panel title="Export" hint="Everything about this person in one archive that people and programs can read, and that can be imported again.">
+    <Panel
+      title="Export"
+      hint="Everything about this person in one archive that people and programs can read, and that can be imported again."
+    >
       <button type="button" disabled={taking.pending} onClick={() => take()}>
         {taking.pending ? "Packing…" : "Download the archive"}
       </button>
@@ -159,7 +173,10 @@ function Forget({ person, records, onDone }: ForgetProps) {
     setTyped("")
   }
   return (
-    <Panel title="Forget" hint="Evidence, states, vectors, consents and caches of this person, in every store. It cannot be undone, not even from a backup.">
+    <Panel
+      title="Forget"
+      hint="Evidence, states, vectors, consents and caches of this person, in every store. It cannot be undone, not even from a backup."
+    >
       <button type="button" class="danger" disabled={!mayErase} onClick={() => setOpen(true)}>
         Forget {person}…
       </button>
@@ -179,7 +196,14 @@ function Forget({ person, records, onDone }: ForgetProps) {
             <label class="label" for="forget-id">
               Type <code>{person}</code> to confirm
             </label>
-            <input id="forget-id" type="text" autocomplete="off" spellcheck={false} value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
+            <input
+              id="forget-id"
+              type="text"
+              autocomplete="off"
+              spellcheck={false}
+              value={typed}
+              onInput={(event) => setTyped(event.currentTarget.value)}
+            />
             {erasing.error && <Failure problem={erasing.error} />}
             <div class="actions end">
               <button type="button" onClick={close}>

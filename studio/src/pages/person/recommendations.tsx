@@ -60,7 +60,10 @@ export function Recommendations({ person, profile }: TabProps) {
       {heard && <Notice tone="good">{heard}</Notice>}
       {alone !== undefined && anybody.data && own.data!.items.length > 0 && !own.data!.fallback && (
         <p class="headline">
-          <b>{alone}</b> of {own.data!.items.length} are here because of {person} alone: everybody's list does not have them in its first {k}.
+          <b>
+            {alone} of {own.data!.items.length}
+          </b>{" "}
+          are not among the first {k} of everybody's list.
         </p>
       )}
       <div class="pair">
@@ -77,14 +80,22 @@ export function Recommendations({ person, profile }: TabProps) {
                   onHot={setHot}
                   open={open}
                   onOpen={setOpen}
-                  beside={(pick) => anybody.data && <Elsewhere name="anybody" rank={anybodyRanks.get(pick.item)} depth={anybody.data.items.length} />}
+                  beside={(pick) =>
+                    anybody.data && (
+                      <Elsewhere name="anybody" rank={anybodyRanks.get(pick.item)} depth={anybody.data.items.length} />
+                    )
+                  }
                   detail={(pick, rank) => <Why person={person} pick={pick} rank={rank} k={k} onChoose={choose} />}
                 />
               </>
             )}
           </Load>
         </Panel>
-        <Panel title="Population" hint="What anybody who has seen the same would get." class="anybody-panel">
+        <Panel
+          title="Population"
+          hint="What anybody would get; their own items are left out here too."
+          class="anybody-panel"
+        >
           <Load from={anybody} lines={10} empty={nothing}>
             {(answer) => (
               <>
@@ -95,21 +106,31 @@ export function Recommendations({ person, profile }: TabProps) {
                   items={answer.items.slice(0, k)}
                   hot={hot}
                   onHot={setHot}
-                  beside={(pick) => own.data && <Elsewhere name="here" rank={ownRanks.get(pick.item)} depth={own.data.items.length} />}
+                  beside={(pick) =>
+                    own.data && <Elsewhere name="here" rank={ownRanks.get(pick.item)} depth={own.data.items.length} />
+                  }
                 />
               </>
             )}
           </Load>
         </Panel>
       </div>
-      <CopyAs url={withQuery(base, asked)} python={`answer = client.recommend(${JSON.stringify(person)}, k=${k})\nfor pick in answer.items:\n    print(pick.item, pick.title)`} />
+      <CopyAs
+        url={withQuery(base, asked)}
+        python={`answer = client.recommend(${JSON.stringify(person)}, k=${k})\nfor pick in answer.items:\n    print(pick.item, pick.title)`}
+      />
     </>
   )
 }
 
 const ranks = (answer: Answer | undefined) => new Map(answer?.items.map((pick, at) => [pick.item, at + 1]))
 
-const nothing = (answer: Answer) => !answer.items.length && <Empty title={answer.fallback === "no model" ? "No model is active." : "Nothing to recommend."}>{answer.note}</Empty>
+const nothing = (answer: Answer) =>
+  !answer.items.length && (
+    <Empty title={answer.fallback === "no model" ? "No model is active." : "Nothing to recommend."}>
+      {answer.note}
+    </Empty>
+  )
 
 /** Where the same item stands in the other list. */
 function Elsewhere({ name, rank, depth }: { name: string; rank: number | undefined; depth: number }) {

@@ -52,10 +52,19 @@ export function Timeline({ person, profile }: TabProps) {
   return (
     <>
       {mayWrite && <NewEvent person={person} onSent={() => settle("Recorded.")} />}
-      <Panel title="Evidence" hint="Newest first: what was recorded, when, and where it came from. Removing one corrects what is known.">
+      <Panel
+        title="Evidence"
+        hint="Newest first: what was recorded, when, and where it came from. Removing one corrects what is known."
+      >
         {said && <Notice tone="good">{said}</Notice>}
         {failed && <Failure problem={failed} />}
-        <Load from={first} lines={8} empty={(page) => !page.items.length && <Empty title="No evidence.">Nothing has been recorded of {person}.</Empty>}>
+        <Load
+          from={first}
+          lines={8}
+          empty={(page) =>
+            !page.items.length && <Empty title="No evidence.">Nothing has been recorded of {person}.</Empty>
+          }
+        >
           {() => (
             <ol class="timeline">
               {events.map((event) => (
@@ -128,7 +137,13 @@ function Entry({ event, onRemove }: { event: Event; onRemove: (event: Event) => 
           onFocusOut={() => setPaused(false)}
         >
           {left === null ? (
-            <button type="button" class="quiet square" aria-label={`Remove ${about}`} title="Remove" onClick={() => setLeft(UNDO_SECONDS)}>
+            <button
+              type="button"
+              class="quiet square"
+              aria-label={`Remove ${about}`}
+              title="Remove"
+              onClick={() => setLeft(UNDO_SECONDS)}
+            >
               <Icon name="trash" />
             </button>
           ) : left > 0 ? (

@@ -34,7 +34,13 @@ export function Hypothesis({ person, profile }: TabProps) {
 
   function ask(change: { add?: string[]; remove?: string[] }) {
     const list = (values: string[]) => (values.length ? JSON.stringify(values) : "")
-    route(withQuery(path`/people/${person}/what-if`, { add: list(change.add ?? add), remove: list(change.remove ?? remove) }), true)
+    route(
+      withQuery(path`/people/${person}/what-if`, {
+        add: list(change.add ?? add),
+        remove: list(change.remove ?? remove),
+      }),
+      true,
+    )
   }
 
   useEffect(() => {
@@ -45,7 +51,9 @@ export function Hypothesis({ person, profile }: TabProps) {
         setError(undefined)
         if (asked !== EMPTY) announce(`${count(told.moved.length, "item")} moved`)
       },
-      (failure: unknown) => stop.signal.aborted || setError(failure instanceof Problem ? failure : new Problem(-1, "Unexpected", String(failure))),
+      (failure: unknown) =>
+        stop.signal.aborted ||
+        setError(failure instanceof Problem ? failure : new Problem(-1, "Unexpected", String(failure))),
     )
     return () => stop.abort()
   }, [asked, url])
@@ -76,7 +84,12 @@ export function Hypothesis({ person, profile }: TabProps) {
             {add.map((item) => (
               <li key={item} class="chip">
                 + {titles[item] ?? item}
-                <button type="button" class="quiet" aria-label={`Do not add ${titles[item] ?? item}`} onClick={() => ask({ add: add.filter((one) => one !== item) })}>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-label={`Do not add ${titles[item] ?? item}`}
+                  onClick={() => ask({ add: add.filter((one) => one !== item) })}
+                >
                   <Icon name="close" />
                 </button>
               </li>
@@ -85,7 +98,11 @@ export function Hypothesis({ person, profile }: TabProps) {
         )}
         <fieldset>
           <legend class="label">Without these events</legend>
-          <Load from={first} lines={6} empty={(page) => !page.items.length && <p class="muted">There are no events to take away.</p>}>
+          <Load
+            from={first}
+            lines={6}
+            empty={(page) => !page.items.length && <p class="muted">There are no events to take away.</p>}
+          >
             {() => (
               <ul class="pick-events">
                 {events.map((event) => (
@@ -95,7 +112,11 @@ export function Hypothesis({ person, profile }: TabProps) {
                         type="checkbox"
                         checked={remove.includes(event.id)}
                         onChange={(change) =>
-                          ask({ remove: change.currentTarget.checked ? [...remove, event.id] : remove.filter((id) => id !== event.id) })
+                          ask({
+                            remove: change.currentTarget.checked
+                              ? [...remove, event.id]
+                              : remove.filter((id) => id !== event.id),
+                          })
                         }
                       />
                       <span>
@@ -123,7 +144,8 @@ export function Hypothesis({ person, profile }: TabProps) {
           <p class="headline">
             {changed ? (
               <>
-                <b>{answer ? count(answer.moved.length, "item") : "…"}</b> {answer?.moved.length === 1 ? "moves" : "move"}. Nothing is stored.
+                <b>{answer ? count(answer.moved.length, "item") : "…"}</b>{" "}
+                {answer?.moved.length === 1 ? "moves" : "move"}. Nothing is stored.
               </>
             ) : (
               "Choose something on the left: both lists are the same so far."
@@ -152,7 +174,11 @@ export function Hypothesis({ person, profile }: TabProps) {
                 label="As it is"
                 tone="own"
                 items={answer.before.items}
-                beside={(pick) => changed > 0 && moved.has(pick.item) && moved.get(pick.item)!.after == null && <span class="move out">out</span>}
+                beside={(pick) =>
+                  changed > 0 &&
+                  moved.has(pick.item) &&
+                  moved.get(pick.item)!.after == null && <span class="move out">out</span>
+                }
               />
             </Panel>
             <Panel title="As it would be" class="own-panel">
@@ -162,7 +188,11 @@ export function Hypothesis({ person, profile }: TabProps) {
                 label="As it would be"
                 tone="own"
                 items={answer.after.items}
-                beside={(pick, rank) => changed > 0 && <Moved from={moved.has(pick.item) ? moved.get(pick.item)!.before : rank} to={rank} k={K} />}
+                beside={(pick, rank) =>
+                  changed > 0 && (
+                    <Moved from={moved.has(pick.item) ? moved.get(pick.item)!.before : rank} to={rank} k={K} />
+                  )
+                }
               />
             </Panel>
           </div>

@@ -53,7 +53,9 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
   return (
     <>
       <p class="why-line">
-        {told.reasons.length ? "Moved here by their own" : "No event of theirs moved it: it is here because many people choose it."}{" "}
+        {told.reasons.length
+          ? "Moved here by their own"
+          : "No event of theirs moved it: it is here because many people choose it."}{" "}
         {told.verified && <Badge tone="good">verified by removing them</Badge>}
       </p>
       {told.reasons.length > 0 && (
@@ -67,12 +69,22 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
                 </span>
                 <span class="small">
                   <b>{signed(reason.contribution)}</b>
-                  {reason.rank_without != null && <span class="muted"> · rank {rank} → {reason.rank_without} without</span>}
+                  {reason.rank_without != null && (
+                    <span class="muted">
+                      {" "}
+                      · rank {rank} → {reason.rank_without} without
+                    </span>
+                  )}
                 </span>
               </div>
               <svg class="bar" width="100%" height="6" aria-hidden="true">
                 <rect width="100%" height="6" rx="3" class="bar-ground" />
-                <rect width={`${(Math.abs(reason.contribution) / most) * 100}%`} height="6" rx="3" class={reason.contribution < 0 ? "bar-bad" : "bar-own"} />
+                <rect
+                  width={`${(Math.abs(reason.contribution) / most) * 100}%`}
+                  height="6"
+                  rx="3"
+                  class={reason.contribution < 0 ? "bar-bad" : "bar-own"}
+                />
               </svg>
               {told.reasons.length > 1 && (
                 <button type="button" class="link small" disabled={taking.pending} onClick={() => take([reason])}>
@@ -89,7 +101,11 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
       </p>
       {told.reasons.length > 0 && (
         <button type="button" class="small" disabled={taking.pending} onClick={() => take(told.reasons)}>
-          {taking.pending ? "Looking…" : told.reasons.length > 1 ? `The list without these ${told.reasons.length}` : "The list without it"}
+          {taking.pending
+            ? "Looking…"
+            : told.reasons.length > 1
+              ? `The list without these ${told.reasons.length}`
+              : "The list without it"}
         </button>
       )}
       {taking.error && <Failure problem={taking.error} />}
