@@ -87,12 +87,12 @@ def export(
     if target.exists():
         raise ConfigError("this file is there already", fix="name another with --out", file=target)
     with _store.open_engine(db, tenant, models, master_key) as engine:
-        path = engine.export(person, target)
-    bytes_ = path.stat().st_size
+        engine.export(person, target)
+    bytes_ = target.stat().st_size
     if as_json:
-        _face.emit({"person": person, "out": str(path), "bytes": bytes_})
+        _face.emit({"person": person, "out": str(target), "bytes": bytes_})
     else:
-        _face.stdout().print(f"everything about {person}: {path} ({_face.size(bytes_)})", markup=False, highlight=False)
+        _face.stdout().print(f"everything about {person}: {target} ({_face.size(bytes_)})", markup=False, highlight=False)
 
 
 @app.command()
@@ -136,7 +136,8 @@ def _show_receipt(facts: dict[str, object]) -> None:
         out.print(f"nothing was kept of {facts['person']}", markup=False, highlight=False)
         return
     rows = [[place, count] for place, count in removed.items() if count]
-    out.print(_face.table(f"{facts['person']}, forgotten {facts['erased_at']}", ["removed from", "rows"], rows))
+    out.print(f"{facts['person']} was forgotten at {facts['erased_at']}.", markup=False, highlight=False)
+    out.print(_face.table(None, ["removed from", "rows"], rows))
     models = facts["models"]
     assert isinstance(models, list)
     for one in models:

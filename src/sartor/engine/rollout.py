@@ -156,10 +156,20 @@ def fit(
     return Rollout(card, verdict.accepted, activated, verdict.sentence, time.perf_counter() - started)
 
 
-def install(engine: Engine, method: Recommender, population: Population | None = None, *, watch: Watch | None = None) -> ModelCard:
-    """Let a model that was fitted elsewhere serve, unmeasured.
+def install(
+    engine: Engine,
+    method: Recommender,
+    population: Population | None = None,
+    *,
+    report: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> ModelCard:
+    """Let a model that was fitted elsewhere serve.
 
-    With the `population` that it was fitted on, its people are noted as members of the model and its items become the catalogue.
+    Parameters
+    ----------
+    population: what it was fitted on: its people are noted as members of the model, and its items become the catalogue.
+    report: what was measured of it elsewhere, in the shape of `validation.report`.
     """
     store, tenant = engine.store, engine.tenant
     method.check_fitted()
@@ -168,8 +178,8 @@ def install(engine: Engine, method: Recommender, population: Population | None =
     position = store.position(tenant)
     if population is not None and "items" in population:
         store.put_items(tenant, population.items.collect().to_dicts())
-    report = {"note": note, "reason": note, "settings": _settings(method)}
-    card = engine._models.add(tenant, VERB, method, report=report, people=len(members), position=position)
+    facts = {"note": note, "reason": note, "settings": _settings(method), **(report or {})}
+    card = engine._models.add(tenant, VERB, method, report=facts, people=len(members), position=position)
     if population is not None:
         store.note_members(tenant, card.fingerprint, members)
         drift.remember(engine._models.folder, method, population)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -54,25 +53,21 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
         frames["items"] = known.drop("hidden", strict=False)
     about: dict[str, dict[str, Any]] = {}
     for frame in store.scan(tenant, purpose=purpose, frames=("people",), after=after, until=until):
-        for row in frame.sort("position").iter_rows(named=True):
-            content = row["content"] if isinstance(row.get("content"), Mapping) else json.loads(row.get("content") or "{}")
-            about.setdefault(row["person"], {}).update(content)
+        for row in frame.sort("position").drop("position", "time", "kind", "frame", strict=False).iter_rows(named=True):
+            about.setdefault(row.pop("person"), {}).update({name: value for name, value in row.items() if value is not None})
     if about:
         frames["people"] = people_frame(about)
     return Population(frames, name=f"evidence of {tenant}")
 
 
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns that methods read; without a time of its own an event came when it was received."""
+    """The columns that methods read, of events that have an item, in the order in which they were given."""
+    if "item" not in frame.columns:
+        return frame.clear()
     wanted = [name for name in ("person", "item", "time", "kind", "value", "weight") if name in frame.columns]
-    if "time" in frame.columns and "received" in frame.columns:
-        frame = frame.with_columns(pl.col("time").fill_null(pl.col("received")))
     out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null())
-    if "time" in out.columns:
-        out = out.with_columns(pl.col("time").cast(pl.Int64))
-    return (
-        out if "weight" not in out.columns else out.with_columns(pl.when(pl.col("weight") >= 0).then(pl.col("weight")).otherwise(1.0).alias("weight"))
-    )
+    weight = pl.col("weight")
+    return out.with_columns(weight=pl.when(weight >= 0).then(weight).otherwise(1.0)) if "weight" in wanted else out
 
 
 @dataclass(frozen=True)

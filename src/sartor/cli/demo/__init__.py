@@ -53,6 +53,7 @@ def demo(
     """  # fmt: skip
     from sartor.cli.demo.generated import Generated
     from sartor.cli.demo.page import page
+    from sartor.cli.demo.shelf import shelve
     from sartor.cli.demo.story import tell
     from sartor.evaluate.claim import plain
 
@@ -68,14 +69,16 @@ def demo(
     story = tell(population, models, seed=seed, say=_face.say, truth=truth)
     story.skipped |= left_out
     result = story.to_dict()
+    store, offer = shelve(story, out / "people.db", _face.say)
     report = out / "report.html"
     _face.write(report, page(story, _command(data, methods, settings, people, items, seed, at_least)))
     _face.write(out / "demo.json", json.dumps(plain(result), indent=1, ensure_ascii=False))
     if as_json:
-        _face.emit({**result, "report": str(report)})
+        _face.emit({**result, "report": str(report), "store": None if store is None else str(store)})
         return
     _show(story)
     _face.stdout().print(f"The report, with plots: [bold]{report}[/] ({_face.duration(story.seconds)})", highlight=False)
+    _face.stdout().print(offer, highlight=False, soft_wrap=True)
 
 
 def _models(methods: list[str] | None, settings: list[str] | None, population: Population, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
