@@ -39,18 +39,16 @@ class Access:
             raise ConfigError("a key without scopes allows nothing", fix=f"scopes are {', '.join(SCOPES)}")
         secret = PREFIX + base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
         now = time.time()
-        row = {
-            "tenant": tenant, "id": os.urandom(8).hex(), "hash": self.keyring.api_hash(secret), "label": label[:200], "scopes": json.dumps(sorted(scopes)),
-            "subject": None, "created": now, "expires": expires,
-        }  # fmt: skip
+        subject, ident = None, os.urandom(8).hex()
+        row = {"tenant": tenant, "id": ident, "hash": self.keyring.api_hash(secret), "label": label[:200], "scopes": json.dumps(sorted(scopes))}
         with self.db.write(tenant) as connection:
             if person is not None:
                 person = check_name(person, "person")
                 next_position(self.db, connection, tenant)
-                row["subject"] = self.people.known_or_new(connection, tenant, person).subject
-            connection.execute(api_keys.insert(), [row])
-            self.audit.write(connection, tenant, "key created", row["subject"], {"id": row["id"], "scopes": sorted(scopes)})
-        return KeyCard(row["id"], tenant, row["label"], frozenset(scopes), person, now, expires), secret
+                subject = self.people.known_or_new(connection, tenant, person).subject
+            connection.execute(api_keys.insert(), [{**row, "subject": subject, "created": now, "expires": expires}])
+            self.audit.write(connection, tenant, "key created", subject, {"id": ident, "scopes": sorted(scopes)})
+        return KeyCard(ident, tenant, label[:200], frozenset(scopes), person, now, expires), secret
 
     def check(self, secret: str) -> KeyCard:
         """See `ProfileStore.check_key`."""
@@ -74,7 +72,7 @@ class Access:
                 connection.execute(api_keys.update().where(api_keys.c.tenant == row.tenant, api_keys.c.id == row.id).values(used=now))
         return _card(row, person)
 
-    def list(self, tenant: str) -> list[KeyCard]:
+    def cards(self, tenant: str) -> list[KeyCard]:
         """Oldest first, revoked ones too."""
         with self.db.read(tenant, snapshot=True) as connection:
             rows = connection.execute(sa.select(api_keys).where(api_keys.c.tenant == tenant).order_by(api_keys.c.created)).all()

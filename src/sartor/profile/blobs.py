@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 from sartor._storage import write_atomically
@@ -56,6 +57,13 @@ class Blobs:
     def names(self) -> list[str]:
         """Every file there is."""
         return sorted(path.name for path in self.folder.glob("??/*") if len(path.name) == 64)
+
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was written; None when it is gone."""
+        try:
+            return time.time() - self._path(name).stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / name

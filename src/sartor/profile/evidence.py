@@ -115,7 +115,8 @@ class EvidenceReader:
             .order_by(evidence.c.subject)
             .limit(batch)
         )
-        group, records = [], 0
+        group: list[bytes] = []
+        records = 0
         for subject, count in counted:
             if group and records + count > batch:
                 counted.close()

@@ -55,7 +55,7 @@ class Jobs:
                 raise UnknownId("there is no such job", fix="see jobs()", job=job)
             return self._card(connection, row)
 
-    def list(self, tenant: str, status: str | None, limit: int) -> list[Job]:
+    def cards(self, tenant: str, status: str | None, limit: int) -> list[Job]:
         """Newest first."""
         query = sa.select(jobs).where(jobs.c.tenant == tenant).order_by(jobs.c.id.desc()).limit(limit)
         if status is not None:

@@ -165,6 +165,12 @@ class Keyring:
                 for entry in [entry for entry in self._cached if entry[0] == tenant]:
                     del self._cached[entry]
 
+    def renew(self, master: bytes, sealed_root: bytes) -> None:
+        """Go on under a new master key: the root and all data keys were just wrapped by it."""
+        with self._lock:
+            self._wrap, self.sealed_root = derive(master, "data key wrap"), sealed_root
+            self._cached.clear()
+
 
 def new_root(master: bytes) -> bytes:
     """A fresh root key, wrapped by the master: what a new store keeps."""
@@ -198,7 +204,7 @@ def read_master(given: bytes | str | Path | None, *, beside: Path | None, exists
     if given is None:
         if beside is None:
             raise ConfigError("a PostgreSQL store needs a master key", fix=f"give master_key, or set {ENVIRONMENT} to 32 random bytes as base64")
-        given = beside.with_name(beside.name + ".key")
+        given = key_file(beside)
         if not given.exists():
             if exists:
                 raise StoreProblem("the key file of this database is missing", fix=f"put it back, or set {ENVIRONMENT}", file=given)
@@ -220,6 +226,29 @@ def read_master(given: bytes | str | Path | None, *, beside: Path | None, exists
     if len(given) != 32:
         raise ConfigError(f"a master key has 32 bytes, this has {len(given)}", fix="make one with os.urandom(32)")
     return bytes(given)
+
+
+def key_file(database: Path) -> Path:
+    """Where the master key of an SQLite store lies unless it is given."""
+    return database.with_name(database.name + ".key")
+
+
+def next_key_file(database: Path) -> Path:
+    """Where the next master key waits while the store is changed to it."""
+    return database.with_name(database.name + ".key.next")
+
+
+def finish_rotation(database: Path | None, master: bytes, sealed_root: bytes) -> bytes:
+    """The master key to go on with: the one that waits, when the store was changed to it and a crash kept its file from being renamed."""
+    if database is None or os.environ.get(ENVIRONMENT) or not next_key_file(database).exists():
+        return master
+    waiting = read_master(next_key_file(database), beside=None, exists=True)
+    try:
+        open_root(waiting, sealed_root)
+    except StoreProblem:
+        return master
+    os.replace(next_key_file(database), key_file(database))
+    return waiting
 
 
 def _decode(text: str) -> bytes | None:

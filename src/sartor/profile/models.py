@@ -46,7 +46,7 @@ class ModelTable:
             connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "verb", "fingerprint"], set_=changed))
             self._changed(connection, tenant)
 
-    def list(self, tenant: str, verb: str | None) -> list[ModelCard]:
+    def cards(self, tenant: str, verb: str | None) -> list[ModelCard]:
         """Newest first."""
         query = sa.select(models).where(models.c.tenant == tenant).order_by(models.c.made.desc(), models.c.fingerprint)
         if verb is not None:

@@ -61,7 +61,7 @@ class States:
             if tokens is not None:
                 keys = {subject: key for subject, key in keys.items() if subject in self._claimed(connection, tenant, keys, tokens)}
             before = self._versions(connection, tenant, keys, verb, model)
-            rows = []
+            rows: list[dict[str, Any]] = []
             for subject, key in keys.items():
                 person, (version, seen, count) = names[subject], before.get(subject, (0, -1, 0))
                 position = positions[person]
@@ -107,7 +107,7 @@ class States:
     ) -> dict[bytes, tuple[int, int, int]]:
         """Newest version over all models, newest position of this model and how many versions of it, of those who have any."""
         own = states.c.model == model
-        found = {}
+        found: dict[bytes, tuple[int, int, int]] = {}
         for part in chunks(subjects):
             query = (
                 sa.select(
@@ -249,7 +249,9 @@ def _held(tenant: Any, subject: Any, verb: Any) -> sa.Select[Any]:
 
 def _query(*, version: bool, model: bool) -> sa.Select[Any]:
     """One row: that version, or the held one, or the newest; of one model when asked."""
-    tenant, subject, verb = sa.bindparam("tenant"), sa.bindparam("subject"), sa.bindparam("verb")
+    tenant: Any = sa.bindparam("tenant")
+    subject: Any = sa.bindparam("subject")
+    verb: Any = sa.bindparam("verb")
     held = _held(tenant, subject, verb)
     if version:
         wanted: Any = sa.bindparam("version")

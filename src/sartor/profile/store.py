@@ -24,7 +24,7 @@ from sartor.profile.evidence import EvidenceReader
 from sartor.profile.frames import frame_of
 from sartor.profile.items import Items
 from sartor.profile.jobs import Jobs
-from sartor.profile.keyring import Keyring, new_root, open_root, read_master
+from sartor.profile.keyring import Keyring, finish_rotation, new_root, open_root, read_master
 from sartor.profile.models import ModelTable
 from sartor.profile.queue import Queue
 from sartor.profile.records import (
@@ -46,6 +46,9 @@ from sartor.profile.states import States
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from sartor.profile.forget import Erasure
+    from sartor.profile.imports import Imported
 
 
 class ProfileStore:
@@ -87,7 +90,11 @@ class ProfileStore:
         try:
             sealed = _sealed_root(db, create)
             master = read_master(master_key, beside=db.path, exists=sealed is not None)
-            root = None if sealed is None else open_root(master, sealed)
+            root = None
+            if sealed is not None:
+                if master_key is None:
+                    master = finish_rotation(db.path, master, sealed)
+                root = open_root(master, sealed)
             _migrate(db)
             if root is None or sealed is None:
                 with db.write(EVERY_TENANT) as connection:
@@ -301,7 +308,7 @@ class ProfileStore:
 
     def models(self, tenant: str, verb: str | None = None) -> list[ModelCard]:
         """Newest first."""
-        return self._models.list(tenant, verb)
+        return self._models.cards(tenant, verb)
 
     def active_model(self, tenant: str, verb: str) -> ModelCard | None:
         """The one that serves."""
@@ -363,7 +370,7 @@ class ProfileStore:
 
     def keys(self, tenant: str) -> list[KeyCard]:
         """Oldest first, revoked ones too."""
-        return self._access.list(tenant)
+        return self._access.cards(tenant)
 
     def revoke_key(self, tenant: str, key: str) -> None:
         """From now on it opens nothing. Raises `UnknownId`."""
@@ -379,7 +386,7 @@ class ProfileStore:
 
     def jobs(self, tenant: str, *, status: str | None = None, limit: int = 100) -> list[Job]:
         """Newest first."""
-        return self._jobs.list(tenant, status, limit)
+        return self._jobs.cards(tenant, status, limit)
 
     def claim_job(self, *, worker: str, kinds: Collection[str] | None = None, lease: float = 60.0, tenant: str | None = None) -> Job | None:
         """Take the oldest queued job, or one whose worker has died, for `lease` seconds; None when there is none."""
@@ -409,6 +416,24 @@ class ProfileStore:
     def audits(self, tenant: str, person: str | None = None, limit: int = 100) -> list[AuditLine]:
         """Newest first."""
         return self._audit.lines(tenant, person, limit)
+
+    def export(self, tenant: str, person: str, path: str | Path | None = None) -> bytes:
+        """Everything that is kept of a person as one zip file; with `path` also written there. See `sartor.profile.export`."""
+        from sartor.profile.export import export
+
+        return export(self, tenant, person, path)
+
+    def import_(self, tenant: str, source: str | Path | bytes, *, person: str | None = None) -> Imported:
+        """Take such a file in, also as another person. See `sartor.profile.imports`."""
+        from sartor.profile.imports import import_
+
+        return import_(self, tenant, source, person=person)
+
+    def forget(self, tenant: str, person: str, *, scan_files: bool | None = None) -> Erasure:
+        """Remove everything that is kept of a person, and say what that was. See `sartor.profile.forget`."""
+        from sartor.profile.forget import forget
+
+        return forget(self, tenant, person, scan_files=scan_files)
 
 
 def _sealed_root(db: Database, create: bool) -> bytes | None:
