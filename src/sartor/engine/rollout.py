@@ -132,8 +132,10 @@ def fit(
         active = engine._models.refresh(tenant, VERB)
         with stage(watch, 0.55, 0.7, "measuring"):
             verdict, facts = _measured(model, parts, active, headline, seed, min_gain)
-    except Cancelled:
-        work.end()
+    except Exception as problem:
+        # What a crash or a lost connection interrupted is gone on with; what failed before it learned anything starts anew.
+        if isinstance(problem, Cancelled) or not work.has_checkpoint:
+            work.end()
         raise
     report = {
         **facts, "reason": verdict.sentence, "note": verdict.sentence, "holdout": holdout, "min_gain": min_gain, "seed": seed,

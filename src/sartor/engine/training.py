@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sartor.method import Method
     from sartor.profile.store import ProfileStore
 
+NOTE = "note.json"
 KEPT_SECONDS = 86_400.0
 """Age at which unfinished work is thrown away rather than continued."""
 
@@ -86,7 +87,7 @@ class Work:
         """Go on where the same fit (same method, same settings) was stopped, else start at this position."""
         facts = json.dumps([type(method).__qualname__, _plain(method), settings], sort_keys=True, default=str)
         folder = cls.of_tenant(models, tenant) / hashlib.blake2b(facts.encode(), digest_size=12).hexdigest()
-        note = folder / "note.json"
+        note = folder / NOTE
         if note.is_file():
             left = json.loads(note.read_bytes())
             if time.time() - left["started"] < KEPT_SECONDS:
@@ -100,11 +101,16 @@ class Work:
         """All unfinished work of a tenant."""
         return models / ".work" / hashlib.blake2b(tenant.encode(), digest_size=12).hexdigest()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether the method has left progress."""
+        return self.folder.is_dir() and any(path.name != NOTE for path in self.folder.iterdir())
+
     def restart(self) -> None:
         """Without checkpoints."""
         self.end()
         self.folder.mkdir(parents=True, mode=0o700)
-        write_atomically(self.folder / "note.json", json.dumps({"position": self.position, "started": time.time()}).encode())
+        write_atomically(self.folder / NOTE, json.dumps({"position": self.position, "started": time.time()}).encode())
 
     def end(self) -> None:
         """Leave nothing."""

@@ -100,7 +100,7 @@ def in_kind_of(parts: Split, method: Recommender) -> Split:
 
 
 def _with(part: Population, item: pl.Expr) -> Population:
-    frames: dict[str, Any] = {frame: part.frames[frame].with_columns(item) for frame in ("events", "items") if frame in part}  # type: ignore[index]
+    frames: dict[str, Any] = {frame: part.frames[frame].with_columns(item) for frame in ("events", "items") if frame in part}
     return part.replace(**frames)
 
 

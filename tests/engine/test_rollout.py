@@ -1,0 +1,197 @@
+"""From evidence to a model that serves: who is in training, what is measured, what is refused, and what a crash leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sartor.data.world import World
+from sartor.engine import Engine, rollout, training, validation
+from sartor.engine.jobs import run_job
+from sartor.errors import CorruptFile, EmptyData, ModelRefused, UnknownId
+from sartor.evaluate import evaluate
+from sartor.systems import make
+
+EASE = {"regularization": 50.0}
+
+
+@pytest.fixture(scope="module")
+def events() -> pl.DataFrame:
+    frame: pl.DataFrame = World(people=120, items=90, topics=8, seed=5).population().events.select("person", "item", "time").collect()
+    return frame
+
+
+@pytest.fixture
+def engine(tmp_path: Path, events: pl.DataFrame) -> Iterator[Engine]:
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False) as engine:
+        engine.store.set_default_consent("default", ["recommend", "train"])
+        engine.observe_many(events)
+        yield engine
+
+
+class Watch:
+    """Raises at the first report that starts with some word."""
+
+    def __init__(self, word: str, error: BaseException) -> None:
+        self.word, self.error, self.seen = word, error, []
+
+    def report(self, share: float, message: str) -> None:
+        self.seen.append((share, message))
+        if message.startswith(self.word):
+            raise self.error
+
+
+def test_only_who_consents_is_fitted_on_and_whom_it_is_measured_on_is_not(engine: Engine, events: pl.DataFrame) -> None:
+    people = [str(one) for one in events["person"].unique(maintain_order=True).to_list()]
+    for person in people[:20]:
+        engine.consent(person, "train", False)
+    found = engine.fit("ease", EASE, progress=False)
+    members = set(engine.store.members("default", found.fingerprint))
+    held_out = set(people[20:]) - members
+    assert members.isdisjoint(people[:20])
+    assert len(held_out) == found.report["people"] >= validation.LEAST_PEOPLE
+    assert found.activated
+    assert found.card.people == len(members)
+    # People who do not consent to training are still served.
+    assert engine.recommend(people[0]).fallback is None
+
+
+def test_the_numbers_are_those_of_an_evaluation_by_hand(engine: Engine) -> None:
+    first = engine.fit("ease", {"regularization": 5000.0}, progress=False)
+    second = engine.fit("ease", EASE, progress=False)
+    parts = validation.split(training.population(engine.store, "default"), 0.1, tenant="default")
+    one, two = (evaluate(make("ease", regularization=value).fit(parts.train, progress=False), parts) for value in (5000.0, 50.0))
+    assert first.report["gain"]["mean"] == pytest.approx(one.gain)
+    assert second.report["swap_gap"]["mean"] == pytest.approx(two.swap_gap)
+    own = two.per_person["ndcg@10"].to_numpy()
+    assert second.report["hurt"] == pytest.approx((own < two.per_person["population ndcg@10"].to_numpy()).mean()) or second.report["hurt"] is None
+    assert second.report["compared_with"]["fingerprint"] == first.fingerprint
+    assert second.report["compared_with"]["difference"] == pytest.approx((own - one.per_person["ndcg@10"].to_numpy()).mean())
+
+
+def test_refuses_what_does_not_personalise_and_what_is_worse(engine: Engine) -> None:
+    good = engine.fit("ease", EASE, progress=False)
+    flat = engine.fit("popularity", progress=False)
+    bad = engine.fit("als", {"factors": 2, "iterations": 5}, progress=False)
+    assert good.refused is None
+    assert "fit nobody better" in str(flat.refused)
+    assert "worse than the active model" in str(bad.refused)
+    assert [card.status for card in engine.models() if card.fingerprint in (flat.fingerprint, bad.fingerprint)] == ["refused", "refused"]
+    with pytest.raises(ModelRefused):
+        engine.switch(bad.fingerprint)
+    assert engine.recommend("1").model == good.fingerprint
+    assert engine.switch(bad.fingerprint, force=True).status == "active"
+    assert engine.recommend("1").model == bad.fingerprint
+    # And back again: a retired model is no refused one.
+    assert engine.switch(good.fingerprint).status == "active"
+    with pytest.raises(UnknownId):
+        engine.switch("nothing")
+
+
+def test_a_switch_is_noticed_at_once_by_others_and_finds_everybodys_states_made(engine: Engine, events: pl.DataFrame, tmp_path: Path) -> None:
+    people = [str(one) for one in events["person"].unique().to_list()]
+    first = engine.fit("ease", EASE, progress=False)
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False) as other:
+        assert {answer.model for answer in other.recommend_many(people)} == {first.fingerprint}
+        second = engine.fit("ease", {"regularization": 60.0}, progress=False)
+        assert second.activated
+        answers = other.recommend_many(people)
+    assert {answer.model for answer in answers} == {second.fingerprint}
+    assert {answer.fallback for answer in answers} == {None}
+
+
+def test_a_damaged_model_never_serves(engine: Engine) -> None:
+    good = engine.fit("ease", EASE, progress=False)
+    waiting = engine.fit("ease", {"regularization": 60.0}, activate=False, progress=False)
+    assert waiting.accepted
+    assert not waiting.activated
+    tensors = engine._models.path(waiting.fingerprint) / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-5] ^= 1
+    tensors.write_bytes(content)
+    with pytest.raises(CorruptFile):
+        engine.switch(waiting.fingerprint)
+    assert engine.recommend("1").model == good.fingerprint
+
+
+def test_an_interrupted_fit_goes_on_with_the_same_evidence_and_a_cancelled_one_leaves_nothing(engine: Engine) -> None:
+    position = engine.store.position("default")
+    with pytest.raises(KeyboardInterrupt):
+        engine.fit("als", {"factors": 8, "iterations": 4}, progress=False, watch=Watch("fitting: ALS", KeyboardInterrupt()))
+    assert engine.models() == []
+    engine.observe("new", ["1", "2"])
+    assert engine.fit("als", {"factors": 8, "iterations": 4}, progress=False).card.position == position
+    assert engine.fit("als", {"factors": 8, "iterations": 5}, progress=False).card.position > position
+    watch = Watch("measuring", rollout.Cancelled("enough"))
+    with pytest.raises(rollout.Cancelled):
+        engine.fit("als", {"factors": 8, "iterations": 6}, progress=False, watch=watch)
+    assert [share for share, _ in watch.seen] == sorted(share for share, _ in watch.seen)
+    work = training.Work.of_tenant(engine._models.folder, "default")
+    assert list(work.iterdir()) == []
+
+
+def test_forgetting_removes_unfinished_work(engine: Engine) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        engine.fit("als", {"factors": 8, "iterations": 4}, progress=False, watch=Watch("fitting: ALS", KeyboardInterrupt()))
+    work = training.Work.of_tenant(engine._models.folder, "default")
+    assert any(work.rglob("*"))
+    engine.forget("1")
+    assert not work.exists()
+    assert engine.fit("als", {"factors": 8, "iterations": 4}, progress=False).accepted
+
+
+def test_too_few_people_are_named(tmp_path: Path) -> None:
+    with Engine(f"sqlite:///{tmp_path}/few.db", background=False) as engine:
+        with pytest.raises(EmptyData, match="train"):
+            engine.fit("ease")
+        engine.store.set_default_consent("default", ["recommend", "train"])
+        engine.observe("ana", ["1", "2"])
+        with pytest.raises(EmptyData, match="held out"):
+            engine.fit("ease")
+
+
+def test_jobs_end_as_what_became_of_them(engine: Engine) -> None:
+    def job(kind: str, **args: Any) -> Any:
+        engine.store.put_job("default", kind, args)
+        claimed = engine.store.claim_job(worker="w")
+        assert claimed is not None
+        return claimed
+
+    done = run_job(engine, job("fit", method="ease", settings=EASE, seed=1), worker="w")
+    assert done is not None
+    assert (done.status, done.result["accepted"]) == ("done", True)
+    assert any(line.startswith("fitting") for line in done.log)
+    failed = run_job(engine, job("fit", method="no-such"), worker="w")
+    assert (failed.status, "no-such" in str(failed.error)) == ("failed", True)
+    stopped = job("fit", method="ease")
+    engine.store.cancel_job("default", stopped.id)
+    assert run_job(engine, stopped, worker="w").status == "cancelled"
+    assert run_job(engine, done, worker="another") is None
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60))
+def test_no_bin_shows_fewer_than_five_people(values: list[float]) -> None:
+    found = validation.histogram(np.array(values))
+    if len(values) < validation.FLOOR:
+        assert found is None
+        return
+    assert found is not None
+    assert sum(found["counts"]) == len(values)
+    assert all(count == 0 or count >= validation.FLOOR for count in found["counts"])
+    assert len(found["edges"]) == len(found["counts"]) + 1
+    assert found["edges"] == sorted(set(found["edges"]))
+
+
+@given(st.sets(st.integers(0, 10**6), max_size=300), st.floats(0.01, 0.5), st.floats(0.01, 0.5))
+def test_the_same_people_are_always_held_out(people: set[int], one: float, two: float) -> None:
+    ids = sorted(people)
+    small, large = (validation.held_out(ids, share, tenant="t") for share in sorted((one, two)))
+    assert not (small & ~large).any()
+    assert np.array_equal(small, validation.held_out([str(person) for person in ids], min(one, two), tenant="t"))
