@@ -33,16 +33,9 @@ class EvidenceReader:
         self.db, self.keyring, self.people, self.consents, self.audit = db, keyring, People(db, keyring), consents, audit
 
     def of_person(
-        self,
-        tenant: str,
-        person: str,
-        *,
-        purpose: str | None,
-        frames: Collection[FrameName] | None,
-        after: int,
-        limit: int | None,
-        newest_first: bool,
-    ) -> list[Record]:
+        self, tenant: str, person: str, *, purpose: str | None, frames: Collection[FrameName] | None, span: tuple[int, int | None],
+        limit: int | None, newest_first: bool,
+    ) -> list[Record]:  # fmt: skip
         """See `ProfileStore.evidence`."""
         check_purpose(purpose)
         person = check_name(person, "person")
@@ -51,7 +44,9 @@ class EvidenceReader:
             key = self.people.key(connection, tenant, subject)
             if key is None or (purpose is not None and not self.consents.granted(connection, tenant, subject, purpose)):
                 return []
-            wanted = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.subject == subject, evidence.c.position > after)
+            wanted = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.subject == subject, evidence.c.position > span[0])
+            if span[1] is not None:
+                wanted = wanted.where(evidence.c.position < span[1])
             order = evidence.c.position.desc() if newest_first else evidence.c.position.asc()
             rows = connection.execute(_rows(tenant, wanted, purpose, frames).order_by(order).limit(limit)).all()
         return _opened({subject: (person, key)}, rows)

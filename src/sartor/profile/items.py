@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -47,23 +48,21 @@ class Items:
             connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "item"], set_=set_), list(ready.values()))
         return len(ready)
 
-    def get(self, tenant: str, ids: Iterable[Any] | None) -> pl.DataFrame:
-        """See `ProfileStore.items`."""
-        import polars as pl
-
-        query = sa.select(items.c.item, items.c.hidden, items.c.attributes).where(items.c.tenant == tenant).order_by(items.c.item)
+    def get(self, tenant: str, ids: Iterable[Any]) -> pl.DataFrame:
+        """Some items, those that there are."""
+        names = [check_name(one, "item") for one in ids]
         with self.db.read(tenant, snapshot=True) as connection:
-            if ids is None:
-                rows: list[Any] = list(connection.execute(query))
-            else:
-                names = [check_name(one, "item") for one in ids]
-                rows = [row for part in chunks(names) for row in connection.execute(query.where(items.c.item.in_(part)))]
-        head = pl.DataFrame(
-            {"item": [row.item for row in rows], "hidden": [bool(row.hidden) for row in rows]}, schema={"item": pl.String, "hidden": pl.Boolean}
-        )
-        attributes = [json.loads(row.attributes) for row in rows]
-        columns = sorted({name for one in attributes for name in one})
-        return head.with_columns(_column(name, [one.get(name) for one in attributes]) for name in columns)
+            return _frame([row for part in chunks(names) for row in connection.execute(_all(tenant).where(items.c.item.in_(part)))])
+
+    def page(self, tenant: str, *, after: str, limit: int | None, query: str | None) -> pl.DataFrame:
+        """See `ProfileStore.items`."""
+        wanted = _all(tenant).where(items.c.item > after)
+        with self.db.read(tenant, snapshot=True) as connection:
+            if not query:
+                return _frame(connection.execute(wanted.limit(limit)).all())
+            # Looked for here, since databases do not agree on case beyond ASCII.
+            found = (row for row in connection.execute(wanted) if _holds(row, query.casefold()))
+            return _frame(list(islice(found, limit)))
 
     def hide(self, tenant: str, ids: Iterable[Any], hidden: bool) -> int:
         """Hide or show items; how many there were."""
@@ -90,6 +89,25 @@ class Items:
     def _changed(self, connection: sa.Connection, tenant: str) -> None:
         add_tenant(self.db, connection, tenant)
         connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(items_version=tenants.c.items_version + 1))
+
+
+def _all(tenant: str) -> sa.Select[Any]:
+    return sa.select(items.c.item, items.c.hidden, items.c.attributes).where(items.c.tenant == tenant).order_by(items.c.item)
+
+
+def _holds(row: Any, text: str) -> bool:
+    return text in row.item.casefold() or text in str(json.loads(row.attributes).get("title", "")).casefold()
+
+
+def _frame(rows: Sequence[Any]) -> pl.DataFrame:
+    import polars as pl
+
+    head = pl.DataFrame(
+        {"item": [row.item for row in rows], "hidden": [bool(row.hidden) for row in rows]}, schema={"item": pl.String, "hidden": pl.Boolean}
+    )
+    attributes = [json.loads(row.attributes) for row in rows]
+    columns = sorted({name for one in attributes for name in one})
+    return head.with_columns(_column(name, [one.get(name) for one in attributes]) for name in columns)
 
 
 def _column(name: str, values: list[Any]) -> pl.Series:

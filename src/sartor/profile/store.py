@@ -42,6 +42,7 @@ from sartor.profile.records import (
     StoredState,
 )  # fmt: skip
 from sartor.profile.schema import evidence, items, keyring, people, states
+from sartor.profile.standing import Standing, Standings
 from sartor.profile.states import States
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class ProfileStore:
         self._appender = Appender(db, keys)
         self._evidence = EvidenceReader(db, keys, self._consents, self._audit)
         self._states = States(db, keys, self._audit, blobs)
+        self._standings = Standings(db, keys, blobs)
         self._queue = Queue(db, keys)
         self._models = ModelTable(db, keys, self._audit)
         self._items = Items(db)
@@ -141,7 +143,7 @@ class ProfileStore:
 
     def evidence(
         self, tenant: str, person: str, *, purpose: str | None = None, frames: Collection[FrameName] | None = None,
-        after: int = 0, limit: int | None = None, newest_first: bool = False,
+        after: int = 0, before: int | None = None, limit: int | None = None, newest_first: bool = False,
     ) -> list[Record]:  # fmt: skip
         """One person's evidence in the order of arrival, or the reverse.
 
@@ -149,9 +151,10 @@ class ProfileStore:
         ----------
         purpose: what it is read for: nothing comes without the person's consent to that, nor records that are meant for other purposes. None reads
             all, for the person herself.
-        after: only what came after this position.
+        after, before: only what came after, and before, these positions.
         """
-        return self._evidence.of_person(tenant, person, purpose=purpose, frames=frames, after=after, limit=limit, newest_first=newest_first)
+        span = (after, before)
+        return self._evidence.of_person(tenant, person, purpose=purpose, frames=frames, span=span, limit=limit, newest_first=newest_first)
 
     def evidence_of(
         self, tenant: str, people: Sequence[str], *, purpose: str | None, frames: Collection[FrameName] | None = None, limit: int | None = None
@@ -239,6 +242,10 @@ class ProfileStore:
     def states(self, tenant: str, people: Sequence[str], verb: str, *, model: str | None = None) -> dict[str, StoredState]:
         """The same for many people: those who have one."""
         return self._states.get_many(tenant, people, verb, model)
+
+    def standing(self, tenant: str, people: Sequence[str], *, purpose: str, verb: str, model: str) -> dict[str, Standing]:
+        """What an answer needs to know of people, in one statement: consent, the state of a model that answers, and whether it lags behind."""
+        return self._standings.of(tenant, people, purpose=purpose, verb=verb, model=model)
 
     def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
         """Versions that are kept (10 of each model), newest first."""
@@ -342,9 +349,18 @@ class ProfileStore:
         """Add or replace items: `item` (the id), `hidden`, and any attributes as JSON; how many."""
         return self._items.put(tenant, rows)
 
-    def items(self, tenant: str, ids: Iterable[Any] | None = None) -> pl.DataFrame:
-        """`item` (text), `hidden`, and a column per attribute; None: all, by id."""
-        return self._items.get(tenant, ids)
+    def items(
+        self, tenant: str, ids: Iterable[Any] | None = None, *, after: str = "", limit: int | None = None, query: str | None = None
+    ) -> pl.DataFrame:
+        """The catalogue in the order of the ids: `item` String, `hidden` Boolean, and a column per attribute.
+
+        Parameters
+        ----------
+        ids: only these, those of them that there are.
+        after, limit: a page: the first so many whose id comes after this one.
+        query: only items whose id or title holds this text, in whatever case.
+        """
+        return self._items.get(tenant, ids) if ids is not None else self._items.page(tenant, after=after, limit=limit, query=query)
 
     def hide_items(self, tenant: str, ids: Iterable[Any], hidden: bool = True) -> int:
         """Hide or show items at once; how many there were."""

@@ -1,0 +1,116 @@
+"""What an answer needs to know of people before it is made: one statement for a whole batch.
+
+The hot path of serving. The statement is built and compiled once: building it anew for every person costs several times what the database
+needs to answer it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from sartor.method import State
+from sartor.profile.blobs import Blobs
+from sartor.profile.database import Database
+from sartor.profile.evidence import check_purpose
+from sartor.profile.keyring import Keyring
+from sartor.profile.records import GRANTED, StoredState
+from sartor.profile.schema import consents, evidence, holds, people, states, tenants
+from sartor.profile.tenancy import People, chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One person, at the moment of a request."""
+
+    known: bool
+    """Whether the store has anything of this person."""
+    allowed: bool
+    """Whether she agrees to the purpose."""
+    stored: StoredState | None
+    """The state that answers: the held one, or the newest of that model; None without consent too, nothing is looked at then."""
+    newer: bool
+    """Whether there is evidence that this state has not seen."""
+
+
+class Standings:
+    """Reads standings."""
+
+    def __init__(self, db: Database, keyring: Keyring, blobs: Blobs) -> None:
+        self.db, self.keyring, self.blobs, self.people = db, keyring, blobs, People(db, keyring)
+
+    def of(self, tenant: str, persons: Sequence[str], *, purpose: str, verb: str, model: str) -> dict[str, Standing]:
+        """See `ProfileStore.standing`."""
+        check_purpose(purpose)
+        subjects = self.people.subjects(tenant, persons)
+        found: dict[str, Standing] = {}
+        with self.db.read(tenant, snapshot=len(subjects) > 1) as connection:
+            text = connection.execute(_DEFAULT, {"tenant": tenant}).scalar()
+            default = purpose in (GRANTED if text is None else json.loads(text))
+            for person in subjects.values():
+                found[person] = Standing(False, default, None, False)
+            about = {"tenant": tenant, "purpose": purpose, "verb": verb, "model": model}
+            for part in chunks(list(subjects)):
+                for row in connection.execute(_STANDING, about | {"subjects": part}):
+                    found[subjects[row.subject]] = self._standing(tenant, verb, row, default)
+        return found
+
+    def _standing(self, tenant: str, verb: str, row: Any, default: bool) -> Standing:
+        allowed = default if row.granted is None else bool(row.granted)
+        if not allowed or row.version is None:
+            return Standing(True, allowed, None, bool(row.newer))
+        sealed = row.data if row.file is None else self.blobs.get(row.file)
+        state = State.from_bytes(self.keyring.person(tenant, row.subject, row.wrapped).open("states", sealed))
+        held = row.held == row.version
+        stored = StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
+        return Standing(True, True, stored, bool(row.newer))
+
+
+def _statement() -> sa.Select[Any]:
+    tenant: Any = sa.bindparam("tenant")
+    verb: Any = sa.bindparam("verb")
+    model: Any = sa.bindparam("model")
+    state, hold = states.c, holds.c
+    other = states.alias()
+    own = (other.c.tenant == tenant, other.c.subject == people.c.subject, other.c.verb == verb, other.c.model == model)
+    kept = sa.select(other.c.version).where(*own, other.c.version == hold.version).scalar_subquery()
+    newest = sa.select(sa.func.max(other.c.version)).where(*own).scalar_subquery()
+    said = (
+        sa.select(consents.c.granted)
+        .where(consents.c.tenant == tenant, consents.c.subject == people.c.subject, consents.c.purpose == sa.bindparam("purpose"))
+        .order_by(consents.c.position.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    after = sa.func.coalesce(state.position, 0)
+    newer = sa.exists().where(evidence.c.tenant == tenant, evidence.c.subject == people.c.subject, evidence.c.position > after)
+    columns = (
+        states.c.model,
+        states.c.version,
+        states.c.position,
+        states.c.made,
+        states.c.nbytes,
+        states.c.restored_from,
+        states.c.data,
+        states.c.file,
+    )
+    held = (hold.tenant == tenant, hold.subject == people.c.subject, hold.verb == verb)
+    wanted = (
+        states.c.tenant == tenant,
+        states.c.subject == people.c.subject,
+        states.c.verb == verb,
+        states.c.version == sa.func.coalesce(kept, newest),
+    )
+    return (
+        sa.select(people.c.subject, people.c.wrapped, *columns, hold.version.label("held"), said.label("granted"), newer.label("newer"))
+        .select_from(people.outerjoin(holds, sa.and_(*held)).outerjoin(states, sa.and_(*wanted)))
+        .where(people.c.tenant == tenant, people.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+    )
+
+
+_STANDING = _statement()
+_DEFAULT = sa.select(tenants.c.consents).where(tenants.c.tenant == sa.bindparam("tenant"))
