@@ -7,20 +7,26 @@ thread of that engine. A job whose runner dies is taken over when its lease ends
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
 from typing import TYPE_CHECKING
+
+from sartor.errors import SartorError
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
     from sartor.profile.records import Job
     from sartor.serve.opening import Opening
 
+# As `sartor.engine.jobs` has them; importing that, and with it everything that fits and measures, is left to the job's own process.
 KINDS = ("fit", "switch")
 EVERY = 2.0
 """Seconds between looks for jobs that another process queued."""
 LEASE = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -48,18 +54,29 @@ class Runner:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            job = self.engine.store.claim_job(worker=self.name, kinds=KINDS, lease=LEASE)
-            if job is None:
-                self._wake.wait(EVERY)
-                self._wake.clear()
-                continue
-            if self.opening is None:
-                work(self.engine.for_tenant(job.tenant), job)
-            else:
-                self._in_process(job)
+            try:
+                job = self.engine.store.claim_job(worker=self.name, kinds=KINDS, lease=LEASE)
+                if job is not None:
+                    self._do(job)
+                    continue
+            except SartorError as error:
+                # The database may be away for a while; jobs wait for it as everything else does.
+                log.warning("jobs wait: %s", type(error).__name__)
+            self._wake.wait(EVERY)
+            self._wake.clear()
+
+    def _do(self, job: Job) -> None:
+        if self.opening is not None:
+            self._in_process(job)
+            return
+        from sartor.engine.jobs import run_job
+
+        run_job(self.engine.for_tenant(job.tenant), job, worker=self.name)
 
     def _in_process(self, job: Job) -> None:
-        child = multiprocessing.get_context("spawn").Process(target=_child, args=(self.opening, job), name=f"sartor-job-{job.id}", daemon=True)
+        child = multiprocessing.get_context("spawn").Process(
+            target=_child, args=(self.opening, job, self.name), name=f"sartor-job-{job.id}", daemon=True
+        )
         child.start()
         self._child = child
         child.join()
@@ -80,13 +97,8 @@ class Runner:
             self._thread.join(timeout=5)
 
 
-def _child(opening: Opening, job: Job) -> None:
+def _child(opening: Opening, job: Job, worker: str) -> None:
+    from sartor.engine.jobs import run_job
+
     with opening.engine(background=False) as engine:
-        work(engine.for_tenant(job.tenant), job)
-
-
-def work(engine: Engine, job: Job) -> None:
-    """Do a claimed job; how it ended is written into the job."""
-    from sartor.engine.rollout import run_job
-
-    run_job(engine, job)
+        run_job(engine.for_tenant(job.tenant), job, worker=worker)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from sartor.engine.rules import Rules
 from sartor.serve import mapping
 from sartor.serve.answers import AnswerOut, AnswersOut
 from sartor.serve.auth import check_people
@@ -31,6 +30,9 @@ async def recommend(request: Request, person: PersonPath, query: Annotated[Recom
 @router.post("/recommendations", response_model=AnswersOut, **needs("read", cost=5, anybody=True))
 def recommend_many(call: Here, asked: RecommendIn) -> Response:
     """The same for many people at once, with candidates and business rules."""
+    # Here, because a server that is never asked by rules needs not load them.
+    from sartor.engine.rules import Rules
+
     check_people(call.caller, asked.people)
     answers = call.engine.recommend_many(
         asked.people, asked.k, candidates=asked.candidates, exclude=None if asked.exclude == "none" else "seen", where=asked.where,
