@@ -6,7 +6,7 @@ An archive is a zip file:
 - `manifest.json`: format, version, when, of whom, and bytes and SHA-256 of every other file;
 - `evidence/<frame>.jsonl` (one record per line) and the same as `.parquet`;
 - `states/<verb>-<version>.safetensors` and a card in words, `.json`;
-- `consents.jsonl`, `audit.jsonl`, `models.json`, `keys.json`.
+- `consents.jsonl`, `audit.jsonl`, `models.json`, `keys.json`, `jobs.json`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MOST_FILES = 10_000
 
 _FRAME = "|".join(FRAMES)
 _NAME = re.compile(
-    rf"README\.txt|manifest\.json|(evidence/({_FRAME})\.(jsonl|parquet))|(states/[a-z]+-[0-9]+\.(safetensors|json))"
-    r"|(consents|audit)\.jsonl|(models|keys)\.json"
+    rf"README\.txt|manifest\.json|(evidence/({_FRAME})\.(jsonl|parquet))|(states/\w{{1,40}}-[0-9]{{1,10}}\.(safetensors|json))"
+    r"|(consents|audit)\.jsonl|(models|keys|jobs)\.json"
 )
 
 
@@ -70,7 +70,7 @@ class ArchiveWriter:
         digest, nbytes, count = hashlib.sha256(), 0, 0
         with self._zip.open(name, "w", force_zip64=True) as file:
             for row in rows:
-                line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
+                line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
                 file.write(line)
                 digest.update(line)
                 nbytes += len(line)
@@ -170,7 +170,7 @@ class Archive:
 
     def _parse(self, data: bytes, name: str, line: int | None = None) -> Any:
         try:
-            return json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
+            return json.loads(data.decode(), parse_constant=_no_constant)
         except (ValueError, RecursionError) as cause:
             raise CorruptFile("this is not JSON", fix="export again, or copy it again", file=self.file, entry=name, line=line) from cause
 

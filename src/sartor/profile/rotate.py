@@ -1,0 +1,245 @@
+"""Changing keys: the master key that wraps everything, or one person's data key.
+
+A new master key costs nobody's content anything: only the wrapped keys are written again. They are prepared beside the old ones in batches, which
+an interrupted call leaves in place for the next one, and take their place all at once, in one transaction. From then on the old master key opens
+nothing; processes that still run with it are refused and must be started again.
+
+A backup that was made before holds keys wrapped by the old master key: whoever destroys that one has made those backups unreadable.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from sartor._storage import write_atomically
+from sartor.errors import ConfigError, StoreProblem, UnknownId
+from sartor.profile.audit import Audit
+from sartor.profile.database import EVERY_TENANT
+from sartor.profile.forget import empty_log
+from sartor.profile.keyring import ENVIRONMENT, Keyring, PersonKey, derive, key_file, next_key_file, open_root, read_master, wrap_root
+from sartor.profile.schema import consents, evidence, keyring, people, settings, states, tenants
+from sartor.profile.tenancy import check_name, next_position
+
+if TYPE_CHECKING:
+    from sartor.profile.store import ProfileStore
+
+_NEXT = "next master key"
+_BATCH = 2_000
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What a change of keys did."""
+
+    keys: int
+    """Data keys that were wrapped anew."""
+    records: int
+    """Rows that were encrypted anew."""
+    seconds: float
+    resumed: bool = False
+    """Some of it was left from a call that had been interrupted."""
+
+
+def rotate_master(store: ProfileStore, new: bytes | str | Path | None = None, *, old: bytes | str | Path | None = None) -> Rotation:
+    """Put a new master key in the place of the old one.
+
+    Parameters
+    ----------
+    new: 32 bytes, their base64 text, or a file that holds either. None makes one, for an SQLite store that keeps its key in `<database>.key`:
+        that file is replaced.
+    old: the present key, as for `ProfileStore.open`; None looks where `open` looks.
+
+    Interrupted at any point, the store works on with one of the two keys; call again with the same arguments to finish.
+    Raises `StoreProblem` when `old` is not the store's key, `ConfigError` when there is nowhere to keep a new one or it is the old one.
+    """
+    start = time.perf_counter()
+    before = read_master(old, beside=store.db.path, exists=True)
+    database = store.db.path if old is None and not os.environ.get(ENVIRONMENT) else None
+    after = _new_master(new, database)
+    if hmac.compare_digest(before, after):
+        raise ConfigError("the new master key is the old one", fix="give another")
+    with store.db.read(EVERY_TENANT) as connection:
+        wrapped = bytes(connection.execute(sa.select(keyring.c.wrapped)).scalar_one())
+    if database is not None and _switched(wrapped, after):
+        # An earlier call came as far as the database, and not to the file.
+        return _finish(store, after, wrapped, database, Rotation(0, 0, time.perf_counter() - start, True))
+    root = open_root(before, wrapped)
+    old_ring, new_ring = Keyring(before, root), Keyring(after, root)
+    resumed, keys, last = _begin(store, after), 0, ("", b"")
+    while True:
+        with store.db.write(EVERY_TENANT) as connection:
+            page = _prepare(connection, last, old_ring, new_ring)
+        if not page:
+            break
+        keys, last = keys + len(page), page[-1]
+    sealed = wrap_root(after, root)
+    with store.db.write(EVERY_TENANT) as connection:
+        # Holds off everybody who is about to add a person; who was faster is seen by the next query.
+        connection.execute(keyring.update().values(wrapped=sealed, made=time.time()))
+        last = ("", b"")
+        while late := _prepare(connection, last, old_ring, new_ring):
+            keys, last = keys + len(late), late[-1]
+        connection.execute(people.update().values(wrapped=people.c.wrapped_next, wrapped_next=None))
+        connection.execute(tenants.update().values(epoch=tenants.c.epoch + 1))
+        connection.execute(settings.delete().where(settings.c.key == _NEXT))
+    return _finish(store, after, sealed, database, Rotation(keys, 0, time.perf_counter() - start, resumed))
+
+
+def _finish(store: ProfileStore, after: bytes, sealed: bytes, database: Path | None, done: Rotation) -> Rotation:
+    store.keyring.renew(after, sealed)
+    if database is not None:
+        os.replace(next_key_file(database), key_file(database))
+    empty_log(store)
+    return done
+
+
+def _switched(wrapped: bytes, after: bytes) -> bool:
+    try:
+        open_root(after, wrapped)
+    except StoreProblem:
+        return False
+    return True
+
+
+def _new_master(new: bytes | str | Path | None, database: Path | None) -> bytes:
+    if new is None and database is None:
+        raise ConfigError("there is no key file to replace", fix="give the new master key")
+    if database is None:
+        return read_master(new, beside=None, exists=True)
+    waiting = next_key_file(database)
+    if new is None:
+        if not waiting.exists():
+            write_atomically(waiting, base64.b64encode(os.urandom(32)) + b"\n")  # with mode 0600
+        return read_master(waiting, beside=None, exists=True)
+    key = read_master(new, beside=None, exists=True)
+    write_atomically(waiting, key)
+    return key
+
+
+def _begin(store: ProfileStore, after: bytes) -> bool:
+    """Whether an earlier call has prepared something for this key; what one prepared for another new key is thrown away."""
+    check = json.dumps(hmac.digest(derive(after, "next master check"), b"", "sha256").hex())
+    with store.db.write(EVERY_TENANT) as connection:
+        said = connection.execute(sa.select(settings.c.value).where(settings.c.key == _NEXT)).scalar()
+        if said == check:
+            return (
+                connection.execute(sa.select(sa.literal(1)).select_from(people).where(people.c.wrapped_next.is_not(None)).limit(1)).first()
+                is not None
+            )
+        connection.execute(people.update().where(people.c.wrapped_next.is_not(None)).values(wrapped_next=None))
+        connection.execute(settings.delete().where(settings.c.key == _NEXT))
+        connection.execute(settings.insert().values(key=_NEXT, value=check))
+    return False
+
+
+def _prepare(connection: sa.Connection, last: tuple[str, bytes], old: Keyring, new: Keyring) -> list[tuple[str, bytes]]:
+    """Wrap the next data keys anew, beside the old ones; whose they were.
+
+    A key that is changed or deleted meanwhile is not overwritten: whoever does so holds the row, and leaves `wrapped_next` empty.
+    """
+    query = sa.select(people.c.tenant, people.c.subject, people.c.wrapped).where(
+        people.c.wrapped_next.is_(None), sa.tuple_(people.c.tenant, people.c.subject) > sa.tuple_(*map(sa.literal, last))
+    )
+    rows = connection.execute(query.order_by(people.c.tenant, people.c.subject).limit(_BATCH).with_for_update()).all()
+    update = people.update().where(people.c.tenant == sa.bindparam("t"), people.c.subject == sa.bindparam("s"))
+    if rows:
+        connection.execute(
+            update.values(wrapped_next=sa.bindparam("n")),
+            [
+                {"t": tenant, "s": subject, "n": new.wrap(tenant, bytes(subject), old.unwrap(tenant, bytes(subject), bytes(wrapped)))}
+                for tenant, subject, wrapped in rows
+            ],
+        )
+    return [(tenant, bytes(subject)) for tenant, subject, _ in rows]
+
+
+def rotate_person(store: ProfileStore, tenant: str, person: str) -> Rotation:
+    """Give one person a new data key and encrypt everything of hers with it; all or nothing. Raises `UnknownId` for somebody unknown."""
+    start = time.perf_counter()
+    tenant, person = check_name(tenant, "tenant"), check_name(person, "person")
+    subject = store.keyring.subject(tenant, person)
+    fresh, files = store.keyring.new(tenant, subject), list[str]()
+    written: list[str] = []
+    try:
+        with store.db.write(tenant) as connection:
+            next_position(store.db, connection, tenant)
+            store.db.bump_epoch(connection, tenant)
+            row = connection.execute(sa.select(people.c.wrapped).where(people.c.tenant == tenant, people.c.subject == subject)).first()
+            if row is None:
+                raise UnknownId("nothing is known of this person", fix="there is no key to change")
+            held = PersonKey(tenant, subject, store.keyring.unwrap(tenant, subject, bytes(row.wrapped)), bytes(row.wrapped))
+            count = _evidence(connection, tenant, held, fresh) + _consents(connection, tenant, held, fresh)
+            count += _states(store, connection, tenant, held, fresh, files, written)
+            name = fresh.seal("people", person.encode())
+            mine = people.update().where(people.c.tenant == tenant, people.c.subject == subject)
+            connection.execute(mine.values(wrapped=fresh.wrapped, wrapped_next=None, name=name))
+            Audit(store.db, store.keyring).write(connection, tenant, "data key changed", subject, {"rows": count})
+    except BaseException:
+        for file in written:
+            with suppress(OSError):
+                store.blobs.delete(file)
+        raise
+    store.keyring.drop(tenant, subject)
+    for file in files:
+        store.blobs.delete(file)
+    empty_log(store)
+    return Rotation(1, count, time.perf_counter() - start)
+
+
+def _mine(table: sa.Table, tenant: str, key: PersonKey) -> tuple[Any, ...]:
+    return table.c.tenant == tenant, table.c.subject == key.subject
+
+
+def _evidence(connection: sa.Connection, tenant: str, old: PersonKey, new: PersonKey) -> int:
+    update = (
+        evidence.update()
+        .where(evidence.c.tenant == tenant, evidence.c.position == sa.bindparam("p"))
+        .values(data=sa.bindparam("d"), rid=sa.bindparam("r"))
+    )
+    opened = old.opener("evidence")
+    rows = []
+    for position, data in connection.execute(sa.select(evidence.c.position, evidence.c.data).where(*_mine(evidence, tenant, old))):
+        plain = opened(data)
+        rows.append({"p": position, "d": new.seal("evidence", plain), "r": new.record_id(json.loads(plain)["id"])})
+    if rows:
+        connection.execute(update, rows)
+    return len(rows)
+
+
+def _consents(connection: sa.Connection, tenant: str, old: PersonKey, new: PersonKey) -> int:
+    update = consents.update().where(*_mine(consents, tenant, old), consents.c.purpose == sa.bindparam("u"), consents.c.position == sa.bindparam("p"))
+    query = sa.select(consents.c.purpose, consents.c.position, consents.c.data).where(*_mine(consents, tenant, old))
+    rows = [
+        {"u": purpose, "p": position, "d": new.seal("consents", old.open("consents", data))} for purpose, position, data in connection.execute(query)
+    ]
+    if rows:
+        connection.execute(update.values(data=sa.bindparam("d")), rows)
+    return len(rows)
+
+
+def _states(store: ProfileStore, connection: sa.Connection, tenant: str, old: PersonKey, new: PersonKey, files: list[str], written: list[str]) -> int:
+    """Files of the old key are noted in `files`, those that were written in `written`."""
+    query = sa.select(states.c.verb, states.c.version, states.c.data, states.c.file).where(*_mine(states, tenant, old))
+    rows = []
+    for verb, version, data, file in connection.execute(query).all():
+        sealed = new.seal("states", old.open("states", store.blobs.get(file) if file else data))
+        name = None
+        if file:
+            name = store.blobs.put(sealed)
+            files.append(file)
+            written.append(name)
+        rows.append({"v": verb, "n": version, "d": None if name else sealed, "f": name})
+    update = states.update().where(*_mine(states, tenant, old), states.c.verb == sa.bindparam("v"), states.c.version == sa.bindparam("n"))
+    if rows:
+        connection.execute(update.values(data=sa.bindparam("d"), file=sa.bindparam("f")), rows)
+    return len(rows)
