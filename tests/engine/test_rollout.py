@@ -82,7 +82,8 @@ def test_refuses_what_does_not_personalise_and_what_is_worse(engine: Engine) -> 
     bad = engine.fit("als", {"factors": 2, "iterations": 5}, progress=False)
     assert good.refused is None
     assert "fit nobody better" in str(flat.refused)
-    assert "worse than the active model" in str(bad.refused)
+    assert "below the active model" in str(bad.refused)
+    assert bad.report["compared_with"]["difference"] < 0 < bad.report["gain"]["mean"]
     assert [card.status for card in engine.models() if card.fingerprint in (flat.fingerprint, bad.fingerprint)] == ["refused", "refused"]
     with pytest.raises(ModelRefused):
         engine.switch(bad.fingerprint)

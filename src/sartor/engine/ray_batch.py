@@ -80,5 +80,9 @@ def over_shards(make: Callable[[], Any], shards: Sequence[Any], workers: int) ->
             return self.work(shard)
 
     remote = ray.remote(num_cpus=1, max_restarts=2, max_task_retries=2)(Worker)
-    pool = ray.util.ActorPool([remote.remote() for _ in range(min(workers, len(shards)))])
-    yield from pool.map_unordered(lambda actor, shard: actor.do.remote(shard), shards)
+    actors = [remote.remote() for _ in range(min(workers, len(shards)))]
+    try:
+        yield from ray.util.ActorPool(actors).map_unordered(lambda actor, shard: actor.do.remote(shard), shards)
+    finally:
+        for actor in actors:
+            ray.kill(actor)

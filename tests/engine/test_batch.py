@@ -1,0 +1,127 @@
+"""Everybody in shards: the same numbers in this process, in others and on a Ray cluster; stopped runs go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sartor.data.world import World
+from sartor.engine import Engine, als_shards
+from sartor.engine.batch import batch
+from sartor.errors import ConfigError, FileProblem, NotFitted
+from sartor.recommend.als import ALS
+
+SHARD = 30
+WITHOUT = "7"
+"""Somebody who does not allow recommending."""
+HIDDEN = 1
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store of 100 people with a model."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('store')}/people.db"
+    population = World(people=100, items=90, topics=8, seed=5).population()
+    with Engine(url, background=False) as engine:
+        engine.store.set_default_consent("default", ["recommend", "train"])
+        engine.observe_many(population.events.select("person", "item", "time").collect())
+        engine.observe("stranger", ["an item nobody knows"])
+        engine.consent(WITHOUT, "recommend", False)
+        engine.install(ALS(factors=16, iterations=5).fit(population, progress=False))
+        engine.store.put_items("default", population.items.select("item", "title").collect().to_dicts())
+        assert engine.store.hide_items("default", [HIDDEN]) == 1
+    return url
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("part-*")}
+
+
+@pytest.fixture(scope="module")
+def lists(url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lists")
+    found = batch(url, folder, workers=1, shard_people=SHARD)
+    assert (found.people, found.skipped, found.failed, found.shards) == (100, 1, 0, 3)
+    return folder
+
+
+def test_everybody_gets_the_list_that_the_engine_would_give(url: str, lists: Path) -> None:
+    frame = pl.read_parquet(lists / "part-*.parquet").sort("person", "rank")
+    people = frame["person"].unique(maintain_order=True).to_list()
+    assert WITHOUT not in people
+    assert not frame.filter(pl.col("person") == "stranger")["personal"].any()
+    with Engine(url, background=False) as engine:
+        for answer in engine.recommend_many(people, 10):
+            own = frame.filter(pl.col("person") == answer.person)
+            assert own["item"].to_list() == [pick.item for pick in answer.items]
+            assert own["score"].to_list() == pytest.approx([pick.score for pick in answer.items], rel=1e-5)
+    assert HIDDEN not in frame["item"].to_list()
+
+
+def test_a_stopped_run_goes_on_with_what_is_missing(url: str, lists: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lists"
+    batch(url, out, workers=1, shard_people=SHARD)
+    whole = files(out)
+    assert whole == files(lists)
+    gone = sorted(whole)[1]
+    (out / gone).unlink()
+    (out / ".part-half").write_bytes(b"half a file")
+    note = json.loads((out / "batch.json").read_bytes())
+    (out / "batch.json").write_text(json.dumps({**note, "status": "running"}))
+    again = batch(url, out, workers=1, shard_people=SHARD)
+    assert (again.resumed, again.people) == (2, 100)
+    assert files(out) == whole
+    assert not list(out.glob(".part-*"))
+    # A finished run is not gone on with: evidence may have changed.
+    assert batch(url, out, workers=1, shard_people=SHARD).resumed == 0
+
+
+def test_states_can_be_kept_for_serving(url: str, tmp_path: Path) -> None:
+    with Engine(url, background=False) as engine:
+        before = engine.store.state("default", "3", "recommend")
+        batch(url, tmp_path / "lists", workers=1, keep_states=True)
+        after = engine.store.state("default", "3", "recommend")
+    assert before is not None
+    assert after is not None
+    assert after.version == before.version + 1
+    assert all(np.array_equal(after.state[name], array) for name, array in before.state.arrays.items())
+
+
+def test_mistakes_are_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFitted):
+        batch(url, tmp_path / "lists", tenant="empty")
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FileProblem):
+        batch(url, tmp_path)
+    with pytest.raises(ConfigError):
+        batch(url, tmp_path / "lists", runner="spark")
+    with pytest.raises(ConfigError):
+        als_shards.fit(ALS(solver="exact"), World(people=20, items=30).population(), 2)
+
+
+def test_als_in_shards_finds_the_same_numbers() -> None:
+    population = World(people=150, items=90, topics=8, seed=5).population()
+    settings = {"factors": 16, "iterations": 6, "alpha": 5.0}
+    whole = ALS(**settings).fit(population, progress=False)
+    for shards in (1, 4):
+        parts = als_shards.fit(ALS(**settings), population, shards)
+        for name in ("item_vectors_", "population_vector_", "gram_"):
+            np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-3, atol=1e-4)
+        assert np.array_equal(parts.recommend([None], 10).indices, whole.recommend([None], 10).indices)
+
+
+def test_a_ray_cluster_of_two_processes_finds_the_same_bits(url: str, lists: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'sartor[ray]'")
+    from sartor.engine import ray_batch
+
+    with ray_batch.cluster(2):
+        found = batch(url, tmp_path / "lists", runner="ray", workers=2, shard_people=SHARD)
+        assert (found.people, found.workers) == (100, 2)
+        assert files(tmp_path / "lists") == files(lists)
+        population = World(people=150, items=90, topics=8, seed=5).population()
+        here, there = (als_shards.fit(ALS(factors=8, iterations=3), population, 2, spread) for spread in (als_shards.Local, ray_batch.Actors))
+    assert here.fingerprint_ == there.fingerprint_
