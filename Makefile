@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 DATA ?=
 
-.PHONY: demo test lint types contracts format docs bench check clean
+.PHONY: demo test lint types contracts format docs bench check studio clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sartor demo $(if $(DATA),--data $(DATA),) --out demo-out
@@ -36,6 +36,10 @@ check: $(VENV)/.dev
 
 bench: $(BENCH)/.bench
 	$(BENCH)/bin/sartor bench --all
+
+# Only to change the studio, and the one thing here that needs Node (20.19 or newer): its built files are in the repository.
+studio:
+	cd studio && npm ci --no-audit --no-fund && npm run build
 
 $(VENV)/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("sartor needs Python 3.11 or newer; this is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

@@ -40,7 +40,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/v1", "/healthz", "/readyz", "/openapi.json"].map((path) => [
+      ["/v1", "/healthz", "/readyz", "/docs"].map((path) => [
         path,
         process.env.SARTOR_URL ?? "http://127.0.0.1:8000",
       ]),

@@ -4,7 +4,6 @@ import { key } from "./api/client"
 import type { Me } from "./api/types"
 import { useApi } from "./api/use-api"
 import { PAGES } from "./pages"
-import { Docs } from "./pages/docs"
 import { Door } from "./pages/door"
 import { Home } from "./pages/home"
 import { Keys } from "./pages/keys"
@@ -21,7 +20,7 @@ import { ThemeButton } from "./parts/theme"
 import { Session } from "./session"
 
 /** The API's own addresses are not pages of ours. */
-const SCOPE = /^\/(?!openapi\.json|metrics|healthz|readyz|v1\/)/
+const SCOPE = /^\/(?!docs|openapi\.json|metrics|healthz|readyz|v1\/)/
 
 export function App() {
   return (
@@ -95,9 +94,7 @@ function Shell() {
         </nav>
         <main id="main" ref={main} tabIndex={-1}>
           <Offline />
-          {path === "/docs" ? (
-            <Docs />
-          ) : who ? (
+          {who ? (
             <Pages />
           ) : locked ? (
             <Door problem={me.error!} onOpen={me.reload} />

@@ -5,7 +5,7 @@ export const count = (n: number, one?: string, many = `${one}s`) =>
   one ? `${whole.format(n)} ${n === 1 ? one : many}` : whole.format(n)
 
 export function bytes(n: number): string {
-  if (n < 1000) return `${whole.format(n)} B`
+  if (n < 1000) return `${whole.format(Math.round(n))} B`
   const power = Math.min(Math.floor(Math.log10(n) / 3), 4)
   return `${(n / 1000 ** power).toPrecision(3)} ${["", "kB", "MB", "GB", "TB"][power]}`
 }

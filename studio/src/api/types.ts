@@ -234,6 +234,22 @@ export interface Job {
   log: string[]
 }
 
+/** How far today's evidence has moved from what the model was fitted on. */
+export interface DriftReport {
+  events: number
+  trained_events?: number | null
+  /** Population stability index of the items' popularity; null with too few new events. */
+  value?: number | null
+  threshold: number
+  unknown_share?: number | null
+  still_popular?: number | null
+  list_change?: number | null
+  people_compared: number
+  model_age_seconds: number
+  alarm: boolean
+  note: string
+}
+
 export interface Status {
   version: string
   started: string
@@ -242,7 +258,7 @@ export interface Status {
   model?: Maybe<string>
   queue: { people: number; oldest_seconds?: Maybe<number>; failing?: Maybe<number> }
   adapting?: Maybe<{ running: boolean; adapted: number; failed: number; last_error?: Maybe<string> }>
-  drift?: Maybe<Record<string, unknown>>
+  drift?: Maybe<DriftReport>
   counts: { people: number; records: number; items: number; states: number; bytes: number }
   fallbacks: Record<string, number>
   freshness?: Maybe<{ median_ms: number; p99_ms: number }>

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from "preact/hooks"
+import { useCallback, useEffect, useState } from "preact/hooks"
 import { call, Problem } from "./client"
 
 export interface Resource<T> {
@@ -11,16 +11,14 @@ export interface Resource<T> {
 const RETRY_OFFLINE_MS = 3000
 
 /**
- * What is at an address, read again when it changes. While it is read again the last answer stays, and what belongs to another
- * address never shows. `every` reads it again after that many milliseconds as long as the page is visible.
+ * What is at an address, read again when it changes. While it is read again, also with another query, the last answer stays;
+ * what belongs to another path never shows. `every` reads it again after that many milliseconds as long as the page is visible.
  */
 export function useApi<T>(url: string | null, every = 0): Resource<T> {
   const [state, setState] = useState<{ url: string | null; data?: T; error?: Problem }>({ url: null })
   const [round, setRound] = useState(0)
   const [busy, setBusy] = useState(false)
   const reload = useCallback(() => setRound((n) => n + 1), [])
-  const latest = useRef(url)
-  latest.current = url
 
   useEffect(() => {
     if (url === null) return
@@ -39,7 +37,7 @@ export function useApi<T>(url: string | null, every = 0): Resource<T> {
       (failure: unknown) => {
         if (stop.signal.aborted) return
         const error = failure instanceof Problem ? failure : new Problem(-1, "Unreadable answer", String(failure))
-        setState((was) => ({ url, error, data: was.url === url ? was.data : undefined }))
+        setState((was) => ({ url, error, data: pathOf(was.url) === pathOf(url) ? was.data : undefined }))
         setBusy(false)
         if (error.offline) later(RETRY_OFFLINE_MS)
       },
@@ -50,9 +48,12 @@ export function useApi<T>(url: string | null, every = 0): Resource<T> {
     }
   }, [url, round, every, reload])
 
-  const mine = state.url === url
-  return { data: mine ? state.data : undefined, error: mine ? state.error : undefined, loading: busy || !mine, reload }
+  const exact = state.url === url
+  const data = exact || pathOf(state.url) === pathOf(url) ? state.data : undefined
+  return { data, error: exact ? state.error : undefined, loading: busy || !exact, reload }
 }
+
+const pathOf = (url: string | null) => url?.split("?", 1)[0]
 
 /** An action with its own pending and failed state: `const [run, { pending, error }] = useAction(async () => ...)`. */
 export function useAction<A extends unknown[]>(action: (...args: A) => Promise<unknown>) {

@@ -1,29 +1,44 @@
-import { count, plain, signed } from "../format"
+import type { ComponentChildren } from "preact"
+import type { DriftReport } from "../api/types"
+import { count, percent, seconds } from "../format"
 import { Badge } from "../parts/icons"
 import { Fact } from "../parts/panel"
 
-/** How far today's evidence has moved from what the model was fitted on; the server names its own measures. */
-export function Drift({ drift }: { drift: Record<string, unknown> }) {
-  const { alarm, note, ...rest } = drift
-  const facts = Object.entries(rest).filter(([, value]) => value !== null && typeof value !== "object")
+export function DriftVerdict({ drift }: { drift: DriftReport }) {
+  const mark = drift.alarm ? (
+    <Badge tone="bad">fit again</Badge>
+  ) : drift.value == null ? (
+    <Badge>too early to tell</Badge>
+  ) : (
+    <Badge tone="good">as it was fitted</Badge>
+  )
+  return (
+    <p>
+      {mark} {drift.note}
+    </p>
+  )
+}
+
+export function Drift({ drift }: { drift: DriftReport }) {
+  const share = (name: string, value: number | null | undefined, note?: ComponentChildren) =>
+    value != null && <Fact name={name} value={percent(value)} note={note} />
   return (
     <>
-      <p>
-        {alarm === true ? <Badge tone="bad">moved away</Badge> : <Badge tone="good">as it was fitted</Badge>}{" "}
-        {typeof note === "string" && note}
-      </p>
+      <DriftVerdict drift={drift} />
       <dl class="facts">
-        {facts.map(([name, value]) => (
-          <Fact
-            key={name}
-            name={name.replaceAll("_", " ")}
-            value={typeof value === "number" ? figure(value) : plain(value)}
-          />
-        ))}
+        <Fact
+          name="New events"
+          value={count(drift.events)}
+          note={drift.trained_events != null && `fitted on ${count(drift.trained_events)}`}
+        />
+        {drift.value != null && (
+          <Fact name="Stability index" value={drift.value.toFixed(3)} note={`another from ${drift.threshold} on`} />
+        )}
+        {share("About unknown items", drift.unknown_share, "of the new events")}
+        {share("Still popular", drift.still_popular, "of the most popular items")}
+        {share("Lists replaced", drift.list_change, `of ${count(drift.people_compared, "person", "people")}`)}
+        <Fact name="Age of the model" value={seconds(drift.model_age_seconds)} />
       </dl>
     </>
   )
 }
-
-const figure = (value: number) =>
-  Number.isInteger(value) ? count(value) : value < 0 ? signed(value) : value.toFixed(3)

@@ -6,7 +6,7 @@ import { Code, CopyAs } from "../parts/copy"
 import { Badge } from "../parts/icons"
 import { Fact, Load, Panel } from "../parts/panel"
 import { useScope } from "../session"
-import { Drift } from "./drift"
+import { DriftVerdict } from "./drift"
 import { useTitle } from "../title"
 
 const EVERY_MS = 5000
@@ -72,7 +72,7 @@ export function Home() {
             </div>
             {now.drift && (
               <Panel title="Drift">
-                <Drift drift={now.drift} />
+                <DriftVerdict drift={now.drift} />
               </Panel>
             )}
           </>

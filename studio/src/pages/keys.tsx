@@ -194,7 +194,7 @@ function Revoke({ one, onClose, onDone }: { one: Key; onClose: () => void; onDon
       <p>Whoever uses it is refused from now on. A revoked key does not come back.</p>
       {revoking.error && <Failure problem={revoking.error} />}
       <div class="actions end">
-        <button type="button" onClick={onClose}>
+        <button type="button" autofocus onClick={onClose}>
           Keep it
         </button>
         <button type="button" class="danger" disabled={revoking.pending} onClick={() => revoke()}>

@@ -33,11 +33,7 @@ export function ModelReport({ report, refused }: { report: Report; refused: bool
   const settings = Object.entries((report.settings as Report | null) ?? {})
   return (
     <>
-      {refused && typeof reason === "string" && (
-        <Notice tone="bad">
-          <strong>Refused.</strong> {reason}
-        </Notice>
-      )}
+      {refused && typeof reason === "string" && <Notice tone="bad">{reason}</Notice>}
       <dl class="facts">
         {gain && (
           <Fact

@@ -165,7 +165,7 @@ function Switch({ card, onClose, onStart }: { card: ModelCard; onClose: () => vo
       )}
       {going.error && <Failure problem={going.error} />}
       <div class="actions end">
-        <button type="button" onClick={onClose}>
+        <button type="button" autofocus onClick={onClose}>
           Keep the active one
         </button>
         <button

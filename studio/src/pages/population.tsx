@@ -72,7 +72,12 @@ function Measured({ last }: { last: Evaluation }) {
       </Panel>
       <div class="pair">
         <Panel title="Gain" hint="Does personalising help? Own list minus everybody's list, per person.">
-          <Histogram spread={gain} unit={metric} below="hurt: everybody's list was better" above="helped" />
+          <Histogram
+            spread={gain}
+            unit={metric}
+            below="hurt: everybody's list was better"
+            above="helped, or the same"
+          />
         </Panel>
         <Panel title="Swap gap" hint="Is it really theirs? Own state minus somebody else's state, per person.">
           {last.swap_gap ? (
@@ -80,7 +85,7 @@ function Measured({ last }: { last: Evaluation }) {
               spread={last.swap_gap}
               unit={metric}
               below="another's state fits better"
-              above="own fits better"
+              above="own fits at least as well"
             />
           ) : (
             <p class="muted">Not measured.</p>

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact"
-import { useEffect, useId, useRef, useState } from "preact/hooks"
+import { useEffect, useId, useState } from "preact/hooks"
 
 export interface Option {
   id: string
@@ -32,15 +32,10 @@ export function Combobox<T extends Option>({
   none,
 }: ComboboxProps<T>) {
   const id = useId()
-  const input = useRef<HTMLInputElement>(null)
   const [text, setText] = useState("")
   const [open, setOpen] = useState(Boolean(inline))
   const [at, setAt] = useState(-1)
   const [found, setFound] = useState<{ options: T[]; failed?: string }>()
-
-  useEffect(() => {
-    if (autofocus) input.current?.focus()
-  }, [autofocus])
 
   useEffect(() => {
     if (!open) return
@@ -89,7 +84,7 @@ export function Combobox<T extends Option>({
         {label}
       </label>
       <input
-        ref={input}
+        autofocus={autofocus}
         id={`${id}-field`}
         type="text"
         role="combobox"
@@ -110,7 +105,7 @@ export function Combobox<T extends Option>({
         onBlur={() => inline || setOpen(false)}
         onKeyDown={onKeyDown}
       />
-      <ul id={`${id}-list`} role="listbox" aria-label={label} hidden={!open}>
+      <ul id={`${id}-list`} role="listbox" aria-label="Suggestions" hidden={!open}>
         {options.map((option, index) => (
           <li
             key={option.id}

@@ -9,14 +9,19 @@ interface DialogProps {
   children: ComponentChildren
 }
 
-/** A modal dialog: the browser's own, which keeps the focus inside, closes on Escape and gives the focus back. */
+/** A modal dialog: the browser's own, which keeps the focus inside, closes on Escape; the focus goes back to where it was. */
 export function Dialog({ title, onClose, class: extra, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null)
   const id = useId()
   useEffect(() => {
     const dialog = ref.current!
+    const before = document.activeElement as HTMLElement | null
     dialog.showModal()
-    return () => dialog.close()
+    return () => {
+      // The browser gives the focus back only when a dialog is closed while it is still in the page.
+      dialog.close()
+      before?.focus({ preventScroll: true })
+    }
   }, [])
   return (
     <dialog

@@ -42,7 +42,7 @@ export function Histogram({
   const floor = HEIGHT - BASE
   const y = (bin: Bin) => (bin.people / (bin.to - bin.from) / dense) * (floor - TOP)
   const total = bins.reduce((sum, bin) => sum + bin.people, 0)
-  const lost = bins.filter((bin) => bin.to <= 1e-9).reduce((sum, bin) => sum + bin.people, 0)
+  const lost = bins.filter((bin) => side(bin) === "lost").reduce((sum, bin) => sum + bin.people, 0)
   const words = `${count(total, "person", "people")}, from ${signed(low)} to ${signed(high)} ${unit}; mean ${signed(spread.mean)} ${interval(spread.low, spread.high)}; ${percent(lost / total)} in bins below zero.`
   const anchor = (at: number) => (at < 60 ? "start" : at > width - 60 ? "end" : "middle")
 
@@ -64,8 +64,8 @@ export function Histogram({
               y={floor - y(bin)}
               height={y(bin)}
               rx="2"
-              class={bin.to <= 1e-9 ? "lost" : "won"}
-              fill={bin.to <= 1e-9 ? `url(#${hatch})` : undefined}
+              class={side(bin)}
+              fill={side(bin) === "lost" ? `url(#${hatch})` : undefined}
             >
               <title>{`${signed(bin.from)} to ${signed(bin.to)}: ${count(bin.people, "person", "people")}`}</title>
             </rect>
@@ -91,6 +91,11 @@ export function Histogram({
       </div>
       <figcaption>
         <span class="key lost-key" /> {below} <span class="key won-key" /> {above}{" "}
+        {bins.some((bin) => side(bin) === "both") && (
+          <>
+            <span class="key both-key" /> both, too few to tell apart{" "}
+          </>
+        )}
         <span class="muted">· area is people, {unit}</span>
       </figcaption>
       <details>
@@ -119,9 +124,14 @@ export function Histogram({
   )
 }
 
+/** Whether the people of a bin lose, win, or both: sparse bins are merged, also across zero. */
+const side = (bin: Bin) => (bin.to <= 1e-9 ? "lost" : bin.from >= -1e-9 ? "won" : "both")
+
+/** The bins from the first to the last that has people in it. */
 function binsOf(spread: Spread): Bin[] {
   const { edges, counts } = spread.histogram ?? { edges: [], counts: [] }
-  return counts
-    .map((people, at) => ({ from: edges[at]!, to: edges[at + 1]!, people }))
-    .filter((bin) => bin.to > bin.from)
+  const bins = counts.map((people, at) => ({ from: edges[at]!, to: edges[at + 1]!, people }))
+  const peopled = (bin: Bin) => bin.people > 0 && bin.to > bin.from
+  const first = bins.findIndex(peopled)
+  return first < 0 ? [] : bins.slice(first, bins.findLastIndex(peopled) + 1)
 }

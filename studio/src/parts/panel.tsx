@@ -41,7 +41,7 @@ export function Load<T>({ from, lines = 4, empty, children }: LoadProps<T>) {
   if (from.data === undefined)
     return from.error ? <Failure problem={from.error} retry={from.reload} /> : <Skeleton lines={lines} />
   return (
-    <div aria-busy={from.loading} class={from.loading ? "refreshing" : undefined}>
+    <div aria-busy={from.loading} class="loaded">
       {from.error && <Failure problem={from.error} retry={from.reload} />}
       {empty?.(from.data) || children(from.data)}
     </div>

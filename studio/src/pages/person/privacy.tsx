@@ -198,6 +198,7 @@ function Forget({ person, records, onDone }: ForgetProps) {
             </label>
             <input
               id="forget-id"
+              autofocus
               type="text"
               autocomplete="off"
               spellcheck={false}

@@ -2,7 +2,7 @@ import { useLocation } from "preact-iso"
 import { useEffect, useState } from "preact/hooks"
 import type { TabProps } from "."
 import { call, path, Problem, withQuery } from "../../api/client"
-import type { WhatIf } from "../../api/types"
+import type { Answer, WhatIf } from "../../api/types"
 import { useAction } from "../../api/use-api"
 import { count } from "../../format"
 import { announce } from "../../parts/announce"
@@ -45,7 +45,7 @@ export function Hypothesis({ person, profile }: TabProps) {
 
   useEffect(() => {
     const stop = new AbortController()
-    call<WhatIf>("POST", url, JSON.parse(asked), stop.signal).then(
+    consider(person, url, asked, stop.signal).then(
       (told) => {
         setAnswer(told)
         setError(undefined)
@@ -208,6 +208,18 @@ export function Hypothesis({ person, profile }: TabProps) {
       </div>
     </div>
   )
+}
+
+/** Both lists. Without a change there is nothing to suppose: then both are what is so. */
+async function consider(person: string, url: string, asked: string, signal: AbortSignal): Promise<WhatIf> {
+  if (asked !== EMPTY) return call("POST", url, JSON.parse(asked), signal)
+  const now = await call<Answer>(
+    "GET",
+    withQuery(path`/v1/people/${person}/recommendations`, { k: K }),
+    undefined,
+    signal,
+  )
+  return { person, before: now, after: now, moved: [] }
 }
 
 const EMPTY = JSON.stringify({ add: [], remove: [], k: K })
