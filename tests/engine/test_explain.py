@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,7 @@ def test_the_list_without_the_reasons_is_the_one_that_removing_them_gives(engine
     assert [pick.item for pick in engine.recommend(PERSON, LISTED).items] == [one for one, _ in found.items]
     assert found.rank == 1
     assert found.verified
+    json.dumps(dataclasses.asdict(found))  # plain data, whatever numpy gave
     assert [one.contribution for one in found.reasons] == sorted((one.contribution for one in found.reasons), reverse=True)
     assert found.without is not None
     engine.correct(PERSON, [record for one in found.reasons for record in one.ids])

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.engine.adapting import one as adapted
-from sartor.engine.evidence import NEWEST, READS
+from sartor.engine.evidence import NEWEST, READS, known
 from sartor.engine.ids import person_id
+from sartor.engine.serving import _says_something as says_something
 from sartor.errors import ConfigError, NotFitted, UnknownId
 
 if TYPE_CHECKING:
@@ -125,8 +126,9 @@ class _History:
         """The state and float64 [items] scores without the events of some items."""
         kept = [one for one in self.records if one.frame != "events" or self.shelf.ids.own(one.content.get("item")) not in removed]
         state = adapted(self.method, kept, self.shelf.ids, self.person)
-        # Without any event the answer is everybody's.
-        return state, self.method.score([state if state["items"].size else None])[0].astype(np.float64)
+        # A state that holds nothing of her gives everybody's answer.
+        says = says_something(state, known(kept, self.shelf.ids)[1])
+        return state, self.method.score([state if says else None])[0].astype(np.float64)
 
     def of(self, item: Id) -> list[Record]:
         """The events with an item."""
@@ -150,9 +152,10 @@ def _reason(history: _History, one: Any, number: int, seen: np.ndarray) -> Reaso
     records = history.of(one.item)
     times = [time for record in records if (time := record.time if record.time is not None else record.received) is not None]
     _, scores = history.scored([one.item])
-    title = history.shelf.titles[history.shelf.ids.number(one.item)]
+    item = history.shelf.ids.own(one.item)
+    title = history.shelf.titles[history.shelf.ids.number(item)]
     ids = [record.id for record in records]
-    return Reason(one.item, title, one.contribution, one.events, ids, max(times, default=None), _rank(scores, number, seen))
+    return Reason(item, title, one.contribution, one.events, ids, max(times, default=None), _rank(scores, number, seen))
 
 
 def _without(history: _History, reasons: Sequence[Reason], number: int, seen: np.ndarray) -> Without:
