@@ -25,6 +25,7 @@ FRAMES_OF_PEOPLE = tuple(frame for frame in FRAMES if frame not in ("items", "ed
 LARGEST = 2**20
 """Bytes of one record's content as JSON."""
 _TRIES = 8
+_COLUMNS = ("tenant", "position", "subject", "rid", "frame", "kind", "time", "received", "expires", "purposes", "data")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -36,7 +37,8 @@ class _Batch:
     epoch: int | None
     new: dict[str, PersonKey]
     """Keys of people the database did not know, by id."""
-    rows: list[dict[str, Any]]
+    rows: list[tuple[Any, ...]]
+    """`_COLUMNS` from `subject` on."""
     done: bool = False
     receipt: Receipt | None = None
     problem: BaseException | None = None
@@ -109,15 +111,12 @@ class Appender:
     def _prepared(self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float) -> tuple[_Batch, int]:
         """Rows under their people's keys, and how many ids came twice in this call."""
         keys, new, epoch = self._keys(tenant, {one[0] for one in checked})
-        rows: dict[tuple[bytes, bytes], dict[str, Any]] = {}
+        rows: dict[tuple[bytes, bytes], tuple[Any, ...]] = {}
         for person, ident, frame, kind, when, expires, purposes, data in checked:
             key = keys[person]
             rid = key.record_id(ident)
             if (key.subject, rid) not in rows:
-                rows[key.subject, rid] = {
-                    "tenant": tenant, "position": 0, "subject": key.subject, "rid": rid, "frame": frame, "kind": kind, "time": when,
-                    "received": now, "expires": expires, "purposes": purposes, "data": key.seal("evidence", data),
-                }  # fmt: skip
+                rows[key.subject, rid] = (key.subject, rid, frame, kind, when, now, expires, purposes, key.seal("evidence", data))
         return _Batch(tenant, epoch, new, list(rows.values())), len(checked) - len(rows)
 
     def _keys(self, tenant: str, persons: set[str]) -> tuple[dict[str, PersonKey], dict[str, PersonKey], int | None]:
@@ -174,11 +173,9 @@ class Appender:
             return None
         if batch.new:
             self.people.insert(connection, tenant, batch.new, first)
-        for position, row in enumerate(batch.rows, first):
-            row["position"] = position
-        insert = self.db.insert(evidence).on_conflict_do_nothing(index_elements=["tenant", "subject", "rid"])
-        written = connection.execute(insert, batch.rows).rowcount
-        newest = {row["subject"]: row["position"] for row in batch.rows}
+        rows = [(tenant, position, *row) for position, row in enumerate(batch.rows, first)]
+        written = self.db.insert_many(connection, evidence, _COLUMNS, rows, "ON CONFLICT (tenant, subject, rid) DO NOTHING")
+        newest = {row[2]: row[1] for row in rows}
         last = first + len(batch.rows) - 1
         if written < len(batch.rows):
             kept = connection.execute(
@@ -188,7 +185,7 @@ class Appender:
             )
             newest = {row.subject: row.position for row in kept}
             last = max(newest.values(), default=last)
-        mark(self.db, connection, tenant, newest, batch.rows[0]["received"])
+        mark(self.db, connection, tenant, newest, rows[0][7])
         return Receipt(written, len(batch.rows) - written, last)
 
     def _any_known(self, connection: sa.Connection, tenant: str, subjects: list[bytes]) -> bool:
@@ -202,13 +199,10 @@ def mark(db: Database, connection: sa.Connection, tenant: str, newest: Mapping[b
     """Mark people stale up to a position; whoever waits already keeps her place, her lease and her token."""
     if not newest:
         return
-    insert = db.insert(stale)
-    again = {"position": insert.excluded.position, "newest": insert.excluded.newest}
-    same = {"tenant": tenant, "since": now, "newest": now, "due": now, "attempts": 0, "failed": False}
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=["tenant", "subject"], set_=again),
-        [{**same, "subject": subject, "position": position, "token": os.urandom(8).hex()} for subject, position in newest.items()],
-    )
+    columns = ("tenant", "subject", "position", "since", "newest", "due", "attempts", "failed", "token")
+    rows = [(tenant, subject, position, now, now, now, 0, False, os.urandom(8).hex()) for subject, position in newest.items()]
+    again = "ON CONFLICT (tenant, subject) DO UPDATE SET position = excluded.position, newest = excluded.newest"
+    db.insert_many(connection, stale, columns, rows, again)
 
 
 _last = [0, 0]

@@ -93,9 +93,9 @@ class People:
         root = connection.execute(sa.select(keyring.c.wrapped).where(keyring.c.id == 1).with_for_update(read=True)).scalar()
         if root != self.keyring.sealed_root:
             raise StoreProblem("the master key was changed", fix="start this process again with the new key")
-        same = {"tenant": tenant, "born": born, "made": time.time()}
-        rows = [{**same, "subject": k.subject, "wrapped": k.wrapped, "name": k.seal("people", name.encode())} for name, k in keys.items()]
-        connection.execute(people.insert(), rows)
+        now = time.time()
+        rows = [(tenant, key.subject, key.wrapped, key.seal("people", name.encode()), born, now) for name, key in keys.items()]
+        self.db.insert_many(connection, people, ("tenant", "subject", "wrapped", "name", "born", "made"), rows)
 
     def known_or_new(self, connection: sa.Connection, tenant: str, person: str) -> PersonKey:
         """One person's key, made when she is new. The caller's transaction must hold the tenant's row (`next_position`)."""
