@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def json_response(body: Any, status: int = 200) -> Response:
     """JSON, written by pydantic's own writer: several times as fast as the standard library's."""
-    return Response(to_json(body, inf_nan_mode="null"), status, media_type="application/json")
+    return Response(to_json(body, inf_nan_mode="null", fallback=_plain), status, media_type="application/json")
+
+
+def _plain(value: Any) -> Any:
+    """numpy's scalars and arrays."""
+    return value.tolist()
 
 
 def answer(given: Answer) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def consents(engine: Engine, who: str) -> dict[str, Any]:
     return {"person": who, "purposes": {name: consent(one) for name, one in engine.store.consents(engine.tenant, who).items()}}
 
 
-def profile(given: Profile, state: dict[str, Any] | None) -> dict[str, Any]:
+def profile(given: Profile, state: dict[str, Any] | None, *, stale: bool) -> dict[str, Any]:
     """What is known of a person."""
     return {
         **_fields(given, "person", "records", "frames", "kinds", "models", "sentences"),
@@ -94,7 +99,7 @@ def profile(given: Profile, state: dict[str, Any] | None) -> dict[str, Any]:
         "top_items": [{"item": item, "title": title, "count": count} for item, title, count in given.top_items],
         "top_categories": [{"category": category, "count": count} for category, count in given.top_categories],
         "state": state,
-        "stale": given.lag > 0,
+        "stale": stale,
         "consents": {name: consent(one) for name, one in given.consents.items()},
         "attributes": dict(given.attributes) or None,
     }

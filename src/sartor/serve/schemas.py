@@ -53,10 +53,14 @@ Search = Annotated[str | None, Query(max_length=200)]
 def _seconds(value: Any) -> Any:
     """A time as seconds since 1970: given as a number, or as ISO 8601 (UTC when it names no zone)."""
     if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            # Python's own words repeat what was sent.
+            raise ValueError("a time is a number of seconds since 1970 or an ISO 8601 text") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bool):
-        raise ValueError("a time is a number of seconds or an ISO 8601 text")
+        raise ValueError("a time is a number of seconds since 1970 or an ISO 8601 text")
     return value
 
 

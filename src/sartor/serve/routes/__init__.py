@@ -1,1 +1,6 @@
-"""One file per subject; every module has a `router`, and is found by being here."""
+"""One file per subject, each with a `router`."""
+
+from __future__ import annotations
+
+SUBJECTS = ("recommend", "events", "people", "items", "states", "consents", "models", "insight", "access", "health")
+"""In the order in which they are looked through: what is asked most comes first."""

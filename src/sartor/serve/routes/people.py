@@ -87,8 +87,10 @@ def forget(call: Here, person: PersonPath) -> Response:
 
 def _profile(call: Call, person: str) -> dict[str, Any]:
     found = call.engine.profile(person)
-    stored = None if found.state is None else call.engine.store.state(call.caller.tenant, person, "recommend", version=found.state.version)
-    return mapping.profile(found, None if stored is None else mapping.state(stored, current=True, lag=found.lag))
+    store, tenant = call.engine.store, call.caller.tenant
+    stored = None if found.state is None else store.state(tenant, person, "recommend", version=found.state.version)
+    state = None if stored is None else mapping.state(stored, current=True, lag=found.lag)
+    return mapping.profile(found, state, stale=store.is_stale(tenant, person))
 
 
 def _timeline(call: Call, person: str, limit: int, before: int | None) -> dict[str, Any]:
