@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,15 @@ def test_the_same_people_are_always_held_out(people: set[int], one: float, two: 
     small, large = (validation.held_out(ids, share, tenant="t") for share in sorted((one, two)))
     assert not (small & ~large).any()
     assert np.array_equal(small, validation.held_out([str(person) for person in ids], min(one, two), tenant="t"))
+
+
+def test_folders_go_when_nothing_refers_to_them_any_more(engine: Engine) -> None:
+    found = [engine.fit("ease", {"regularization": 50.0 + step}, progress=False) for step in range(4)]
+    assert all(one.activated for one in found), [one.sentence for one in found]
+    folders = [engine._models.path(one.fingerprint) for one in found]
+    for folder in folders:
+        os.utime(folder, (0, 0))
+    # The oldest has lost its states; the two before the active one could serve again.
+    assert engine._models.sweep() == [found[0].fingerprint]
+    assert [folder.exists() for folder in folders] == [False, True, True, True]
+    assert engine.switch(found[1].fingerprint).status == "active"

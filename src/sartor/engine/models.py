@@ -32,8 +32,8 @@ CHECK_EVERY = 2.0
 """Seconds for which an answer of the store about active models is believed while the stamp does not change."""
 STAMP = ".changed"
 """The file that is touched with every change of a card."""
-ORPHAN_AGE = 3600.0
-"""Seconds before a folder without a card counts as left over from a crash, rather than about to get its card."""
+UNUSED_AGE = 7 * 86_400.0
+"""Seconds for which a folder stays that nothing refers to: a model that was refused and may still be forced, what a crash left behind."""
 REFERENCE = ".reference"
 """Suffix of what `drift` remembers of a model's training evidence, beside the model's folder."""
 
@@ -246,7 +246,7 @@ class Models:
         if not self.folder.is_dir():
             return []
         # Folders are listed before the store is asked: one that appears meanwhile is not looked at.
-        old = [path for path in sorted(self.folder.iterdir()) if time.time() - path.stat().st_mtime > ORPHAN_AGE]
+        old = [path for path in sorted(self.folder.iterdir()) if time.time() - path.stat().st_mtime > UNUSED_AGE]
         needed = self.store.model_references()
         gone = []
         for path in old:

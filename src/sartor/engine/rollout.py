@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERB = "recommend"
 HEADLINE = "ndcg@10"
+RETIRED = 2
+"""Models that have served whose states are kept, to go back to; those of older ones are deleted, and then their folders."""
 ENOUGH = 0.01
 """Share of people whose states may fail to be made; beyond it a model does not serve."""
 
@@ -286,6 +288,9 @@ def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = F
     active = models.switch(tenant, VERB, loaded.fingerprint)
     # Whoever came between the last look and the switch; after a switch at once, everybody.
     store.mark_stale(tenant, None if now else store.changed(tenant, position))
+    retired = [card for card in store.models(tenant, VERB) if card.status == "retired"]
+    for card in sorted(retired, key=lambda card: card.switched or 0.0, reverse=True)[RETIRED:]:
+        store.drop_states(tenant, card.fingerprint)
     models.sweep()
     return active.card
 
