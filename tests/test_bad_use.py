@@ -65,6 +65,15 @@ TABLE: dict[str, tuple[Callable[[Any], Any], type[SartorError]]] = {
     "a negative seed": (lambda model: sartor.make("als", seed=-1).fit(population(), progress=False), ConfigError),
     "a seed too large": (lambda model: sartor.make("bpr", seed=10**30).fit(population(), progress=False), ConfigError),
     "a split with a negative seed": (lambda model: sartor.data.splits.make("random", population(), seed=-1), ConfigError),
+    "a text for a number of factors": (lambda model: sartor.make("als", factors="a").fit(population(), progress=False), ConfigError),
+    "half an epoch": (lambda model: sartor.make("bpr", epochs=2.5).fit(population(), progress=False), ConfigError),
+    "True for a whole number": (lambda model: sartor.make("als", iterations=True).fit(population(), progress=False), ConfigError),
+    "a number for a switch": (lambda model: sartor.make("two-tower", correct_popularity=1).fit(population(), progress=False), ConfigError),
+    "a text for a list": (lambda model: sartor.make("two-tower", hidden="64").fit(population(), progress=False), ConfigError),
+    "a list of fractions": (lambda model: sartor.make("two-tower", hidden=[64, 0.5]).fit(population(), progress=False), ConfigError),
+    "a loss that there is not": (lambda model: sartor.make("sasrec", loss="mse").fit(population(), progress=False), ConfigError),
+    "a text for a model inside": (lambda model: sartor.make("knn-embed", base="als").fit(population(), progress=False), ConfigError),
+    "a seed that is no number": (lambda model: sartor.make("ease", seed="0").fit(population(), progress=False), ConfigError),
     "endless regularization": (lambda model: sartor.make("als", regularization=float("inf")).fit(population(), progress=False), ConfigError),
     "a list as an item": (lambda model: history([1, 2]), WrongType),
     "an object as an item": (lambda model: model.recommend([None], candidates=[object()]), WrongType),
@@ -173,6 +182,11 @@ def test_facts_of_a_state_are_checked_and_unknown_ones_left_out(model: Any) -> N
     "change",
     [
         {"settings": {"nothing": 1}},
+        {"settings": {"regularization": "much"}},
+        {"settings": {"seed": -1}},
+        {"plain": {"unheard_of_": 1}},
+        {"kinds": {"unheard_of_": "array"}},
+        {"since_version_9": 1},
         {"plain": {"recommend": "x"}},
         {"plain": {"__class__": "x"}},
         {"class": "sartor.method:Recommender"},
@@ -208,6 +222,19 @@ def test_codes_with_leading_zeros_stay_apart() -> None:
         sartor.Population.from_frames(events={"person": ["a", "a", "b"], "item": ["7", "007", "8"]}), progress=False
     )
     assert [model.adapt(history(one))["items"].tolist() for one in ("7", "007", 7)] == [[1], [0], [1]]
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    model = sartor.make("als", factors=np.int64(4), iterations=np.int32(1), regularization=np.float32(0.1), alpha=1, seed=np.uint8(3))
+    assert model.fit(population(), progress=False).item_vectors_.shape[1] == 4
+
+
+def test_what_a_method_learns_must_be_declared_to_be_saved(tmp_path: Path) -> None:
+    model = sartor.make("ease").fit(population(), progress=False)
+    model.extra_ = np.arange(3)
+    with pytest.raises(ConfigError, match="extra_"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_is_not_saved_over_a_file(model: Any, tmp_path: Path) -> None:

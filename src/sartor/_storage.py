@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sartor import _fields
 from sartor.errors import ConfigError, CorruptFile, FileProblem
 
 if TYPE_CHECKING:
     from sartor.method import Method
 
 CONFIG, TENSORS = "config.json", "tensors.safetensors"
+_KEYS = ("class", "sartor", "fingerprint", "settings", "plain", "kinds")
+"""Of config.json."""
 
 
 def to_bytes(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
@@ -177,6 +180,8 @@ def save(method: Method, folder: Path) -> Path:
 def _write(method: Method, folder: Path, version: str) -> None:
     facts, arrays, inner = pack(method)
     kind = type(method)
+    if strange := sorted(_learned(method).keys() - {f.name for f in fields(kind)}):
+        raise ConfigError(f"{kind.__name__} does not declare {strange}", fix="declare what it learns: `name_: type = learned()`")
     config = {"class": f"{kind.__module__}:{kind.__qualname__}", "sartor": version, "fingerprint": method.fingerprint_, **facts}
     try:
         text = json.dumps(config, indent=1)
@@ -224,6 +229,8 @@ def load(folder: Path, *, mapped: bool = False) -> Method:
         arrays, meta = map_file(file, needs=("fingerprint",)) if mapped else from_bytes(file.read_bytes(), needs=("fingerprint",))
     except (ValueError, KeyError, TypeError, OSError) as cause:
         raise CorruptFile("the saved model cannot be read", fix="save it again", file=folder) from cause
+    if strange := sorted(config.keys() - {*_KEYS}):
+        raise CorruptFile(f"there is no {strange} in a saved model", fix="save it again with this version", file=folder / CONFIG)
     if meta["fingerprint"] != saved:
         raise CorruptFile("config.json and tensors.safetensors belong to different models", fix="save it again", file=folder)
     kind = _class(path, folder / CONFIG)
@@ -231,10 +238,12 @@ def load(folder: Path, *, mapped: bool = False) -> Method:
     own = {f.name for f in fields(kind) if f.init}
     given: dict[str, Any] = {**settings, **{name: part for name, part in inner.items() if name in own}}
     learned = {**plain, **{name: part for name, part in inner.items() if name not in own}}
-    if strange := [name for name in (*learned, *kinds) if name.startswith("_") or not name.endswith("_")]:
-        raise CorruptFile(f"{strange} are not learned attributes", fix="save it again", file=folder / CONFIG)
+    known = {f.name for f in fields(kind) if not f.init}
+    if strange := sorted({*learned, *kinds} - known):
+        raise CorruptFile(f"{kind.__name__} learns no {strange}", fix="save it again with this version", file=folder / CONFIG)
     try:
         method = kind(**given)
+        _fields.check(method)
     except (TypeError, ValueError) as cause:
         raise CorruptFile(f"the settings do not fit {kind.__name__}: {cause}", fix="save it again with this version", file=folder / CONFIG) from cause
     for name, value in learned.items():

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from sartor import _storage
-from sartor.errors import ConfigError, CorruptFile, NotFitted, StateMismatch
+from sartor import _fields, _storage
+from sartor.errors import CorruptFile, NotFitted, StateMismatch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -167,8 +167,7 @@ class Method(ABC):
         progress: show a bar with rate and time left.
         checkpoint: a folder; iterative methods leave their progress there now and then and on Ctrl-C, and go on from it next time.
         """
-        if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed is {self.seed!r}", fix="use a whole number from 0 to 4294967295")
+        _fields.check(self)
         for name in self.population_frames:
             population.frame(name)  # type: ignore[arg-type]  # raises EmptyData with what is there instead
         self._fit(population, Run(validation, progress, Path(checkpoint) if checkpoint is not None else None))

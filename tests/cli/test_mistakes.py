@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -131,11 +132,12 @@ def _fit(folder: Path, out: Path, *more: str) -> list[str]:
 
 
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, call: Call) -> None:
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     out, checkpoint = tmp_path / "model", tmp_path / "model.checkpoint"
     words = _fit(folder, out)
     # The same number of threads as here: sums over other partitions round otherwise.
-    child = subprocess.Popen([sys.executable, "-m", "sartor.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    child = subprocess.Popen([sys.executable, "-m", "sartor.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=as_here)
     deadline = time.monotonic() + 90
     while not (checkpoint / "progress.safetensors").exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

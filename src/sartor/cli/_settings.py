@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
-import sys
 import types
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from sartor._fields import hints
 from sartor.errors import ConfigError
 
 Set = Annotated[
@@ -30,7 +28,7 @@ def build(slug: str, given: Sequence[str] | None, **more: Any) -> Any:
     """
     from sartor.systems import make
 
-    known = _known(_kind(slug))
+    known = hints(_kind(slug))
     own: dict[str, str] = {}
     inner: dict[str, list[str]] = {}
     for text in given or ():
@@ -54,7 +52,7 @@ def build(slug: str, given: Sequence[str] | None, **more: Any) -> Any:
 
 def grid(slug: str, given: Sequence[str] | None, tried: Sequence[str]) -> dict[str, list[Any]]:
     """Setting -> values to try, from `["factors=32,64"]`; fixed settings are tried with their one value."""
-    known = _known(_kind(slug))
+    known = hints(_kind(slug))
     out: dict[str, list[Any]] = {}
     for text, single in [*((one, True) for one in given or ()), *((one, False) for one in tried)]:
         name, equals, values = (part.strip() for part in text.partition("="))
@@ -75,21 +73,6 @@ def _kind(slug: str) -> type:
         methods = ", ".join(one.slug for one in SYSTEMS.values() if one.kind in ("method", "baseline"))
         raise ConfigError(f"{slug} is a {system.kind}, not a method to fit", fix=f"use one of {methods}")
     return kind
-
-
-def _known(kind: type) -> dict[str, Any]:
-    return {f.name: _hint(kind, f.name) for f in fields(kind) if f.init}
-
-
-def _hint(kind: type, name: str) -> Any:
-    """A field's type; `Any` where it is imported for type checkers only (then values are read as they look)."""
-    for owner in kind.__mro__:
-        if (written := inspect.get_annotations(owner).get(name)) is not None:
-            try:
-                return eval(written, vars(sys.modules[owner.__module__])) if isinstance(written, str) else written
-            except NameError:
-                return Any
-    return Any
 
 
 def _check(slug: str, name: str, known: dict[str, Any]) -> None:
