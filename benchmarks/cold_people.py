@@ -38,7 +38,7 @@ def fold(population: Population, held: pl.Series, seed: int) -> tuple[dict[str, 
     nobody = new.replace(events=new.events.head(0))
     about = method.adapt_all(nobody)
     states = [about[person] for person in histories.people.ids.to_list()]
-    lists = {"popularity": base.rank([None] * len(states), 20)[0], "attributes": method.rank(states, 20)[0]}
+    lists = {"popularity": base.best_numbers([None] * len(states), 20)[0], "attributes": method.best_numbers(states, 20)[0]}
     measured = {name: ranking(found, truth, (10, 20)) for name, found in lists.items()}
     figures = {name: {"ndcg@10": own["ndcg"][:, 0], "recall@20": own["recall"][:, 1]} for name, own in measured.items()}
     return figures, method.chosen_strength_

@@ -229,10 +229,11 @@ class Engine:
         self._adapter.wake()
 
     def export(self, person: Id, path: str | Path) -> Path:
-        """Everything about a person as one readable zip."""
+        """Everything about a person as one readable zip, written to `path`."""
         from sartor.profile.export import export
 
-        return export(self.store, self.tenant, person_id(person), path)
+        export(self.store, self.tenant, person_id(person), path)
+        return Path(path)
 
     def forget(self, person: Id) -> Erasure:
         """Remove everything of a person everywhere, and say what was removed where."""

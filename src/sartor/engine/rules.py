@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import ConfigError
-from sartor.recommend._base import ItemRecommender
 
 if TYPE_CHECKING:
     from sartor.engine.catalogue import Shelf
@@ -68,8 +67,10 @@ def best(
 
     left_out: item numbers, one array per state. pool: item numbers to choose from, sorted; None is all.
     """
+    from sartor.recommend._base import ItemRecommender
+
     if isinstance(method, ItemRecommender) and type(method).recommend is ItemRecommender.recommend:
-        return method.rank(states, k, left_out=left_out, pool=pool)
+        return method.best_numbers(states, k, left_out=left_out, pool=pool)
     ids = method.items_.array  # type: ignore[attr-defined]
     candidates = None if pool is None else ids[pool].tolist()
     ranking = method.recommend(states, k, exclude=[ids[own].tolist() for own in left_out], candidates=candidates)
@@ -85,14 +86,12 @@ def arranged(
     """
     count = len(shelf.ids) if pool is None else pool.size
     near = max(k, DEEP, min(5 * k, 5 * DEEP)) if diversity else 0
-    whole = bool(rules.boosted) or rules.buried is not None
-    depth = count if whole else min(count, max(near, k, DEEP))
+    depth = min(count, max(near, k, DEEP))
+    worth = _worth(method, state, left_out, pool, shelf, rules) if rules.boosted or rules.buried is not None else None
     while True:
-        order, own, worth = _first(method, state, depth, left_out, pool)
-        if whole:
-            order, own, worth = _moved(order, own, worth, shelf, rules)
+        order, own, value = _first(method, state, depth, left_out, pool) if worth is None else worth.first(depth)
         likeness = _likeness(method, order[:near], shelf) if near else np.empty((0, 0))
-        chosen = _choose(order, worth, k, _Room(shelf, rules), likeness, diversity)
+        chosen = _choose(order, value, k, _Room(shelf, rules), likeness, diversity)
         if chosen.size >= k or depth >= count or order.size < depth:
             return order[chosen], own[chosen]
         # Too many of one category among the best: look further down.
@@ -107,17 +106,51 @@ def _first(
     return numbers[0][real], scores[0][real], scores[0][real]
 
 
-def _moved(order: np.ndarray, own: np.ndarray, worth: np.ndarray, shelf: Shelf, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All items that may be shown, by boosted score: numbers, the method's own scores, boosted scores."""
-    worth = worth.astype(np.float64)
+@dataclass(frozen=True)
+class _Worth:
+    """What items are worth once they are boosted and buried."""
+
+    numbers: np.ndarray
+    own: np.ndarray
+    """The method's own scores."""
+    worth: np.ndarray
+
+    def first(self, depth: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best ones: numbers, own scores, worth."""
+        at = np.argpartition(-self.worth, depth - 1)[:depth] if depth < self.worth.size else np.arange(self.worth.size)
+        # What is worth the same comes in the order of the method's scores, then of item numbers.
+        at = at[np.lexsort((self.numbers[at], -self.own[at], -self.worth[at]))]
+        return self.numbers[at], self.own[at], self.worth[at]
+
+
+def _worth(method: Recommender, state: State | None, left_out: np.ndarray, pool: np.ndarray | None, shelf: Shelf, rules: Rules) -> _Worth:
+    """Of all items that may be shown."""
+    numbers, own = _scores(method, state, pool)
+    shown = np.ones(len(shelf.ids), bool)
+    shown[left_out] = False
+    keep = shown[numbers] & np.isfinite(own)
+    numbers, own = numbers[keep], own[keep]
+    worth = own.astype(np.float64)
     spread = (float(worth.std()) if worth.size else 0.0) or 1.0
     for condition, strength in rules.boosted.items():
-        worth += strength * spread * shelf.where(condition)[order]
+        worth += strength * spread * shelf.where(condition)[numbers]
     if rules.buried is not None and worth.size:
-        worth -= (float(np.ptp(worth)) + spread) * shelf.where(rules.buried)[order]
-    # Stable: what is equal keeps the method's order.
-    new = np.argsort(-worth, kind="stable")
-    return order[new], own[new], worth[new]
+        worth -= (float(np.ptp(worth)) + spread) * shelf.where(rules.buried)[numbers]
+    return _Worth(numbers, own, worth)
+
+
+def _scores(method: Recommender, state: State | None, pool: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and scores of all items, or of some."""
+    from sartor.recommend._base import ItemRecommender
+
+    items = method.items_  # type: ignore[attr-defined]
+    numbers = np.arange(len(items), dtype=np.int32) if pool is None else pool
+    if isinstance(method, ItemRecommender):
+        scores = method.score([state])[0]
+        return numbers, scores if pool is None else scores[pool]
+    found, scores = best(method, [state], numbers.size, [np.empty(0, np.int32)], pool)
+    real = found[0] >= 0
+    return found[0][real], scores[0][real]
 
 
 class _Room:

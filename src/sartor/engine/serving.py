@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sartor.engine.models import Loaded, Models
     from sartor.engine.rules import Rules
     from sartor.method import Recommender, State
-    from sartor.profile.records import StoredState
+    from sartor.profile.records import Record, StoredState
+    from sartor.profile.standing import Standing
     from sartor.profile.store import ProfileStore
 
 VERB = "recommend"
@@ -145,19 +146,18 @@ class Serving:
     # --- whose state, if any
 
     def _owns(self, tenant: str, people: Sequence[str], loaded: Loaded) -> list[Own]:
-        states: dict[str, StoredState] | None = None
-        if len(people) > 1:
-            states = self._store.states(tenant, people, VERB, model=loaded.fingerprint)
-        return [self._own(tenant, one, loaded, states) for one in people]
+        standing = self._store.standing(tenant, list(dict.fromkeys(people)), purpose=VERB, verb=VERB, model=loaded.fingerprint)
+        return [self._own(tenant, one, loaded, standing[one]) for one in people]
 
-    def _own(self, tenant: str, person: str, loaded: Loaded, states: dict[str, StoredState] | None) -> Own:
-        store = self._store
-        if not store.allowed(tenant, person, VERB):
+    def _own(self, tenant: str, person: str, loaded: Loaded, standing: Standing) -> Own:
+        if not standing.allowed:
             return Own(fallback="no consent", note="this person does not allow recommending: the population's answer, nothing of hers was used")
-        stored = states.get(person) if states is not None else store.state(tenant, person, VERB, model=loaded.fingerprint)
+        if not standing.known:
+            return Own(fallback="unknown person", note="nothing is known of this person: the population's answer")
+        stored = standing.stored
         if stored is None:
             return self._without_state(tenant, person, loaded)
-        newer = store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], after=stored.position, limit=ev.NEWEST, newest_first=True)
+        newer = self._newer(tenant, person, stored.position) if standing.newer else []
         seen = tuple(record.content.get("item") for record in newer if record.frame == "events")
         facts = stored.state.notes
         events, known = int(facts.get("events", stored.state.examples)), int(facts.get("known", stored.state.examples))
@@ -169,17 +169,19 @@ class Serving:
         cold = self._cold(tenant, person, seen, len(newer))
         return cold or Own(None, None, None, seen, len(newer), "no evidence the model knows", f"{note}: the population's answer")
 
+    def _newer(self, tenant: str, person: str, after: int) -> list[Record]:
+        return self._store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], after=after, limit=ev.NEWEST, newest_first=True)
+
     def _without_state(self, tenant: str, person: str, loaded: Loaded) -> Own:
-        records = self._store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], limit=ev.NEWEST, newest_first=True)
+        records = self._newer(tenant, person, 0)
         seen = tuple(record.content.get("item") for record in records if record.frame == "events")
         if self.shelves.ids(loaded.method).numbers(seen).size:
             note = f"{_count(len(seen), 'event')}, none in a state of this model yet: the population's answer"
             return Own(None, None, None, seen, len(records), "not adapted yet", note)
         if cold := self._cold(tenant, person, seen, len(records)):
             return cold
-        if self._store.count(tenant, person):
-            return Own(fallback="no evidence the model knows", note="nothing of this person may be used or says anything: the population's answer")
-        return Own(fallback="unknown person", note="nothing is known of this person: the population's answer")
+        note = "nothing of this person may be used or says anything: the population's answer"
+        return Own(None, None, None, seen, len(records), "no evidence the model knows", note)
 
     def _cold(self, tenant: str, person: str, seen: tuple[Any, ...], lag: int) -> Own | None:
         """A state made of the person's attributes on the spot, for who has no usable events; None where there is nothing to go by."""

@@ -145,7 +145,7 @@ class ItemRecommender(Recommender):
         indices, scores = self._best(states, pool, width, left_out)
         return Ranking(indices, scores, self.items_)
 
-    def rank(
+    def best_numbers(
         self, states: States, k: int, *, left_out: list[np.ndarray] | None = None, pool: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """`recommend` for callers that know item numbers: int32 numbers and float32 scores [states, k]; -1 and -inf where there are fewer.
