@@ -59,7 +59,8 @@ class States:
             ).scalar()
             keys, born = self._locked(connection, tenant, subjects)
             if tokens is not None:
-                keys = {subject: key for subject, key in keys.items() if subject in self._claimed(connection, tenant, keys, tokens)}
+                claimed = self._claimed(connection, tenant, keys, tokens)
+                keys = {subject: key for subject, key in keys.items() if subject in claimed}
             before = self._versions(connection, tenant, keys, verb, model)
             rows: list[dict[str, Any]] = []
             for subject, key in keys.items():
