@@ -480,6 +480,7 @@ def _migrate(db: Database) -> None:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7221)")  # one process at a time
         if migrations.revision(connection) != migrations.HEAD:
             migrations.upgrade(connection)
+    db.engine.dispose()  # SQLite plans by figures that a connection reads when it opens
 
 
 def _blob_folder(db: Database) -> Path:
