@@ -125,3 +125,18 @@ def test_a_ray_cluster_of_two_processes_finds_the_same_bits(url: str, lists: Pat
         population = World(people=150, items=90, topics=8, seed=5).population()
         here, there = (als_shards.fit(ALS(factors=8, iterations=3), population, 2, spread) for spread in (als_shards.Local, ray_batch.Actors))
     assert here.fingerprint_ == there.fingerprint_
+
+
+def test_postgresql_gives_the_same_bits(url: str, lists: Path, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARTOR_MASTER_KEY", f"{url.removeprefix('sqlite:///')}.key")
+    models = tmp_path / "models"
+    with Engine(url, background=False) as old, Engine(postgresql_url, models=models, background=False) as new:
+        loaded = old._models.active("default")
+        assert loaded is not None
+        new.observe_many([record for person in old.store.changed("default", 0) for record in old.store.evidence("default", person)])
+        new.consent(WITHOUT, "recommend", False)
+        new.store.put_items("default", old.store.items("default").drop("hidden").to_dicts())
+        new.store.hide_items("default", [HIDDEN])
+        new.install(loaded.method)
+    batch(postgresql_url, tmp_path / "lists", models=models, workers=1, shard_people=SHARD)
+    assert files(tmp_path / "lists") == files(lists)
