@@ -140,7 +140,8 @@ class Adapter:
             own = {claim.person: records.get(claim.person, []) for claim in waiting if claim.person not in failures}
             states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
             failures |= failed | self._put(tenant, loaded, states, waiting)
-        if idle := [claim for claim in claims if claim not in waiting]:
+        wanted = {claim.person for claim in waiting}
+        if idle := [claim for claim in claims if claim.person not in wanted]:
             self._store.done(idle)
         for claim in waiting:
             if claim.person in failures:

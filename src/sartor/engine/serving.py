@@ -188,7 +188,7 @@ class Serving:
         cold = self._models.active(tenant, "cold")
         if cold is None:
             return None
-        about = ev.attributes(self._store.evidence(tenant, person, purpose=VERB, frames=("people",)))
+        about = ev.attributes(self._store.evidence(tenant, person, purpose=VERB, frames=["people"]))
         if not about:
             return None
         state = cold.method.adapt(Evidence({"people": ev.people_frame({person: about})}, person=person))

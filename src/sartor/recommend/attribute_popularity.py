@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from sartor.data.ids import IdMap
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, CorruptFile
 from sartor.method import Run, State, States, learned
 from sartor.parts.fields import FieldCodec, says_something
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _after
@@ -108,8 +108,8 @@ class AttributePopularity(ItemRecommender):
                 popularity, lift = _estimate(chosen[~out], values[~out], shrinkage)
                 for column, strength in enumerate(strengths):
                     total[row, column] += _likelihood(chosen[out], values[out], popularity, lift, strength)
-        row, column = np.unravel_index(int(np.argmax(total)), total.shape)
-        return float(shrinkages[row]), float(strengths[column])
+        best = divmod(int(np.argmax(total)), len(strengths))
+        return float(shrinkages[best[0]]), float(strengths[best[1]])
 
     # --- attributes of people as rows of `lift_`
 
@@ -191,8 +191,6 @@ class AttributePopularity(ItemRecommender):
         return {person: self._named(state) for person, state in zip(histories.people.ids.to_list(), made, strict=True)}
 
     def _named(self, state: State) -> State:
-        from dataclasses import replace
-
         return replace(state, notes={**state.notes, "attributes": self._fields_of(state["attributes"])})
 
     def _encode(self, histories: Interactions) -> PersonalArrays:
@@ -205,8 +203,6 @@ class AttributePopularity(ItemRecommender):
         if state is not None:
             own = state.arrays.get("attributes")
             if own is None or own.dtype != np.int32 or own.ndim != 1 or (own.size and not 0 <= own.min() <= own.max() < self.lift_.shape[0]):
-                from sartor.errors import CorruptFile
-
                 raise CorruptFile("the state's attributes are not values that this model knows", fix="adapt the person again")
 
     def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
