@@ -29,6 +29,8 @@ THRESHOLD = 0.25
 """Population stability index above which a distribution counts as another one; from 0.1 on it is on its way (Siddiqi, 2006)."""
 MOST_UNKNOWN = 0.1
 """Share of new events with items the model does not know, above which to fit again."""
+MOST_EVENTS = 100_000
+"""New records that are looked at, the newest ones: some seconds of reading."""
 LEAST_EVENTS = 200
 """New events below which nothing is said of drift."""
 POPULAR = 100
@@ -61,7 +63,7 @@ class Drift:
 
     model: str
     events: int
-    """New ones, since the model's training evidence."""
+    """New ones, since the model's training evidence; at most the newest `MOST_EVENTS` are looked at."""
     trained_events: int | None
     value: float | None
     """Population stability index of item popularity, over groups of items; None with too few new events."""
@@ -121,7 +123,9 @@ def drift(engine: Engine, *, verb: str = "recommend", fresh: bool = False) -> Dr
 def _drift(engine: Engine, loaded: Loaded, verb: str) -> Drift:
     ids = engine._serving.shelves.ids(loaded.method)
     counts, unknown = np.zeros(len(ids), np.int64), 0
-    for frame in engine.store.scan(engine.tenant, purpose=verb, frames=("events",), after=loaded.card.position):
+    position = engine.store.position(engine.tenant)
+    after = max(loaded.card.position, position - MOST_EVENTS)
+    for frame in engine.store.scan(engine.tenant, purpose=verb, frames=("events",), after=after):
         known, strange = _count(frame, ids)
         counts += known
         unknown += strange
@@ -141,7 +145,7 @@ def _drift(engine: Engine, loaded: Loaded, verb: str) -> Drift:
         reasons.append(f"what people choose has changed (stability index {value:.2f}, above {THRESHOLD})")
     if share > MOST_UNKNOWN:
         reasons.append(f"{share:.0%} of the new events are with items the model does not know")
-    if trained is not None and events > trained:
+    if trained is not None and position - loaded.card.position > trained:
         reasons.append("there is more new evidence than it was fitted on")
     note = f"Fit again: {'; '.join(reasons)}." if reasons else f"{events:,} new events; people choose as they did when the model was fitted."
     return Drift(loaded.fingerprint, events, trained, value, THRESHOLD, share, popular, change, compared, age, bool(reasons), note)
