@@ -188,7 +188,9 @@ def test_bad_evidence_is_refused_whole(engine: Engine, given: Any, error: type[E
     assert engine.recommend("ana").fallback == "unknown person"
 
 
-@pytest.mark.parametrize("asked", [{"k": 0}, {"k": 10**6}, {"k": 2.5}, {"candidates": "3"}, {"exclude": "all"}, {"diversity": 2}, {"diversity": float("nan")}])
+@pytest.mark.parametrize(
+    "asked", [{"k": 0}, {"k": 10**6}, {"k": 2.5}, {"candidates": "3"}, {"exclude": "all"}, {"diversity": 2}, {"diversity": float("nan")}]
+)
 def test_impossible_requests_are_refused(engine: Engine, asked: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         engine.recommend("ana", **asked)
@@ -235,7 +237,9 @@ def test_removing_the_last_event_leaves_nothing_of_it(engine: Engine) -> None:
 
 def test_people_with_attributes_only_get_what_people_like_them_choose(engine: Engine) -> None:
     people = pl.DataFrame({"person": list(range(120)), "group": [person % 2 for person in range(120)]})
-    liked = pl.DataFrame({"person": [person for person in range(120) for _ in range(10)], "item": [person % 2 * 75 + at for person in range(120) for at in range(10)]})
+    liked = pl.DataFrame(
+        {"person": [person for person in range(120) for _ in range(10)], "item": [person % 2 * 75 + at for person in range(120) for at in range(10)]}
+    )
     engine.install(model(), Population({"events": liked.lazy(), "people": people.lazy()}, name="two groups"))
     engine.observe("odd", attributes={"group": 1})
     engine.observe("even", attributes={"group": "0"})
@@ -271,7 +275,11 @@ def test_tenants_do_not_meet(engine: Engine) -> None:
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(st.sampled_from(["observe", "forget", "consent", "correct", "attributes", "restore"]), st.integers(0, 149)), min_size=1, max_size=8))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["observe", "forget", "consent", "correct", "attributes", "restore"]), st.integers(0, 149)), min_size=1, max_size=8
+    )
+)
 def test_what_happens_to_one_person_never_changes_anothers_answer(engine: Engine, steps: list[tuple[str, int]]) -> None:
     engine.observe("ben", [{"item": item, "id": f"ben{item}"} for item in (10, 20, 30, 40)])
     engine.catch_up()

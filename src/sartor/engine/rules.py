@@ -78,11 +78,20 @@ def best(
 
 
 def arranged(
-    method: Recommender, state: State | None, k: int, left_out: np.ndarray, pool: np.ndarray | None, shelf: Shelf, rules: Rules, diversity: float
+    method: Recommender,
+    state: State | None,
+    k: int,
+    left_out: np.ndarray,
+    pool: np.ndarray | None,
+    shelf: Shelf,
+    rules: Rules,
+    diversity: float,
+    pinned: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One person's list by rules and diversity: item numbers int32 [at most k], and the method's own scores float32 [same].
 
-    The list is not sorted by score where rules or diversity moved something. Deterministic.
+    The list is not sorted by score where rules or diversity moved something. `pinned` are numbers of items that stand before it and take
+    room of their categories. Deterministic.
     """
     count = len(shelf.ids) if pool is None else pool.size
     near = max(k, DEEP, min(5 * k, 5 * DEEP)) if diversity else 0
@@ -91,7 +100,7 @@ def arranged(
     while True:
         order, own, value = _first(method, state, depth, left_out, pool) if worth is None else worth.first(depth)
         likeness = _likeness(method, order[:near], shelf) if near else np.empty((0, 0))
-        chosen = _choose(order, value, k, _Room(shelf, rules), likeness, diversity)
+        chosen = _choose(order, value, k, _Room(shelf, rules, pinned), likeness, diversity)
         if chosen.size >= k or depth >= count or order.size < depth:
             return order[chosen], own[chosen]
         # Too many of one category among the best: look further down.
@@ -156,10 +165,10 @@ def _scores(method: Recommender, state: State | None, pool: np.ndarray | None) -
 class _Room:
     """What the categories still have room for."""
 
-    def __init__(self, shelf: Shelf, rules: Rules) -> None:
+    def __init__(self, shelf: Shelf, rules: Rules, pinned: np.ndarray) -> None:
         self._shelf, self._most = shelf, rules.max_per_category
         self._counts: dict[str, int] = {}
-        for number in shelf.ids.numbers(rules.pinned).tolist():
+        for number in pinned.tolist():
             self._count(number)
 
     def takes(self, number: int) -> bool:

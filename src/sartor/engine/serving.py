@@ -230,11 +230,11 @@ class Serving:
             return [self._picks(shelf, indices[row], scores[row], ask) for row in range(len(owns))]
         rules = ask.rules or NO_RULES
         pinned = self._pinned(shelf, rules, ask)
-        top = shelf.ids.numbers(rules.pinned)
+        top = shelf.ids.numbers(pick.item for pick in pinned)
         lists = []
         for own, skip in zip(owns, out, strict=True):
             skip = np.concatenate([skip, top])
-            numbers, scores = arranged(method, own.state, max(1, ask.k - len(pinned)), skip, allowed, shelf, rules, ask.diversity)
+            numbers, scores = arranged(method, own.state, max(1, ask.k - len(pinned)), skip, allowed, shelf, rules, ask.diversity, top)
             lists.append((pinned + self._picks(shelf, numbers, scores, ask))[: ask.k])
         return lists
 
