@@ -96,7 +96,9 @@ def test_what_if_changes_the_list_and_stores_nothing(visit: Any, site: Any, some
     field.press("Enter")
     page.get_by_role("list", name="Added").wait_for()
     assert site.engine.store.count("default", person) == before
-    page.get_by_role("button", name="Make it so").click()
+    page.get_by_role("button", name="Make it so…").click()
+    page.get_by_role("dialog").get_by_text("3 events will be deleted for good.").wait_for()
+    page.get_by_role("dialog").get_by_role("button", name="Make it so").click()
     page.get_by_text("both lists are the same so far").wait_for()
     assert site.engine.store.count("default", person) == before - 3 + 1
     visit.check()
@@ -256,6 +258,23 @@ def test_systems_show_failures_as_failures(visit: Any, site: Any) -> None:
     visit.check()
 
 
+def test_what_is_copied_runs(visiting: Callable[..., Any], locked: Any, someone: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, admin = locked.engine.store.create_key("default", label="copies", scopes=["read", "profile", "models", "admin"])
+    monkeypatch.setenv("SARTOR_KEY", admin)
+    person, visit = someone(), visiting(locked.url)
+    page = visit.page
+    page.add_init_script(f"sessionStorage.setItem('sartor-key', {json.dumps(admin)})")
+    event = locked.engine.store.evidence("default", person)[0].id
+    question = "/what-if?remove=" + quote(json.dumps([event]))
+    for path in ["/", "/people", "/models", "/population", *(f"/people/{person}{tab}" for tab in ("", "/evidence", question, "/known", "/privacy"))]:
+        page.goto(path)
+        copied = page.locator(".copy-as").first
+        copied.locator("summary").click()
+        assert admin not in copied.inner_text()
+        exec(compile(copied.locator("pre").nth(1).inner_text(), path, "exec"), {})
+    visit.check()
+
+
 def test_a_key_opens_the_studio_and_stays_in_its_tab(visiting: Callable[..., Any], locked: Any) -> None:
     _, admin = locked.engine.store.create_key("default", label="admin", scopes=["read", "write", "profile", "erase", "models", "admin"])
     _, reader = locked.engine.store.create_key("default", label="reader", scopes=["read", "profile"])
@@ -340,6 +359,7 @@ def test_everything_fits_a_phone_in_the_dark(visiting: Callable[..., Any], site:
         page.goto(path)
         page.locator("h1").wait_for()
         page.locator(".skeleton").first.wait_for(state="detached")
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(wide) <= 0, path
         small = """[...document.querySelectorAll('button, select, input, nav a')].filter(one => {

@@ -133,6 +133,7 @@ export interface Explanation {
   reasons: Reason[]
   score_population?: Maybe<number>
   rank_population?: Maybe<number>
+  without?: Maybe<{ events: number; rank?: Maybe<number>; score: number }>
   verified: boolean
   note: string
 }

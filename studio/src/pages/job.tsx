@@ -6,7 +6,6 @@ import { percent, seconds } from "../format"
 import { announce } from "../parts/announce"
 import { Badge } from "../parts/icons"
 import { Failure, Panel, Skeleton } from "../parts/panel"
-import { reportLine } from "./model-report"
 
 const TONES = { queued: "plain", running: "warn", done: "good", failed: "bad", cancelled: "plain" } as const
 const ENDED = new Set(["done", "failed", "cancelled"])
@@ -86,7 +85,12 @@ export function JobPanel({ id, onEnd }: { id: string; onEnd: () => void }) {
               Took {seconds((Date.parse(job.finished) - Date.parse(job.started ?? job.created)) / 1000)}.
             </p>
           )}
-          {job.status === "done" && job.result && <Outcome result={job.result} />}
+          {job.result && typeof job.result.accepted === "boolean" && (
+            <p>
+              {job.result.accepted ? <Badge tone="good">accepted</Badge> : <Badge tone="bad">refused</Badge>}{" "}
+              {job.result.activated ? "It serves now." : "The active model serves on."}
+            </p>
+          )}
           {job.log.length > 0 && (
             <details open={job.status === "failed"}>
               <summary>Log, {job.log.length} lines</summary>
@@ -98,17 +102,5 @@ export function JobPanel({ id, onEnd }: { id: string; onEnd: () => void }) {
         </>
       )}
     </Panel>
-  )
-}
-
-/** How a fit ended: the new model serves, or why it does not. */
-function Outcome({ result }: { result: Record<string, unknown> }) {
-  const refused = result.refused ?? result.reason
-  return (
-    <p>
-      {typeof refused === "string" && refused ? <Badge tone="bad">refused</Badge> : <Badge tone="good">fitted</Badge>}{" "}
-      {typeof refused === "string" ? refused : ""}{" "}
-      {reportLine(result) || reportLine((result.report as Record<string, unknown> | undefined) ?? {})}
-    </p>
   )
 }

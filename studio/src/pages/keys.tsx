@@ -177,7 +177,8 @@ function NewKey({ onMade }: { onMade: (made: { key: Key; secret: string }) => vo
         method="POST"
         url="/v1/keys"
         body={body}
-        python={`key, secret = client.create_key(${JSON.stringify(label || "a label")}, scopes=${JSON.stringify(scopes)})`}
+        python={`made = client.create_key(${JSON.stringify(label || "a label")}, ${JSON.stringify(scopes)})
+print(made.secret)`}
       />
     </Panel>
   )

@@ -80,7 +80,7 @@ export function Models({ job }: { job?: string }) {
                     <span>from {count(card.people, "person", "people")}</span>
                     {card.switched && (
                       <span>
-                        serving since <Time at={card.switched} relative />
+                        switched on <Time at={card.switched} relative />
                       </span>
                     )}
                   </p>
@@ -90,7 +90,10 @@ export function Models({ job }: { job?: string }) {
             </ul>
           )}
         </Load>
-        <CopyAs url="/v1/models" python="for model in client.models():\n    print(model)" />
+        <CopyAs
+          url="/v1/models"
+          python={"for model in client.models().items:\n    print(model.method, model.status)"}
+        />
       </Panel>
       {mayFit && <Fit onStart={(started) => (jobs.reload(), route(path`/models/jobs/${started.id}`))} />}
       <Panel title="Jobs" hint="The newest first; a job's page shows its progress.">

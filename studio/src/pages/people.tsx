@@ -24,8 +24,8 @@ const COLUMNS: Column<PersonCard>[] = [
     ),
   },
   { name: "Records", number: true, cell: (one) => count(one.records) },
-  { name: "Last event", cell: (one) => <Time at={one.last} relative /> },
-  { name: "First event", wide: true, cell: (one) => <Time at={one.first} /> },
+  { name: "Last record", cell: (one) => <Time at={one.last} relative /> },
+  { name: "First record", wide: true, cell: (one) => <Time at={one.first} /> },
   { name: "Stored", number: true, wide: true, cell: (one) => bytes(one.bytes) },
   {
     name: "Recommending",
@@ -111,7 +111,7 @@ export function People() {
         )}
         <CopyAs
           url={url}
-          python={`for person in client.people(${wanted ? `query=${JSON.stringify(wanted)}` : ""}):\n    print(person)`}
+          python={`for one in client.people(${wanted ? `query=${JSON.stringify(wanted)}` : ""}).items:\n    print(one.person, one.records)`}
         />
       </Panel>
     </>

@@ -85,7 +85,7 @@ export function Requests() {
             )
           }}
         </Load>
-        <CopyAs url="/v1/requests" python="for request in client.requests():\n    print(request)" />
+        <CopyAs url="/v1/requests" />
       </Panel>
     </>
   )

@@ -59,7 +59,7 @@ export function Systems() {
             )
           }}
         </Load>
-        <CopyAs url="/v1/systems" python="for system in client.systems():\n    print(system)" />
+        <CopyAs url="/v1/systems" />
       </Panel>
     </>
   )

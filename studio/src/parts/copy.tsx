@@ -40,7 +40,7 @@ interface CopyAsProps {
   url: string
   body?: unknown
   /** The same request in Python, with `client` at hand. */
-  python: string
+  python?: string
 }
 
 /** The request behind a panel, to take away. */
@@ -54,9 +54,9 @@ export function CopyAs({ method = "GET", url, body, python }: CopyAsProps) {
   const program = `import os\n\nfrom sartor.serve import Client\n\nclient = Client(${JSON.stringify(location.origin)}, key=os.environ["SARTOR_KEY"])\n${python}`
   return (
     <details class="copy-as">
-      <summary>Copy as curl or Python</summary>
+      <summary>Copy as curl{python && " or Python"}</summary>
       <Code text={curl} label="Copy curl" />
-      <Code text={program} label="Copy Python" />
+      {python && <Code text={program} label="Copy Python" />}
     </details>
   )
 }

@@ -23,6 +23,17 @@ export function useEvents(person: string) {
   return { url, first, events: pages.flatMap((page) => page.items), next, more, loading }
 }
 
+const FRAMES: Record<string, string> = {
+  events: "event",
+  people: "attributes",
+  texts: "text",
+  images: "picture",
+  preferences: "preference",
+}
+
+/** What sort of event it is. */
+export const kindOf = (event: Event) => event.kind ?? FRAMES[event.frame] ?? event.frame
+
 /** What an event is about, in a few words. */
 export function aboutOf(event: Event): string {
   if (event.title || event.item != null) return event.title || String(event.item)

@@ -39,9 +39,9 @@ export function Person(props: { person?: string; tab?: string }) {
   const tab = TABS.find((one) => one.id === (props.tab ?? ""))
   useTitle(tab?.id ? `${person}: ${tab.name}` : person)
   const profile = useApi<Profile>(path`/v1/people/${person}`)
-  const known = profile.data
-  const name = typeof known?.attributes?.name === "string" ? known.attributes.name : null
   const unknown = profile.error?.status === 404
+  const known = unknown ? undefined : profile.data
+  const name = typeof known?.attributes?.name === "string" ? known.attributes.name : null
 
   return (
     <>

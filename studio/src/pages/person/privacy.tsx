@@ -64,7 +64,7 @@ export function Privacy({ person, profile }: TabProps) {
           method="PUT"
           url={path`/v1/people/${person}/consents`}
           body={{ purposes: { train: true } }}
-          python={`client.consent(${JSON.stringify(person)}, train=True)`}
+          python={`client.set_consents(${JSON.stringify(person)}, {"train": True})`}
         />
       </Panel>
       {!unknown && (
@@ -147,7 +147,10 @@ function Export({ person }: { person: string }) {
       </button>
       {size !== undefined && <Notice tone="good">Downloaded, {bytes(size)}.</Notice>}
       {taking.error && <Failure problem={taking.error} />}
-      <CopyAs url={url} python={`client.export(${JSON.stringify(person)}, "export.zip")`} />
+      <CopyAs
+        url={url}
+        python={`with open("person.zip", "wb") as file:\n    file.write(client.export(${JSON.stringify(person)}))`}
+      />
     </Panel>
   )
 }

@@ -81,7 +81,8 @@ export function Recommendations({ person, profile }: TabProps) {
                   open={open}
                   onOpen={setOpen}
                   beside={(pick) =>
-                    anybody.data && (
+                    anybody.data &&
+                    !answer.fallback && (
                       <Elsewhere name="anybody" rank={anybodyRanks.get(pick.item)} depth={anybody.data.items.length} />
                     )
                   }
@@ -107,7 +108,10 @@ export function Recommendations({ person, profile }: TabProps) {
                   hot={hot}
                   onHot={setHot}
                   beside={(pick) =>
-                    own.data && <Elsewhere name="here" rank={ownRanks.get(pick.item)} depth={own.data.items.length} />
+                    own.data &&
+                    !own.data.fallback && (
+                      <Elsewhere name="here" rank={ownRanks.get(pick.item)} depth={own.data.items.length} />
+                    )
                   }
                 />
               </>

@@ -9,7 +9,7 @@ import { Icon } from "../../parts/icons"
 import { Empty, Failure, Load, Notice, Panel } from "../../parts/panel"
 import { Time } from "../../parts/time"
 import { useScope } from "../../session"
-import { aboutOf, useEvents } from "./events"
+import { aboutOf, kindOf, useEvents } from "./events"
 import { untilFresh } from "./fresh"
 import { NewEvent } from "./new-event"
 
@@ -79,7 +79,10 @@ export function Timeline({ person, profile }: TabProps) {
             {loading.pending ? "Loading…" : "Older ones"}
           </button>
         )}
-        <CopyAs url={url} python={`for event in client.events(${JSON.stringify(person)}):\n    print(event)`} />
+        <CopyAs
+          url={url}
+          python={`for event in client.events(${JSON.stringify(person)}).items:\n    print(event.time, event.item)`}
+        />
       </Panel>
     </>
   )
@@ -112,7 +115,7 @@ function Entry({ event, onRemove }: { event: Event; onRemove: (event: Event) => 
   return (
     <li class={going ? "going" : undefined}>
       <div class="event-main">
-        <span class="kind">{event.kind ?? event.frame}</span>
+        <span class="kind">{kindOf(event)}</span>
         <span class="about">{about}</span>
         {event.value != null && <span class="small">value {event.value}</span>}
         {event.weight != null && event.weight !== 1 && <span class="small">weight {event.weight}</span>}
@@ -151,11 +154,11 @@ function Entry({ event, onRemove }: { event: Event; onRemove: (event: Event) => 
               <span class="small" role="status">
                 {paused ? "Waiting" : `Removing in ${left} s`}
               </span>
-              <button ref={undo} type="button" class="small" onClick={() => (setLeft(null), announce("Kept"))}>
-                Undo
-              </button>
               <button type="button" class="small danger" onClick={() => setLeft(0)}>
                 Remove now
+              </button>
+              <button ref={undo} type="button" class="small" onClick={() => (setLeft(null), announce("Kept"))}>
+                Undo
               </button>
             </>
           ) : (

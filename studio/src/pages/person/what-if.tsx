@@ -7,13 +7,14 @@ import { useAction } from "../../api/use-api"
 import { count } from "../../format"
 import { announce } from "../../parts/announce"
 import { CopyAs } from "../../parts/copy"
+import { Dialog } from "../../parts/dialog"
 import { Icon } from "../../parts/icons"
 import { ItemField } from "../../parts/item-field"
 import { Empty, Failure, Load, Notice, Panel, Skeleton } from "../../parts/panel"
 import { Moved, RankedList } from "../../parts/ranked-list"
 import { Time } from "../../parts/time"
 import { useScope } from "../../session"
-import { aboutOf, useEvents } from "./events"
+import { aboutOf, kindOf, useEvents } from "./events"
 import { untilFresh } from "./fresh"
 
 const K = 10
@@ -24,6 +25,7 @@ export function Hypothesis({ person, profile }: TabProps) {
   const add = parse(query.add)
   const remove = parse(query.remove)
   const { first, events, next, more } = useEvents(person)
+  const chosen = events.filter((event) => event.frame === "events")
   const [titles, setTitles] = useState<Record<string, string>>({})
   const [answer, setAnswer] = useState<WhatIf>()
   const [error, setError] = useState<Problem>()
@@ -58,12 +60,14 @@ export function Hypothesis({ person, profile }: TabProps) {
     return () => stop.abort()
   }, [asked, url])
 
+  const [sure, setSure] = useState(false)
   const [keep, keeping] = useAction(async () => {
     if (add.length) await call("POST", "/v1/events", { events: add.map((item) => ({ person, item, kind: "click" })) })
     for (const id of remove) await call("DELETE", path`/v1/people/${person}/events/${id}`)
     await untilFresh(person)
     first.reload()
     profile.reload()
+    setSure(false)
     ask({ add: [], remove: [] })
   })
 
@@ -105,7 +109,7 @@ export function Hypothesis({ person, profile }: TabProps) {
           >
             {() => (
               <ul class="pick-events">
-                {events.map((event) => (
+                {chosen.map((event) => (
                   <li key={event.id}>
                     <label class="check">
                       <input
@@ -122,7 +126,7 @@ export function Hypothesis({ person, profile }: TabProps) {
                       <span>
                         {aboutOf(event)}
                         <span class="muted small">
-                          {event.kind ?? event.frame} · <Time at={event.time ?? event.received} relative />
+                          {kindOf(event)} · <Time at={event.time ?? event.received} relative />
                         </span>
                       </span>
                     </label>
@@ -157,14 +161,30 @@ export function Hypothesis({ person, profile }: TabProps) {
                 Start over
               </button>
               {mayWrite && (
-                <button type="button" class="primary" disabled={keeping.pending} onClick={() => keep()}>
-                  {keeping.pending ? "Storing…" : "Make it so"}
+                <button type="button" class="primary" onClick={() => setSure(true)}>
+                  Make it so…
                 </button>
               )}
             </span>
           )}
         </div>
-        {keeping.error && <Failure problem={keeping.error} />}
+        {sure && (
+          <Dialog title="Make it so?" onClose={() => setSure(false)}>
+            <p>
+              {add.length > 0 && `${count(add.length, "event")} will be recorded. `}
+              {remove.length > 0 && <b>{count(remove.length, "event")} will be deleted for good.</b>}
+            </p>
+            {keeping.error && <Failure problem={keeping.error} />}
+            <div class="actions end">
+              <button type="button" autofocus onClick={() => setSure(false)}>
+                Leave it
+              </button>
+              <button type="button" class="primary" disabled={keeping.pending} onClick={() => keep()}>
+                {keeping.pending ? "Storing…" : "Make it so"}
+              </button>
+            </div>
+          </Dialog>
+        )}
         {answer ? (
           <div class="pair">
             <Panel title="As it is" class="own-panel">
@@ -203,7 +223,7 @@ export function Hypothesis({ person, profile }: TabProps) {
           method="POST"
           url={url}
           body={question}
-          python={`change = client.what_if(${JSON.stringify(person)}, add=${JSON.stringify(add)}, remove=${JSON.stringify(remove)}, k=${K})\nfor move in change.moved:\n    print(move.item, move.before, move.after)`}
+          python={`change = client.what_if(${JSON.stringify(person)}, add=${JSON.stringify(question.add)}, remove=${JSON.stringify(remove)}, k=${K})\nfor move in change.moved:\n    print(move.item, move.before, move.after)`}
         />
       </div>
     </div>

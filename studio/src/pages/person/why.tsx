@@ -69,7 +69,7 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
                 </span>
                 <span class="small">
                   <b>{signed(reason.contribution)}</b>
-                  {reason.rank_without != null && (
+                  {reason.rank_without != null && reason.rank_without !== rank && (
                     <span class="muted">
                       {" "}
                       · rank {rank} → {reason.rank_without} without
@@ -96,8 +96,10 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
         </ul>
       )}
       <p class="small muted">
-        Score {score(told.score)} against {score(told.score_population)} for anybody
-        {told.rank_population != null && `, rank ${told.rank_population} there`}. {told.note}
+        Score {score(told.score)}; {score(told.score_population)} for anybody
+        {told.rank_population != null && `, rank ${told.rank_population} there`}.{" "}
+        {told.without?.rank != null &&
+          `Without ${told.reasons.length > 1 ? `these ${told.reasons.length}` : "it"} it would be number ${told.without.rank}.`}
       </p>
       {told.reasons.length > 0 && (
         <button type="button" class="small" disabled={taking.pending} onClick={() => take(told.reasons)}>
@@ -111,7 +113,12 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
       {taking.error && <Failure problem={taking.error} />}
       {without && (
         <div class="without">
-          <h3>Without {without.reasons.map((reason) => reason.title || reason.item).join(", ")}</h3>
+          <h3>
+            Without{" "}
+            {without.reasons.length > 2
+              ? `these ${without.reasons.length}`
+              : without.reasons.map((reason) => reason.title || reason.item).join(" and ")}
+          </h3>
           <Moves before={without.before} after={without.after} k={k} />
           <p class="small muted">Nothing was changed: this is a question, not an edit.</p>
         </div>
