@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +211,18 @@ def test_folders_go_when_nothing_refers_to_them_any_more(engine: Engine) -> None
     assert engine._models.sweep() == [found[0].fingerprint]
     assert [folder.exists() for folder in folders] == [False, True, True, True]
     assert engine.switch(found[1].fingerprint).status == "active"
+
+
+def test_a_model_whose_preparation_was_killed_is_a_candidate_again(engine: Engine) -> None:
+    good = engine.fit("ease", EASE, progress=False)
+    left = engine.fit("ease", {"regularization": 60.0}, activate=False, progress=False)
+    # As kill -9 leaves it in the middle of making states.
+    engine._models.note("default", "recommend", dataclasses.replace(left.card, status="preparing", switched=time.time()))
+    assert [one.fingerprint for one in engine._models.preparing("default")] == [left.fingerprint]
+    assert engine.recommend("1").model == good.fingerprint
+    engine.observe("1", ["1"])
+    assert engine.catch_up()
+    assert engine.store.state("default", "1", "recommend", model=left.fingerprint) is not None
+    third = engine.fit("ease", {"regularization": 70.0}, progress=False)
+    assert third.activated
+    assert {one.fingerprint: one.status for one in engine.models()}[left.fingerprint] == "candidate"

@@ -34,6 +34,8 @@ STAMP = ".changed"
 """The file that is touched with every change of a card."""
 UNUSED_AGE = 7 * 86_400.0
 """Seconds for which a folder stays that nothing refers to: a model that was refused and may still be forced, what a crash left behind."""
+PREPARING_SECONDS = 6 * 3_600.0
+"""How long a model is believed to be in preparation: whoever prepared it may have been killed, and states for it would be made for ever."""
 REFERENCE = ".reference"
 """Suffix of what `drift` remembers of a model's training evidence, beside the model's folder."""
 
@@ -110,7 +112,8 @@ class Models:
             # The stamp is read first: a change between the two is seen again, never missed.
             stamp, cards = self._stamp(), self.store.models(tenant, verb)
             active = next((Loaded(self._load(one.fingerprint), one) for one in cards if one.status == "active"), None)
-            preparing = tuple(self._preparing(one) for one in cards if one.status == "preparing")
+            since = time.time() - PREPARING_SECONDS
+            preparing = tuple(self._preparing(one) for one in cards if one.status == "preparing" and (one.switched or 0.0) > since)
             known = _Known(time.monotonic(), stamp, active, tuple(one for one in preparing if one is not None))
             self._known[tenant, verb] = known
             self._drop_unused()

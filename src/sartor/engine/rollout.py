@@ -275,7 +275,11 @@ def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = F
     before = loaded.card
     position = store.position(tenant)
     if not now:
-        models.note(tenant, VERB, replace(before, status="preparing"))
+        for card in store.models(tenant, VERB):
+            if card.status == "preparing" and card.fingerprint != loaded.fingerprint:
+                # Whoever prepared it was killed, or is overtaken by this.
+                models.note(tenant, VERB, replace(card, status="candidate", switched=None))
+        models.note(tenant, VERB, replace(before, status="preparing", switched=time.time()))
         try:
             with stage(watch, 0.7, 0.99, "making states"):
                 made, failed = preparing.everybody(engine, loaded)
