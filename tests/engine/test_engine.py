@@ -178,10 +178,17 @@ def test_an_id_is_the_same_as_text_and_as_a_number_but_not_padded(engine: Engine
 @pytest.mark.parametrize(
     ("given", "error"),
     [
-        ([{"item": None}], BadValue), ([{"item": 1.5}], WrongType), ([{"item": 3, "value": float("nan")}], BadValue), ([{"item": 3, "weight": -1}], BadValue),
-        ([{"item": 3, "time": 1e13}], BadValue), ([{"item": 3, "time": "yesterday"}], BadValue), ([], BadValue), ("3", WrongType), ([{"item": "\ud800"}], BadValue),
+        ([{"item": None}], BadValue),
+        ([{"item": 1.5}], WrongType),
+        ([{"item": 3, "value": float("nan")}], BadValue),
+        ([{"item": 3, "weight": -1}], BadValue),
+        ([{"item": 3, "time": 1e13}], BadValue),
+        ([{"item": 3, "time": "yesterday"}], BadValue),
+        ([], BadValue),
+        ("3", WrongType),
+        ([{"item": "\ud800"}], BadValue),
     ],
-)  # fmt: skip
+)
 def test_bad_evidence_is_refused_whole(engine: Engine, given: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         engine.observe("ana", [{"item": 4}, *given] if isinstance(given, list) and given else given)

@@ -90,11 +90,26 @@ def test_a_filter_keeps_what_a_loop_keeps(engine: Engine, where: str, keeps: Any
 @pytest.mark.parametrize(
     "where",
     [
-        "", " ", "year", "AVG(year)", "yeer > 3", "year > 'x'", "year > 1; DROP TABLE people", "x" * 3000, "NOT " * 400 + "true", "NOT (" * 48 + "true" + ")" * 48,
-        "item IN (SELECT item FROM read_csv('/etc/passwd'))", "item IN (FROM read_csv('/etc/passwd'))", "item IN (VALUES (1))", "EXISTS (TABLE x)",
-        "year > 1 /* ' */ AND item IN (FROM x) /* ' */", "year > 1 -- ' \n AND item IN (FROM x) -- '", "read_csv('/etc/passwd')", "1=1 " + "OR 1=1 " * 250,
+        "",
+        " ",
+        "year",
+        "AVG(year)",
+        "yeer > 3",
+        "year > 'x'",
+        "year > 1; DROP TABLE people",
+        "x" * 3000,
+        "NOT " * 400 + "true",
+        "NOT (" * 48 + "true" + ")" * 48,
+        "item IN (SELECT item FROM read_csv('/etc/passwd'))",
+        "item IN (FROM read_csv('/etc/passwd'))",
+        "item IN (VALUES (1))",
+        "EXISTS (TABLE x)",
+        "year > 1 /* ' */ AND item IN (FROM x) /* ' */",
+        "year > 1 -- ' \n AND item IN (FROM x) -- '",
+        "read_csv('/etc/passwd')",
+        "1=1 " + "OR 1=1 " * 250,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_condition_is_refused_soon_and_by_name(engine: Engine, where: str) -> None:
     with pytest.raises(ConfigError):
         engine.recommend("ana", where=where)
@@ -135,18 +150,24 @@ def test_hidden_items_are_gone_at_once_everywhere(engine: Engine) -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    k=st.integers(1, 30), boost=st.dictionaries(st.sampled_from(["year > 2000", "price < 3", "array_contains(categories, 'c1')"]), st.floats(-3, 3), max_size=3),
-    buried=st.sampled_from([None, "price = 0", "true"]), most=st.sampled_from([None, 1, 3]), pinned=st.lists(st.integers(0, ITEMS - 1), max_size=3, unique=True),
+    k=st.integers(1, 30),
+    boost=st.dictionaries(st.sampled_from(["year > 2000", "price < 3", "array_contains(categories, 'c1')"]), st.floats(-3, 3), max_size=3),
+    buried=st.sampled_from([None, "price = 0", "true"]),
+    most=st.sampled_from([None, 1, 3]),
+    pinned=st.lists(st.integers(0, ITEMS - 1), max_size=3, unique=True),
     hidden=st.lists(st.integers(0, ITEMS - 1), max_size=5),
-)  # fmt: skip
+)
 def test_rules_are_what_a_plain_loop_does(
     engine: Engine, k: int, boost: dict[str, float], buried: str | None, most: int | None, pinned: list[int], hidden: list[int]
 ) -> None:
     answer = items(engine.recommend("ana", k=k, rules=Rules(boosted=boost, buried=buried, max_per_category=most, pinned=pinned, hidden=hidden)))
     meets = {
-        "year > 2000": lambda item: 1950 + item > 2000, "price < 3": lambda item: item % 7 < 3, "array_contains(categories, 'c1')": lambda item: item % 5 == 1,
-        "price = 0": lambda item: item % 7 == 0, "true": lambda item: True,
-    }  # fmt: skip
+        "year > 2000": lambda item: 1950 + item > 2000,
+        "price < 3": lambda item: item % 7 < 3,
+        "array_contains(categories, 'c1')": lambda item: item % 5 == 1,
+        "price = 0": lambda item: item % 7 == 0,
+        "true": lambda item: True,
+    }
     first = [item for item in pinned if item not in hidden][:k]
     own = {item: score for item, score in scores().items() if item not in hidden and item not in pinned}
     spread = float(np.std(list(own.values())))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 POLL = 0.25
 """Seconds between looks for people whom other processes have marked."""
-LEASE = 30.0
+LEASE = 15.0
 """Seconds after which another worker may take over."""
 FEWEST, MOST = 16, 512
 """People claimed at once; as many as take about a second."""

@@ -1,0 +1,295 @@
+"""States follow evidence: soon, whatever dies or fails, for everybody else too when one person cannot be adapted, and never after a forget."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import sartor
+from sartor import Evidence, Population, State
+from sartor.data.world import World
+from sartor.engine import Answer, Engine, adapting
+from sartor.engine.evidence import as_evidence, as_population
+from sartor.engine.ids import ItemIds
+from sartor.method import Recommender
+from sartor.profile.records import Record
+from sartor.recommend.als import ALS
+
+KEY = bytes(range(32))
+
+
+@cache
+def world() -> Population:
+    return World(people=120, items=150, seed=4, events_per_person=20).population()
+
+
+@cache
+def model(seed: int = 0) -> Recommender:
+    return sartor.make("als", factors=8, iterations=4, seed=seed).fit(world(), progress=False)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/people.db"
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.install(model(), world())
+    return url
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    with Engine(url, master_key=KEY) as engine:
+        yield engine
+
+
+def items(answer: Answer) -> list[Any]:
+    return [pick.item for pick in answer.items]
+
+
+def until(holds: Any, seconds: float = 10.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def test_an_answer_changes_soon_after_it_was_given_reason_to(engine: Engine) -> None:
+    waits = []
+    for number in range(12):
+        before = items(engine.recommend("ana", exclude=None))
+        start = time.perf_counter()
+        engine.observe("ana", [number * 7])
+        assert until(lambda before=before: items(engine.recommend("ana", exclude=None)) != before)
+        waits.append(time.perf_counter() - start)
+    # Half the polling interval of other processes: waking up does not wait for that, even on a busy machine.
+    assert np.median(waits) < adapting.POLL / 2, waits
+
+
+def test_evidence_of_another_process_is_noticed(engine: Engine, url: str) -> None:
+    with Engine(url, master_key=KEY, background=False) as other:
+        other.observe("ana", [3, 5, 8])
+    assert until(lambda: engine.recommend("ana").fallback is None)
+
+
+def test_one_person_who_cannot_be_adapted_stops_nobody_and_shows(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = ALS._encode
+
+    def fails(self: ALS, histories: Any) -> Any:
+        if (histories.indices == 13).any():
+            raise ZeroDivisionError("13 of ana")
+        return encode(self, histories)
+
+    monkeypatch.setattr(ALS, "_encode", fails)
+    with Engine(url, master_key=KEY, background=False) as engine:
+        for number in range(20):
+            engine.observe(f"p{number}", [number])
+        assert engine.catch_up()
+        assert [one.fallback for one in engine.recommend_many([f"p{number}" for number in range(20)])].count(None) == 19
+        assert engine.recommend("p13").fallback == "not adapted yet"
+        status = engine.status()
+        assert (status.stale, status.failing, status.adapting.failed, status.adapting.last_error) == (1, 1, 1, "ZeroDivisionError")
+        monkeypatch.setattr(ALS, "_encode", encode)
+        engine.observe("p13", [2])
+        assert until(lambda: engine.catch_up(1) and engine.recommend("p13").fallback is None)
+        assert engine.status().failing == 0
+
+
+def test_whom_a_killed_worker_had_claimed_is_taken_over(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.observe("ana", [3, 5])
+        assert engine.store.claim(worker="died", limit=10, lease=0.3)
+        assert engine._adapter.step() == 0
+        assert engine.catch_up(10)
+        assert engine.recommend("ana").fallback is None
+
+
+def test_a_killed_process_loses_no_acknowledged_evidence_and_leaves_no_half_state(url: str) -> None:
+    """kill -9 of a process that observes and adapts, again and again; another one then finds all that was acknowledged."""
+    script = f"""
+import itertools, sys
+from sartor.engine import Engine, adapting
+adapting.LEASE = 0.5
+engine = Engine({url!r}, master_key={KEY!r})
+for number in itertools.count(int(sys.argv[1])):
+    engine.observe(f"p{{number % 7}}", [{{"item": number % 150, "id": str(number)}}])
+    print(number, flush=True)
+"""
+    acknowledged, start = [], 0
+    for round_ in range(4):
+        child = subprocess.Popen([sys.executable, "-c", script, str(start)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        for line in child.stdout:
+            acknowledged.append(int(line))
+            if len(acknowledged) % 20 == 19 - round_:
+                os.kill(child.pid, signal.SIGKILL)
+                break
+        acknowledged += [int(line) for line in child.stdout if line.endswith("\n")]
+        child.wait()
+        start = max(acknowledged) + 2  # one more may have been kept without being told
+    with Engine(url, master_key=KEY, background=False) as engine:
+        monitored = {f"p{person}": {str(number) for number in acknowledged if number % 7 == person} for person in range(7)}
+        for person, ids in monitored.items():
+            kept = {record.id for record in engine.store.evidence("default", person)}
+            assert ids <= kept
+            assert len(kept - ids) <= 4
+        engine.store.mark_stale("default", None)
+        assert engine.catch_up(60)
+        for person in monitored:
+            records = engine.store.evidence("default", person, purpose="recommend")
+            own = model().adapt(as_evidence(records, ItemIds(model().items_), person))  # type: ignore[attr-defined]
+            assert items(engine.recommend(person)) == model().recommend([own], 10)[0]
+
+
+def test_no_state_of_before_a_forget_is_written_after_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker has read ana's evidence; she is forgotten, and observed anew; then it writes."""
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.observe("ana", [3, 5, 8])
+        engine.observe("ben", [3, 5, 8])
+        made = adapting.made
+
+        def forgets(*given: Any, **how: Any) -> Any:
+            states = made(*given, **how)
+            engine.forget("ana")
+            engine.observe("ana", [100])
+            return states
+
+        monkeypatch.setattr(adapting, "made", forgets)
+        engine._adapter.step()
+        monkeypatch.setattr(adapting, "made", made)
+        assert engine.recommend("ana").fallback == "not adapted yet"
+        assert engine.recommend("ben").fallback is None
+        assert engine.catch_up()
+        assert engine.recommend("ana").note == "1 event, 1 known to the model"
+
+
+def test_evidence_that_comes_while_a_state_is_made_is_in_the_next(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.observe("ana", [3])
+        made = adapting.made
+
+        def more(*given: Any, **how: Any) -> Any:
+            engine.observe("ana", [5])
+            return made(*given, **how)
+
+        monkeypatch.setattr(adapting, "made", more)
+        engine._adapter.step()
+        monkeypatch.setattr(adapting, "made", made)
+        answer = engine.recommend("ana")
+        assert (answer.note, answer.lag) == ("1 event, 1 known to the model; 1 newer not in the state yet", 1)
+        assert not {3, 5} & set(items(answer))
+        assert engine.catch_up()
+        assert (engine.recommend("ana").lag, engine.recommend("ana").note) == (0, "2 events, 2 known to the model")
+
+
+def test_a_clock_that_jumps_reorders_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    for number, shift in enumerate((0, 86_400, -86_400 * 400, 3, -1)):
+        monkeypatch.setattr(time, "time", lambda shift=shift: now + shift)
+        engine.observe("ana", [10 + number])
+    monkeypatch.undo()
+    assert engine.catch_up(20)
+    answer = engine.recommend("ana")
+    assert answer.fallback is None
+    assert answer.age is not None
+    assert answer.age >= 0
+    stored = engine.store.state("default", "ana", "recommend")
+    assert stored is not None
+    assert stored.state["items"].tolist() == [10, 11, 12, 13, 14]
+
+
+def test_every_answer_under_a_switch_is_of_one_model_and_its_own_states(engine: Engine) -> None:
+    models = {one.fingerprint_: one for one in (model(), model(1))}
+    for person in range(30):
+        engine.observe(person, world().events.collect().filter(pl.col("person") == person))
+    assert engine.catch_up()
+    right = {
+        (name, person): one.recommend([one.adapt(world()[person])], 5)[0] for name, one in models.items() for person in range(30)
+    }  # fmt: skip
+    seen, wrong, stop = set(), [], threading.Event()
+
+    def ask(first: int) -> None:
+        person = first
+        while not stop.is_set():
+            person = (person + 7) % 30
+            answer = engine.recommend(person, 5)
+            seen.add(answer.model)
+            expected = right[str(answer.model), person] if answer.fallback is None else items(answer)
+            if answer.fallback not in (None, "not adapted yet") or items(answer) != expected:
+                wrong.append((person, answer))
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(3)]
+    for thread in threads:
+        thread.start()
+    engine.install(model(1))
+    assert engine.catch_up()
+    for name in [*models] * 2:
+        engine.switch(name)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert seen == set(models)
+
+
+def test_a_state_does_not_depend_on_its_company() -> None:
+    ids = ItemIds(model().items_)  # type: ignore[attr-defined]
+    rng = np.random.default_rng(0)
+    people = {
+        f"p{person}": [
+            Record(
+                f"p{person}",
+                content={"item": int(item), "weight": 2.0} if person % 3 else {"item": str(item), "value": 4.0},
+                position=at,
+                received=1e9 + at,
+            )
+            for at, item in enumerate(rng.integers(0, 160, rng.integers(0, 30)))
+        ]
+        for person in range(25)
+    }
+    for slug in ("als", "ease", "item-knn", "bpr"):
+        method = sartor.make(slug).fit(world(), progress=False)
+        together = method.adapt_all(as_population(people, ids))
+        for person, records in people.items():
+            alone: State = method.adapt(as_evidence(records, ids, person))
+            assert method.recommend([alone], 5)[0] == method.recommend([together.get(person, method.adapt(Evidence()))], 5)[0]
+            for name, array in alone.arrays.items():
+                if person in together:
+                    np.testing.assert_allclose(together[person][name], array, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_newest_events_are_read_and_the_rest_is_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sartor.engine.evidence.NEWEST", 4)
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.observe("ana", list(range(10)))
+        engine.catch_up()
+        stored = engine.store.state("default", "ana", "recommend")
+        assert stored is not None
+        assert stored.state["items"].tolist() == [6, 7, 8, 9]
+        assert engine.store.count("default", "ana") == 10
+
+
+def test_the_worker_outlives_a_store_that_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = type(engine.store).claim
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise sartor.errors.StoreProblem("the database cannot be reached")
+
+    monkeypatch.setattr(type(engine.store), "claim", away)
+    assert until(lambda: engine.status().adapting.last_error == "StoreProblem")
+    engine.observe("ana", [3, 5])
+    monkeypatch.setattr(type(engine.store), "claim", claim)
+    assert until(lambda: engine.recommend("ana").fallback is None, 20)
