@@ -47,9 +47,14 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=100 -c fsync=on"
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=100 -c fsync=on -c recovery_init_sync_method=syncfs"
         # Its words go to a file: a pipe that stays open would keep us waiting.
         self.run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
+
+    def settle(self) -> None:
+        """Write everything to the data files and begin a new log, as an administrator would."""
+        for statement in ("CHECKPOINT", "SELECT pg_switch_wal()", "CHECKPOINT"):
+            self.run("psql", "-q", "-h", str(self.folder), "-U", "owner", "-c", statement, "people")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: "fast" ends connections in order, "immediate" is a crash that the next start recovers from."""

@@ -502,7 +502,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="sartor-faults."))
     try:
         figures = run(
-            folder, times=given.kills, postgres=not given.no_postgres, progress=lambda what: print(what, "...", file=sys.stderr, flush=True)
+            folder, times=given.kills, postgres=not given.no_postgres, progress=lambda what: print(time.strftime("%T"), what, "...", file=sys.stderr, flush=True)
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

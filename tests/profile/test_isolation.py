@@ -67,7 +67,7 @@ class Expected:
         self.known = False
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tenants=st.lists(st.sampled_from(TENANTS), min_size=2, max_size=2, unique=True),
     people=st.lists(names, min_size=4, max_size=4, unique=True),

@@ -60,8 +60,8 @@ class Scan:
 
     @property
     def clean(self) -> bool:
-        """Nothing was found, and everything could be read."""
-        return not self.hits and not self.unreadable
+        """Something was looked through, everything could be read, and nothing was found."""
+        return self.files > 0 and not self.hits and not self.unreadable
 
     def as_dict(self) -> dict[str, Any]:
         """The scan as plain data."""
