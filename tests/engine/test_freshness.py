@@ -293,3 +293,15 @@ def test_the_worker_outlives_a_store_that_is_away(engine: Engine, monkeypatch: p
     engine.observe("ana", [3, 5])
     monkeypatch.setattr(type(engine.store), "claim", claim)
     assert until(lambda: engine.recommend("ana").fallback is None, 20)
+
+
+def test_half_lives_fade_the_weights_of_states(url: str) -> None:
+    from sartor.profile import retention
+
+    with Engine(url, master_key=KEY, background=False) as engine:
+        retention.set_rule(engine.store, "default", retention.Rule(half_life=100.0, frame="events"))
+        engine.observe("ana", [{"item": 3, "time": 1e9 - 200}, {"item": 5, "time": 1e9 - 100, "weight": 2.0}, {"item": 8, "time": 1e9}])
+        engine.catch_up()
+        stored = engine.store.state("default", "ana", "recommend")
+        assert stored is not None
+        assert stored.state["weights"].tolist() == pytest.approx([0.25, 1.0, 1.0])

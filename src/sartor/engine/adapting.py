@@ -132,7 +132,7 @@ class Adapter:
             self._store.done(claims)
             return
         people = [claim.person for claim in claims]
-        records = self._store.evidence_of(tenant, people, purpose=VERB, frames=ev.READS[VERB], limit=ev.NEWEST)
+        records = ev.read(self._store, tenant, people, VERB)
         waiting = [claim for claim in claims if self._wants_state(tenant, claim.person, records.get(claim.person, []))]
         failures: dict[str, str] = {}
         # The active model last: its states end the mark.
@@ -208,7 +208,7 @@ class Adapter:
         self._looked = time.monotonic()
         from sartor.profile import retention
 
-        if retention.due(self._store):
+        if retention.due(self._store) and retention.claim(self._store):
             retention.purge(self._store, limit_seconds=5.0)
 
 

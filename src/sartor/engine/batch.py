@@ -122,10 +122,10 @@ class Worker:
         import polars as pl
 
         from sartor.engine.rules import best
-        from sartor.engine.serving import _says_something
+        from sartor.engine.serving import says_something
 
         people = list(states)
-        personal = [_says_something(state, int(state.notes["known"])) for state in states.values()]
+        personal = [says_something(state, int(state.notes["known"])) for state in states.values()]
         left_out = [np.concatenate([self.shelf.hidden, state.arrays["items"]]).astype(np.int32) for state in states.values()]
         own = [state if says else None for state, says in zip(states.values(), personal, strict=True)]
         numbers, scores = best(self.loaded.method, own, self.plan.k, left_out, None)

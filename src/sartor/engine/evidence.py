@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sartor.data.population import Evidence, Population
     from sartor.data.schema import FrameName
     from sartor.profile.records import Record
+    from sartor.profile.retention import Rule
+    from sartor.profile.store import ProfileStore
 
 NEWEST = 2_000
 """Events of one person that a state is made from, the newest ones."""
@@ -123,7 +126,32 @@ def _located(row: int, make: Any) -> Record:
         raise type(wrong)(wrong.what, fix=wrong.fix, row=row, **wrong.where) from None
 
 
-# --- from records to what methods read
+# --- from the store to what methods read
+
+
+def read(store: ProfileStore, tenant: str, people: Sequence[str], verb: str) -> dict[str, list[Record]]:
+    """What states of these people are made from: of each the newest `NEWEST` records that the verb may use, oldest first, with their weights
+    faded by age where the tenant's retention says so."""
+    from sartor.profile import retention
+
+    found = store.evidence_of(tenant, people, purpose=verb, frames=READS[verb], limit=NEWEST)
+    rules = [rule for rule in retention.rules(store, tenant) if rule.half_life is not None]
+    return {person: faded(records, rules) for person, records in found.items()} if rules else found
+
+
+def faded(records: Sequence[Record], rules: Sequence[Rule]) -> list[Record]:
+    """Records whose weights are what is left of them, counted back from the person's newest one."""
+    from sartor.profile import retention
+
+    newest = max((record.time if record.time is not None else record.received or 0.0 for record in records), default=0.0)
+
+    def weighed(record: Record) -> Record:
+        left = retention.faded(rules, record, newest) if record.frame == "events" else 1.0
+        weight = _finite(record.content.get("weight"))
+        return record if left == 1 else replace(record, content={**record.content, "weight": left * (1.0 if weight is None else weight)})
+
+    return [weighed(record) for record in records]
+
 
 
 def attributes(records: Iterable[Record]) -> dict[str, Any]:

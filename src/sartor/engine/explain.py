@@ -16,7 +16,7 @@ import numpy as np
 from sartor.engine.adapting import one as adapted
 from sartor.engine.evidence import NEWEST, READS, known
 from sartor.engine.ids import person_id
-from sartor.engine.serving import _says_something as says_something
+from sartor.engine.serving import says_something
 from sartor.errors import ConfigError, NotFitted, UnknownId
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sartor.engine.adapting import made
-from sartor.engine.evidence import NEWEST, READS
+from sartor.engine.evidence import read
 from sartor.engine.serving import VERB
 from sartor.progress import bar
 
@@ -43,5 +43,5 @@ def everybody(engine: Engine, loaded: Loaded) -> tuple[int, int]:
 
 def states_of(store: ProfileStore, tenant: str, loaded: Loaded, ids: ItemIds, people: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
     """States of some people, as the background worker makes them, and why there is none of others; who has no usable evidence is in neither."""
-    records = store.evidence_of(tenant, people, purpose=VERB, frames=READS[VERB], limit=NEWEST)
+    records = read(store, tenant, people, VERB)
     return made(loaded, {person: own for person, own in records.items() if own}, ids)

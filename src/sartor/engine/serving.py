@@ -164,7 +164,7 @@ class Serving:
         note = f"{_count(events, 'event')}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
         if stored.held:
             note += f"; version {stored.version} is held"
-        if _says_something(stored.state, known):
+        if says_something(stored.state, known):
             return Own(stored.state, None, stored, seen, len(newer), None, note)
         cold = self._cold(tenant, person, seen, len(newer))
         return cold or Own(None, None, None, seen, len(newer), "no evidence the model knows", f"{note}: the population's answer")
@@ -296,7 +296,7 @@ def _told(person: str | None, own: Own, picks: list[Pick], fingerprint: str, ask
     return Answer(picks, person, fingerprint, version, position, own.lag, age, own.fallback, note)
 
 
-def _says_something(state: State, known: int) -> bool:
+def says_something(state: State, known: int) -> bool:
     """Whether a state holds anything of the person: known items, or attributes that the method reads itself."""
     items = state.arrays.get("items")
     if (items.size if items is not None else known) > 0:

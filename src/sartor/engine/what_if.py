@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.engine.adapting import one
 from sartor.engine.evidence import NEWEST, READS, event_records, known
 from sartor.engine.ids import person_id
-from sartor.engine.serving import Ask
-from sartor.engine.serving import _says_something as says_something
+from sartor.engine.serving import Ask, says_something
 from sartor.errors import EmptyData, NotFitted, UnknownId
 
 if TYPE_CHECKING:
