@@ -362,6 +362,8 @@ def test_everything_fits_a_phone_in_the_dark(visiting: Callable[..., Any], site:
         page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(wide) <= 0, path
+        nameless = "[...document.querySelectorAll('button, a')].filter(one => !one.textContent.trim() && !one.ariaLabel).map(one => one.outerHTML)"
+        assert page.evaluate(nameless) == [], path
         small = """[...document.querySelectorAll('button, select, input, nav a')].filter(one => {
             const box = one.getBoundingClientRect(); return box.width && (box.height < 16 || box.width < 16)}).map(one => one.outerHTML)"""
         assert page.evaluate(small) == [], path

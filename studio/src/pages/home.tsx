@@ -161,7 +161,7 @@ function NextStep({ status }: { status: Status }) {
           <li key={one.person}>
             <a class="chip" href={`/people/${encodeURIComponent(one.person)}`}>
               {one.name ?? one.person}
-              <span class="muted small">{count(one.records)}</span>
+              <span class="muted small">{count(one.records, "record")}</span>
             </a>
           </li>
         ))}

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks"
 import { call, follow, path, Problem } from "../api/client"
 import type { Job } from "../api/types"
 import { useAction } from "../api/use-api"
-import { percent, seconds } from "../format"
+import { count, percent, seconds } from "../format"
 import { announce } from "../parts/announce"
 import { Badge } from "../parts/icons"
 import { Failure, Panel, Skeleton } from "../parts/panel"
@@ -93,7 +93,7 @@ export function JobPanel({ id, onEnd }: { id: string; onEnd: () => void }) {
           )}
           {job.log.length > 0 && (
             <details open={job.status === "failed"}>
-              <summary>Log, {job.log.length} lines</summary>
+              <summary>Log, {count(job.log.length, "line")}</summary>
               <pre class="log" tabIndex={0}>
                 {job.log.join("\n")}
               </pre>

@@ -65,7 +65,7 @@ export function Models({ job }: { job?: string }) {
                       <button
                         type="button"
                         class="small"
-                        aria-label={`Switch to ${card.method} ${short(card.fingerprint)}`}
+                        aria-label={`Switch to it: ${card.method} ${short(card.fingerprint)}`}
                         onClick={() => setSwitching(card)}
                       >
                         Switch to it

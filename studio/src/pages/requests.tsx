@@ -76,7 +76,7 @@ export function Requests() {
                   {
                     name: "Request",
                     wide: true,
-                    cell: (one) => <CopyButton text={one.request_id} label={one.request_id.slice(0, 12)} />,
+                    cell: (one) => <CopyButton text={one.request_id} label={one.request_id.slice(0, 12)} quiet />,
                   },
                 ]}
               />

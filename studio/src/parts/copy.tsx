@@ -15,7 +15,7 @@ async function toClipboard(text: string) {
   if (!done) throw new Error("copying was refused")
 }
 
-export function CopyButton({ text, label = "Copy" }: { text: string; label?: string }) {
+export function CopyButton({ text, label = "Copy", quiet }: { text: string; label?: string; quiet?: boolean }) {
   const [said, say] = useState<string>()
   async function copy() {
     try {
@@ -28,7 +28,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
     setTimeout(() => say(undefined), 2000)
   }
   return (
-    <button type="button" class="small" onClick={copy}>
+    <button type="button" class={quiet ? "small quiet" : "small"} onClick={copy}>
       <Icon name={said === "Copied" ? "check" : "copy"} />
       {said ?? label}
     </button>

@@ -94,7 +94,7 @@ export function Recommendations({ person, profile }: TabProps) {
         </Panel>
         <Panel
           title="Population"
-          hint="What anybody would get; their own items are left out here too."
+          hint="What anybody gets. Nothing of this person is looked at, so things they chose before may be in it."
           class="anybody-panel"
         >
           <Load from={anybody} lines={10} empty={nothing}>

@@ -96,8 +96,7 @@ function Told({ person, told, rank, k }: { person: string; told: Explanation; ra
         </ul>
       )}
       <p class="small muted">
-        Score {score(told.score)}; {score(told.score_population)} for anybody
-        {told.rank_population != null && `, rank ${told.rank_population} there`}.{" "}
+        Score {score(told.score)}; {score(told.score_population)} for anybody.{" "}
         {told.without?.rank != null &&
           `Without ${told.reasons.length > 1 ? `these ${told.reasons.length}` : "it"} it would be number ${told.without.rank}.`}
       </p>
