@@ -19,10 +19,12 @@ from sartor.systems import make
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sartor.engine import Engine
+
 __version__ = "0.1.0"
 
 __all__ = [
-    "Decider", "Evidence", "Illustrator", "Method", "Population", "Ranking", "Recognizer", "Recommender", "Searcher", "State",
+    "Decider", "Engine", "Evidence", "Illustrator", "Method", "Population", "Ranking", "Recognizer", "Recommender", "Searcher", "State",
     "Writer", "__version__", "errors", "load", "make", "read",
 ]  # fmt: skip
 
@@ -32,3 +34,12 @@ def read(path: str | Path, **options: Any) -> Population:
     from sartor.data import read as read_any
 
     return read_any(path, **options)
+
+
+def __getattr__(name: str) -> Any:
+    # The engine and its store are not everybody's: who only fits and recommends does not wait for them.
+    if name == "Engine":
+        from sartor.engine import Engine
+
+        return Engine
+    raise AttributeError(f"module 'sartor' has no attribute '{name}'")
