@@ -47,7 +47,9 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c max_connections=100 -c fsync=on -c recovery_init_sync_method=syncfs"
+        # What a crash leaves is synced by one call for the whole disk, not file by file: seconds less at every start after one.
+        settings = f"listen_addresses= unix_socket_directories={self.folder} max_connections=100 fsync=on recovery_init_sync_method=syncfs"
+        options = " ".join(f"-c {setting}" for setting in settings.split(" "))
         # Its words go to a file: a pipe that stays open would keep us waiting.
         self.run("pg_ctl", "-D", str(self.data), "-l", str(self.folder / "log"), "-w", "-o", options, "start")
 

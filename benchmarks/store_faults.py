@@ -461,7 +461,7 @@ def failed(figures: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def run(folder: Path, *, times: int, postgres: bool, progress: Callable[[str], None] = print) -> dict[str, Any]:
+def run(folder: Path, *, times: int, postgres: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     """Everything that can be tried on this machine."""
     url = f"sqlite:///{folder / 'people.db'}"
     figures: dict[str, Any] = {}
@@ -493,6 +493,10 @@ def run(folder: Path, *, times: int, postgres: bool, progress: Callable[[str], N
     return figures
 
 
+def say(what: str) -> None:
+    print(time.strftime("%T"), what, "...", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="of each database")
@@ -501,9 +505,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sartor-faults."))
     try:
-        figures = run(
-            folder, times=given.kills, postgres=not given.no_postgres, progress=lambda what: print(time.strftime("%T"), what, "...", file=sys.stderr, flush=True)
-        )
+        figures = run(folder, times=given.kills, postgres=not given.no_postgres, progress=say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     wrong = failed(figures)
