@@ -15,9 +15,10 @@ from sartor.errors import AccessDenied, ConfigError, UnknownId
 from sartor.profile.audit import Audit
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import KeyCard
 from sartor.profile.schema import api_keys
-from sartor.profile.tenancy import People, check_name, next_position
+from sartor.profile.tenancy import People, next_position
 
 PREFIX = "sk_sartor_"
 SCOPES = ("read", "write", "profile", "erase", "models", "admin")
@@ -32,7 +33,7 @@ class Access:
 
     def create(self, tenant: str, *, label: str, scopes: Collection[str], person: str | None, expires: float | None) -> tuple[KeyCard, str]:
         """See `ProfileStore.create_key`."""
-        tenant = check_name(tenant, "tenant")
+        tenant = check_tenant(tenant)
         if unknown := set(scopes) - set(SCOPES):
             raise ConfigError(f"{sorted(unknown)} are no scopes", fix=f"scopes are {', '.join(SCOPES)}")
         if not scopes:

@@ -17,9 +17,10 @@ from sartor.data.schema import FRAMES, LATEST_TIME
 from sartor.errors import BadValue, Conflict, TooLarge
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import PURPOSES, Receipt, Record
 from sartor.profile.schema import evidence, people, stale, tenants
-from sartor.profile.tenancy import People, check_name, chunks, next_position
+from sartor.profile.tenancy import People, chunks, next_position
 
 FRAMES_OF_PEOPLE = tuple(frame for frame in FRAMES if frame not in ("items", "edges"))
 LARGEST = 2**20
@@ -56,7 +57,7 @@ class Appender:
 
     def append(self, tenant: str, records: Sequence[Record]) -> Receipt:
         """Write records, all or none; on the disk when this returns. Raises `BadValue`, `TooLarge`, `StoreProblem`."""
-        tenant = check_name(tenant, "tenant")
+        tenant = check_tenant(tenant)
         now = time.time()
         checked = [self._checked(record, row, now) for row, record in enumerate(records)]
         if not checked:

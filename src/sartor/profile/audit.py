@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import AuditLine
 from sartor.profile.schema import audit, tenants
-from sartor.profile.tenancy import add_tenant, check_name
+from sartor.profile.tenancy import add_tenant
 
 KEPT = 100_000
 """Lines per tenant; older ones go."""
@@ -41,7 +42,7 @@ class Audit:
 
     def add(self, tenant: str, action: str, person: str | None, detail: Mapping[str, Any]) -> None:
         """A line of its own."""
-        tenant = check_name(tenant, "tenant")
+        tenant = check_tenant(tenant)
         subject = None if person is None else self.keyring.subject(tenant, check_name(person, "person"))
         with self.db.write(tenant) as connection:
             self.write(connection, tenant, action, subject, detail)

@@ -14,9 +14,10 @@ from sartor.profile.append import mark
 from sartor.profile.audit import Audit
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import GRANTED, PURPOSES, Consent
 from sartor.profile.schema import consents, tenants
-from sartor.profile.tenancy import People, add_tenant, check_name, chunks, next_position
+from sartor.profile.tenancy import People, add_tenant, chunks, next_position
 
 
 class Consents:
@@ -28,7 +29,7 @@ class Consents:
     def put(self, tenant: str, person: str, purpose: str, granted: bool, *, text: str, version: str, source: str) -> None:
         """See `ProfileStore.consent`."""
         _check(purpose)
-        tenant, person = check_name(tenant, "tenant"), check_name(person, "person")
+        tenant, person = check_tenant(tenant), check_name(person, "person")
         now = time.time()
         with self.db.write(tenant) as connection:
             position, _ = next_position(self.db, connection, tenant)
@@ -106,7 +107,7 @@ class Consents:
         """See `ProfileStore.set_default_consent`."""
         for purpose in purposes:
             _check(purpose)
-        tenant = check_name(tenant, "tenant")
+        tenant = check_tenant(tenant)
         with self.db.write(tenant) as connection:
             add_tenant(self.db, connection, tenant)
             connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(consents=json.dumps(sorted(purposes))))

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from sartor.errors import ConfigError, MissingExtra, StoreProblem
+from sartor.profile.names import EVERY_TENANT as EVERY_TENANT
+from sartor.profile.names import check_scope
 from sartor.profile.schema import tenants
 
 PAGE = 16384
 """Bytes of an SQLite page: with the usual 4096, one state of 2 KB fills a page."""
 BUSY = 10.0
 """Seconds to wait for another writer."""
-EVERY_TENANT = "*"
-"""For upkeep over all tenants; see `schema.ACROSS_TENANTS`."""
 
 
 class Database:
@@ -43,7 +43,8 @@ class Database:
             self.engine = _postgresql(parsed)
         else:
             raise ConfigError(f"'{self.dialect}' is not a database that is known here", fix="use sqlite:/// or postgresql://")
-        self.url = self.engine.url.set(drivername=self.dialect).render_as_string(hide_password=True)
+        # A password may also stand among the parameters.
+        self.url = self.engine.url.set(drivername=self.dialect).difference_update_query(["password"]).render_as_string(hide_password=True)
         _after_fork(self)
 
     def __repr__(self) -> str:
@@ -56,14 +57,12 @@ class Database:
     @contextlib.contextmanager
     def read(self, tenant: str, *, snapshot: bool = False) -> Iterator[sa.Connection]:
         """A connection for reading one tenant's rows; with `snapshot`, several queries see the same moment."""
-        with self._connected() as connection:
-            if self.dialect == "sqlite":
-                if snapshot:
-                    connection.exec_driver_sql("BEGIN")
-            else:
-                if snapshot:
-                    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                connection.exec_driver_sql("SELECT set_config('sartor.tenant', %s, true)", (tenant,))
+        tenant = check_scope(tenant)
+        if self.dialect == "sqlite":
+            begin = "BEGIN" if snapshot else ""
+        else:
+            begin = f"BEGIN READ ONLY{', ISOLATION LEVEL REPEATABLE READ' if snapshot else ''}; {_setting('tenant', tenant)}"
+        with explained(self.path), self._connected(begin) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -72,31 +71,38 @@ class Database:
 
         `durable` ones are on the disk before this returns. The others are whole or absent after a power cut, and survive a crash of the process.
         """
-        with self._connected() as connection:
-            if self.dialect == "sqlite":
-                level = "FULL" if durable else "NORMAL"
-                if connection.info.get("synchronous") != level:
-                    connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-                    connection.info["synchronous"] = level
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                connection.exec_driver_sql("SELECT set_config('sartor.tenant', %s, true)", (tenant,))
-                if not durable:
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        tenant = check_scope(tenant)
+        if self.dialect == "sqlite":
+            begin = "BEGIN IMMEDIATE"
+        else:
+            begin = f"BEGIN; {_setting('tenant', tenant)}{'' if durable else '; SET LOCAL synchronous_commit = off'}"
+        with explained(self.path), self._connected(begin, synchronous="FULL" if durable else "NORMAL") as connection:
             yield connection
             connection.commit()
 
     @contextlib.contextmanager
     def find_key(self, found: bytes) -> Iterator[sa.Connection]:
         """A connection that sees the API key with this hash, whichever tenant's it is, and nothing else of any tenant."""
-        with self._connected() as connection:
-            if self.dialect == "postgresql":
-                connection.exec_driver_sql("SELECT set_config('sartor.key', %s, true)", (found.hex(),))
+        begin = "" if self.dialect == "sqlite" else f"BEGIN READ ONLY; {_setting('key', found.hex())}"
+        with explained(self.path), self._connected(begin) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
-        with explained(self.path), self.engine.connect() as connection:  # leaving it rolls back what was not committed
+    def _connected(self, begin: str, *, synchronous: str | None = None) -> Iterator[sa.Connection]:
+        """A connection on which `begin` was said. The drivers are in autocommit: transactions are what we say, in one message."""
+        with self.engine.connect() as connection:  # leaving it rolls back what was not committed
+            if synchronous is not None and self.dialect == "sqlite" and connection.info.get("synchronous") != synchronous:
+                connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+                connection.info["synchronous"] = synchronous
+            if begin:
+                try:
+                    connection.exec_driver_sql(begin)
+                except sa.exc.DBAPIError as problem:
+                    # A server that was restarted has closed its side: nothing has been done yet, so begin again on a fresh connection.
+                    if not problem.connection_invalidated:
+                        raise
+                    connection.rollback()
+                    connection.exec_driver_sql(begin)
             yield connection
 
     def insert(self, table: sa.Table) -> Any:
@@ -124,6 +130,13 @@ class Database:
     def bump_epoch(self, connection: sa.Connection, tenant: str) -> None:
         """Tell every process that a data key of this tenant is gone or different; also waits for, and holds off, its appends."""
         connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1))
+
+
+def _setting(name: str, value: str) -> str:
+    """For row-level security: who is asking, until the transaction ends."""
+    from psycopg.sql import Literal
+
+    return f"SELECT set_config('sartor.{name}', {Literal(str(value)).as_string()}, true)"
 
 
 def _sqlite(path: Path) -> sa.Engine:
@@ -159,7 +172,7 @@ def _postgresql(url: URL) -> sa.Engine:
         pool_size=8,
         max_overflow=24,
         pool_timeout=BUSY,
-        pool_pre_ping=True,  # a connection that died with a restarted server is replaced unseen
+        isolation_level="AUTOCOMMIT",
         connect_args={"connect_timeout": int(BUSY), "application_name": "sartor"},
     )
 

@@ -18,9 +18,10 @@ from sartor.profile.audit import Audit
 from sartor.profile.consent import Consents
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.names import check_name
 from sartor.profile.records import PURPOSES, PersonCard, Record
 from sartor.profile.schema import evidence, people, states, tenants
-from sartor.profile.tenancy import People, check_name, chunks, next_position
+from sartor.profile.tenancy import People, chunks, next_position
 
 _READ = (
     evidence.c.subject, evidence.c.position, evidence.c.frame, evidence.c.kind, evidence.c.time, evidence.c.received, evidence.c.expires,

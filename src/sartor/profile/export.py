@@ -24,7 +24,7 @@ from sartor.profile.append import FRAMES_OF_PEOPLE
 from sartor.profile.archive import ArchiveWriter, iso
 from sartor.profile.audit import Audit
 from sartor.profile.consent import Consents
-from sartor.profile.tenancy import check_name
+from sartor.profile.names import check_name, check_tenant
 
 if TYPE_CHECKING:
     from sartor.profile.records import Record, StoredState
@@ -38,7 +38,7 @@ def export(store: ProfileStore, tenant: str, person: str, path: str | Path | Non
 
     Somebody the store has never seen gets an archive that says so. Raises `FileProblem` when the file cannot be written.
     """
-    tenant, person = check_name(tenant, "tenant"), check_name(person, "person")
+    tenant, person = check_tenant(tenant), check_name(person, "person")
     buffer = io.BytesIO()
     known = _write(store, tenant, person, buffer)
     data = buffer.getvalue()

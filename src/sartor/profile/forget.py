@@ -24,8 +24,9 @@ from sartor.profile import schema
 from sartor.profile.archive import iso
 from sartor.profile.audit import Audit
 from sartor.profile.database import explained
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.scan import Scan, scan
-from sartor.profile.tenancy import People, check_name, next_position
+from sartor.profile.tenancy import People, next_position
 
 if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
@@ -114,11 +115,11 @@ def forget(store: ProfileStore, tenant: str, person: str, *, scan_files: bool | 
     Parameters
     ----------
     scan_files: look through the store's files afterwards; None does so up to 256 MB of them.
-    also: more files and folders to scan: exports, caches, copies.
+    also: more files and folders to scan: exports, caches, copies; the data directory of a PostgreSQL whose settings this user may not read.
 
     Raises `StoreProblem` when the database cannot be reached or is full; nothing is removed then.
     """
-    person, tenant = check_name(person, "person"), check_name(tenant, "tenant")
+    person, tenant = check_name(person, "person"), check_tenant(tenant)
     return _forget(store, tenant, store.keyring.subject(tenant, person), person, scan_files, also)
 
 
@@ -263,17 +264,19 @@ def places(store: ProfileStore) -> list[Path]:
 def _scanned(
     store: ProfileStore, needles: Mapping[str, Sequence[str | bytes]], wanted: bool | None, also: Iterable[str | Path]
 ) -> tuple[Scan | None, str]:
+    where = [*places(store), *map(Path, also)]
     if wanted is False:
         return None, "The files were not scanned."
-    where = places(store)
-    if store.db.path is None and wanted is None:
-        return (
-            None,
-            "PostgreSQL's files were not scanned: they keep deleted rows, encrypted under a key that is gone, until VACUUM and its log's turn.",
+    if store.db.path is None and not wanted:
+        return None, (
+            "PostgreSQL's files were not scanned: what was deleted stays in them, encrypted under a key that is gone, until VACUUM, and in its log "
+            "until that is recycled."
         )
+    if not where:
+        return None, "The files were not scanned: from here it is not known where they are."
     if wanted is None and (size := _size(where)) > SCANNED:
         return None, f"The files were not scanned: they have {size / 1e6:,.0f} MB."
-    return scan([*where, *also], needles), ""
+    return scan(where, needles), ""
 
 
 def _size(paths: Iterable[Path]) -> int:

@@ -12,8 +12,8 @@ from sartor.errors import BadValue, CorruptFile, TooLarge
 from sartor.method import State
 from sartor.profile.append import FRAMES_OF_PEOPLE
 from sartor.profile.archive import LIMIT, Archive
+from sartor.profile.names import check_name
 from sartor.profile.records import Record
-from sartor.profile.tenancy import check_name
 
 if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore

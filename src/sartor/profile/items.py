@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from sartor.errors import BadValue
 from sartor.profile.database import Database
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.schema import items, tenants
-from sartor.profile.tenancy import add_tenant, check_name, chunks
+from sartor.profile.tenancy import add_tenant, chunks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +27,7 @@ class Items:
 
     def put(self, tenant: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """See `ProfileStore.put_items`."""
-        tenant = check_name(tenant, "tenant")
+        tenant = check_tenant(tenant)
         ready: dict[str, dict[str, Any]] = {}
         for number, row in enumerate(rows):
             if "item" not in row:

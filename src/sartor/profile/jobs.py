@@ -13,9 +13,10 @@ from sartor.errors import Conflict, UnknownId
 from sartor.profile.append import sortable_id
 from sartor.profile.database import EVERY_TENANT, Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import Job
 from sartor.profile.schema import jobs
-from sartor.profile.tenancy import People, check_name, next_position
+from sartor.profile.tenancy import People, next_position
 
 KEPT = 1_000
 """Finished jobs per tenant; older ones go."""
@@ -32,7 +33,7 @@ class Jobs:
 
     def put(self, tenant: str, kind: str, args: Mapping[str, Any], person: str | None) -> Job:
         """See `ProfileStore.put_job`."""
-        tenant, now = check_name(tenant, "tenant"), time.time()
+        tenant, now = check_tenant(tenant), time.time()
         row: dict[str, Any] = {
             "tenant": tenant, "id": sortable_id(now), "kind": kind, "args": json.dumps(dict(args)), "subject": None, "status": "queued",
             "progress": 0.0, "message": "", "created": now, "log": "[]", "claimed_by": "", "cancel": False,

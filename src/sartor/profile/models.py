@@ -14,10 +14,11 @@ from sartor.errors import ConfigError, UnknownId
 from sartor.profile.audit import Audit
 from sartor.profile.database import EVERY_TENANT, Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_tenant
 from sartor.profile.records import ModelCard, ModelStatus
 from sartor.profile.schema import members, models, people, states, tenants
 from sartor.profile.states import check_verb
-from sartor.profile.tenancy import People, add_tenant, check_name, chunks
+from sartor.profile.tenancy import People, add_tenant, chunks
 
 
 class ModelTable:
@@ -28,7 +29,7 @@ class ModelTable:
 
     def put(self, tenant: str, verb: str, model: ModelCard) -> None:
         """See `ProfileStore.put_model`."""
-        tenant, verb = check_name(tenant, "tenant"), check_verb(verb)
+        tenant, verb = check_tenant(tenant), check_verb(verb)
         if model.status not in get_args(ModelStatus):
             raise ConfigError(f"'{model.status}' is no status of a model", fix=f"use one of {', '.join(get_args(ModelStatus))}")
         row = dataclasses.asdict(model) | {

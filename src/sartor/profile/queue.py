@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sartor.profile.append import mark
 from sartor.profile.database import EVERY_TENANT, Database
 from sartor.profile.keyring import Keyring
+from sartor.profile.names import check_name
 from sartor.profile.records import Claim, StaleCount
 from sartor.profile.schema import people, stale, tenants
-from sartor.profile.tenancy import People, check_name, chunks, next_position
+from sartor.profile.tenancy import People, chunks, next_position
 
 LONGEST = 3600.0
 """Seconds of the longest lease or wait. A row due later than that was written by a clock that ran ahead, and is due now."""

@@ -21,9 +21,10 @@ from sartor.errors import ConfigError
 from sartor.profile.append import FRAMES_OF_PEOPLE, mark
 from sartor.profile.audit import Audit
 from sartor.profile.database import EVERY_TENANT
+from sartor.profile.names import check_tenant
 from sartor.profile.schema import evidence, holds, settings, states, tenants
 from sartor.profile.schema import retention as table
-from sartor.profile.tenancy import add_tenant, check_name, next_position
+from sartor.profile.tenancy import add_tenant, next_position
 
 if TYPE_CHECKING:
     from sartor.profile.records import Record
@@ -66,7 +67,7 @@ class Purged:
 
 def rules(store: ProfileStore, tenant: str) -> list[Rule]:
     """All rules of a tenant, the most special ones first."""
-    query = sa.select(table).where(table.c.tenant == check_name(tenant, "tenant"))
+    query = sa.select(table).where(table.c.tenant == check_tenant(tenant))
     with store.db.read(tenant) as connection:
         found = [Rule(row.seconds, row.half_life, row.frame, row.kind) for row in connection.execute(query)]
     return sorted(found, key=lambda rule: (-_weight(rule), rule.frame, rule.kind))
@@ -77,7 +78,7 @@ def set_rule(store: ProfileStore, tenant: str, rule: Rule) -> None:
 
     Raises `ConfigError` for times that are not above 0 and for unknown frames.
     """
-    tenant = check_name(tenant, "tenant")
+    tenant = check_tenant(tenant)
     for name in ("seconds", "half_life"):
         value = getattr(rule, name)
         if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and 0 < value <= LATEST_TIME):
@@ -130,7 +131,7 @@ def purge(store: ProfileStore, tenant: str | None = None, *, now: float | None =
     limit_seconds: stop after about so long; call again to go on.
     """
     start, now = time.perf_counter(), time.time() if now is None else now
-    everybody = [check_name(tenant, "tenant")] if tenant is not None else _tenants(store)
+    everybody = [check_tenant(tenant)] if tenant is not None else _tenants(store)
     records = versions = 0
     people: set[tuple[str, bytes]] = set()
     finished = True

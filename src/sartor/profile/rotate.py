@@ -27,8 +27,9 @@ from sartor.profile.audit import Audit
 from sartor.profile.database import EVERY_TENANT
 from sartor.profile.forget import empty_log
 from sartor.profile.keyring import ENVIRONMENT, Keyring, PersonKey, derive, key_file, next_key_file, open_root, read_master, wrap_root
+from sartor.profile.names import check_name, check_tenant
 from sartor.profile.schema import consents, evidence, keyring, people, settings, states, tenants
-from sartor.profile.tenancy import check_name, next_position
+from sartor.profile.tenancy import next_position
 
 if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
@@ -166,7 +167,7 @@ def _prepare(connection: sa.Connection, last: tuple[str, bytes], old: Keyring, n
 def rotate_person(store: ProfileStore, tenant: str, person: str) -> Rotation:
     """Give one person a new data key and encrypt everything of hers with it; all or nothing. Raises `UnknownId` for somebody unknown."""
     start = time.perf_counter()
-    tenant, person = check_name(tenant, "tenant"), check_name(person, "person")
+    tenant, person = check_tenant(tenant), check_name(person, "person")
     subject = store.keyring.subject(tenant, person)
     fresh, files = store.keyring.new(tenant, subject), list[str]()
     written: list[str] = []

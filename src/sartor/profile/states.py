@@ -14,10 +14,11 @@ from sartor.profile.audit import Audit
 from sartor.profile.blobs import BIG, Blobs
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.names import check_name
 from sartor.profile.queue import clear
 from sartor.profile.records import Claim, StateCard, StoredState
 from sartor.profile.schema import holds, models, people, stale, states
-from sartor.profile.tenancy import People, check_name, chunks
+from sartor.profile.tenancy import People, chunks
 
 KEPT = 10
 """Versions of one person, verb and model; older ones go, except one that is held."""

@@ -8,26 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sartor.errors import BadValue, StoreProblem, UnknownId
+from sartor.errors import StoreProblem, UnknownId
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
+from sartor.profile.names import check_name
 from sartor.profile.schema import keyring, people, tenants
 
 CHUNK = 400
 """People asked for in one query."""
-
-
-def check_name(name: Any, what: str) -> str:
-    """An id as text: whole numbers become their digits. Raises `BadValue`."""
-    if isinstance(name, int) and not isinstance(name, bool):
-        name = str(name)
-    if not isinstance(name, str) or not name or len(name) > 500 or "\0" in name:
-        raise BadValue(f"the {what} is not an id", fix="give text of 1 to 500 characters, or a whole number")
-    try:
-        name.encode()
-    except UnicodeEncodeError as cause:
-        raise BadValue(f"the {what} is not an id", fix="give whole Unicode characters") from cause
-    return name
 
 
 def add_tenant(db: Database, connection: sa.Connection, tenant: str) -> None:
