@@ -79,6 +79,13 @@ def test_a_model_fitted_on_what_it_is_judged_by_is_found_out(kind: str, tmp_path
     assert any("nobody can tell" in note for note in evaluate(elsewhere, split).notes)
 
 
+def test_parts_without_events_are_no_hindrance() -> None:
+    split = next(splits.k_fold(population(), folds=4))
+    assert split.validation.digest() == Digest()
+    with pytest.raises(LeakError, match="fitted on the test events"):
+        evaluate(EASE().fit(population(), progress=False), split, ks=(5,))
+
+
 def joined(*parts: Population) -> Population:
     return parts[0].replace(events=pl.concat([part.events for part in parts]))
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sartor.data.ids import IdMap
-
 if TYPE_CHECKING:
-    from sartor.data.population import Population
+    from sartor.data.ids import IdMap
+    from sartor.data.interactions import Interactions
 
 _STEP = 1 << 18
 """Rows, and ids, hashed at once."""
@@ -35,19 +34,17 @@ class Digest:
         return f"{self.events}-{self.sums[0]:016x}{self.sums[1]:016x}"
 
     @classmethod
-    def of(cls, population: Population) -> Digest:
-        """Of the `events` frame."""
-        frame = population.events.select("person", "item").collect()
-        people, items = IdMap.of(frame["person"]), IdMap.of(frame["item"])
-        rows, columns = people.numbers(frame["person"]), items.numbers(frame["item"])
-        own, theirs = _id_hashes(people), _id_hashes(items)
+    def of(cls, data: Interactions) -> Digest:
+        """Of all events."""
+        own, theirs = _id_hashes(data.people), _id_hashes(data.items)
         total = np.zeros(2, np.uint64)
-        for start in range(0, rows.size, _STEP):
-            part = slice(start, start + _STEP)
+        for start in range(0, len(data), _STEP):
+            places = np.arange(start, min(start + _STEP, len(data)))
+            people = np.searchsorted(data.indptr, places, side="right") - 1
             # Multiplied before they are mixed, so that who did what does not come out as what did who.
-            mixed = _mix(own[rows[part]] * np.uint64(0xD1342543DE82EF95) + theirs[columns[part]])
+            mixed = _mix(own[people] * np.uint64(0xD1342543DE82EF95) + theirs[data.indices[places]])
             total += mixed.sum(0, dtype=np.uint64)
-        return cls(int(rows.size), (int(total[0]), int(total[1])))
+        return cls(len(data), (int(total[0]), int(total[1])))
 
 
 def _id_hashes(ids: IdMap) -> np.ndarray:

@@ -188,7 +188,10 @@ class Population:
         """Tells this population's events from others, in 24 bytes; looked at once."""
         self.frame("events")
         if self._digest is None:
-            self._digest = Digest.of(self)
+            try:
+                self._digest = Digest.of(self.interactions())
+            except EmptyData:
+                self._digest = Digest()
         return self._digest
 
     def item_frame(self, items: IdMap) -> pl.DataFrame:

@@ -59,6 +59,7 @@ class ALS(VectorRecommender):
         if matrix.data.size and matrix.data.min() < 0:
             raise BadValue("an event has a negative weight", fix="drop such events: weights say how much an event counts", column="weight")
         people, items = _Side(matrix, self.alpha), _Side(matrix.T.tocsr(), self.alpha)
+        del matrix
         rng = np.random.default_rng(self.seed)
         own = rng.standard_normal((people.size, self.factors), np.float32) * np.float32(0.01)
         vectors = rng.standard_normal((items.size, self.factors), np.float32) * np.float32(0.01)
