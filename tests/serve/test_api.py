@@ -91,7 +91,9 @@ def test_a_person_from_the_first_event_to_forgetting(own: Shop) -> None:
     assert exported.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
         assert any("i31" in archive.read(name).decode("utf-8", "replace") for name in archive.namelist())
-    receipt = own.call("DELETE", "/v1/people/ana").json()
+    gone = own.call("DELETE", "/v1/people/ana")
+    assert gone.status_code == 200, gone.text
+    receipt = gone.json()
     assert receipt["verified"] is True
     assert receipt["removed"]["evidence"] == 3
     assert own.get("/v1/people/ana").status_code == 404

@@ -6,8 +6,8 @@ whatever goes wrong inside becomes problem details here at the latest.
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
@@ -57,7 +57,7 @@ class Edge:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _ID.match(given) else secrets.token_hex(8)
+        request_id = given.decode() if _ID.match(given) else f"{random.getrandbits(64):016x}"
         scope["sartor.id"] = request_id
         head = scope["method"] == "HEAD"
         status = 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from sartor.serve.answers import Problem
@@ -39,16 +40,28 @@ class Call:
     server: Server
 
 
-def needs(scope: str | None, *, cost: int = 1, anybody: bool = False, gives: str | None = None) -> dict[str, Any]:
-    """Arguments of a route: the key's scope (None: any key), how many requests it counts as, and whether keys of one person may use it
-    although its address names nobody (it then looks for itself whom the request is about), and what it gives when that is not JSON."""
-    known = {
-        status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for status, text in _PROBLEMS.items()
-    }
+def needs(
+    scope: str | None, *, cost: int = 1, anybody: bool = False, gives: str | None = None, query: type[BaseModel] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Arguments of a route.
+
+    Parameters
+    ----------
+    scope: of the key; None: any key will do.
+    cost: how many requests it counts as.
+    anybody: keys of one person may use it although its address names nobody: it looks for itself whom the request is about.
+    gives: the media type of its answer, where that is not JSON.
+    query: the query that it reads by itself.
+    """
+    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    responses: dict[int, Any] = {status: {"description": text, "content": problem} for status, text in _PROBLEMS.items()}
     if gives:
-        known[200] = {"description": "OK", "content": {gives: {"schema": {"type": "string", "format": "binary"}}}}
-    return {"openapi_extra": {"x-scope": scope, "x-cost": cost, "x-anybody": anybody, "security": [{"key": []}]}, "responses": known}
+        responses[200] = {"description": "OK", "content": {gives: {"schema": {"type": "string", "format": "binary"}}}}
+    extra: dict[str, Any] = {"x-scope": scope, "x-cost": cost, "x-anybody": anybody, "security": [{"key": []}]}
+    if query:
+        fields = query.model_json_schema()["properties"].items()
+        extra["parameters"] = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in fields]
+    return {"openapi_extra": extra, "responses": responses}
 
 
 class StrictRequest(Request):

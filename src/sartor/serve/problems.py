@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
@@ -120,13 +121,13 @@ def install(app: FastAPI) -> None:
             detail = f"{request.method} is not possible here"
         return problem(error.status_code, _SLUGS.get(error.status_code, "refused"), detail, request_id=request_id, headers=headers)
 
-    async def invalid(request: Request, error: Exception) -> Response:
+    async def not_valid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         return of_validation(error.errors(), request.scope.get("sartor.id", ""))
 
     app.add_exception_handler(SartorError, named)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(RequestValidationError, not_valid)
 
 
 def of_validation(found: Sequence[Any], request_id: str) -> Response:
@@ -136,6 +137,11 @@ def of_validation(found: Sequence[Any], request_id: str) -> Response:
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     detail = f"{field or 'the request'}: {first['msg']}{more}"
     return problem(422, "invalid-request", detail, fix="see /docs for what this route takes", where={"field": field}, request_id=request_id)
+
+
+def invalid(part: str, error: ValidationError) -> RequestValidationError:
+    """What pydantic found in a part of a request that a route reads by itself."""
+    return RequestValidationError([{**one, "loc": (part, *one["loc"])} for one in error.errors(include_url=False, include_input=False)])
 
 
 def allowed(app: FastAPI, request: Request) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from sartor.profile.records import Record
@@ -14,7 +13,7 @@ from sartor.serve import arrow, mapping
 from sartor.serve.answers import Accepted
 from sartor.serve.auth import check_people
 from sartor.serve.gate import Call, Guarded, StrictRequest, call_of, needs
-from sartor.serve.problems import Refused
+from sartor.serve.problems import Refused, invalid
 from sartor.serve.schemas import EventIn, EventsIn
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=Guarded)
@@ -56,9 +55,7 @@ def _observe(call: Call, kind: str, body: bytes, given: Any) -> Response:
         else:
             events = EventsIn.model_validate(StrictRequest.parse(body) if given is None else given).events
     except ValidationError as error:
-        raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_url=False, include_input=False)]
-        ) from None
+        raise invalid("body", error) from None
     if len(events) > most:
         raise Refused(413, "too-large", f"more than {most} events", fix="send them in several requests")
     check_people(call.caller, {event.person for event in events})

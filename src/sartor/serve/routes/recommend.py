@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
 
 from sartor.serve import mapping
 from sartor.serve.answers import AnswerOut, AnswersOut
 from sartor.serve.auth import check_people
 from sartor.serve.gate import Guarded, Here, call_of, needs
+from sartor.serve.problems import invalid
 from sartor.serve.schemas import ItemPath, K, PersonPath, RecommendIn, RecommendQuery
 from sartor.serve.server import Ask
 
 router = APIRouter(prefix="/v1", tags=["recommend"], route_class=Guarded)
 
 
-@router.get("/people/{person}/recommendations", response_model=AnswerOut, **needs("read"))
-async def recommend(request: Request, person: PersonPath, query: Annotated[RecommendQuery, Query()]) -> Response:
+@lru_cache(maxsize=4096)
+def _asked(query: bytes) -> RecommendQuery:
+    """The same few questions come again and again: a checked query string costs a look-up, not FastAPI's 0.1 ms."""
+    try:
+        return RecommendQuery.model_validate(dict(parse_qsl(query.decode(), keep_blank_values=True)))
+    except ValidationError as error:
+        raise invalid("query", error) from None
+
+
+@router.get("/people/{person}/recommendations", response_model=AnswerOut, **needs("read", query=RecommendQuery))
+async def recommend(request: Request, person: PersonPath) -> Response:
     """The k best items for a person, and what they were made from. Somebody unknown gets the population's answer, which says so."""
-    call = call_of(request)
+    call, query = call_of(request), _asked(request.scope["query_string"])
     ask = Ask(call.caller.tenant, query.k, query.personal, query.exclude, query.where, query.diversity)
     with call.server.span("recommend"):
         answer = await call.server.batcher.ask(ask, person)
