@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,7 +28,7 @@ _READ = (
     evidence.c.purposes, evidence.c.data,
 )  # fmt: skip
 
-_BY_PERSON = UnaryExpression(evidence.c.position, operator=custom_op("+"), type_=sa.BigInteger())
+_POSITION = UnaryExpression(evidence.c.position, operator=custom_op("+"), type_=sa.BigInteger())
 """`+position`: the same number, but no reason for SQLite to walk through the whole tenant instead of the index of the person."""
 
 
@@ -50,11 +50,16 @@ class EvidenceReader:
             key = self.people.key(connection, tenant, subject)
             if key is None or (purpose is not None and not self.consents.granted(connection, tenant, subject, purpose)):
                 return []
-            wanted = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.subject == subject, evidence.c.position > span[0])
+            own: list[Any] = [evidence.c.subject == subject]
+            if span[0]:
+                own.append(span[0] < _POSITION)
             if span[1] is not None:
-                wanted = wanted.where(evidence.c.position < span[1])
+                own.append(span[1] > _POSITION)
+            if limit is not None and self.db.dialect == "sqlite":
+                # Which positions are hers is in the index: only the rows wanted are fetched.
+                own = [evidence.c.position.in_(sa.select(evidence.c.position).where(evidence.c.tenant == tenant, *own))]
             order = evidence.c.position.desc() if newest_first else evidence.c.position.asc()
-            rows = connection.execute(_rows(tenant, wanted, purpose, frames).order_by(order).limit(limit)).all()
+            rows = connection.execute(_rows(tenant, own, purpose, frames).order_by(order).limit(limit)).all()
         return _opened({subject: (person, key)}, rows)
 
     def of_people(
@@ -68,8 +73,7 @@ class EvidenceReader:
             allowed = set(subjects) if purpose is None else self.consents.who(connection, tenant, subjects, purpose)
             keys = self.people.keys(connection, tenant, [subject for subject in subjects if subject in allowed])
             for part in chunks(keys):
-                wanted = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.subject.in_(part))
-                query = _rows(tenant, wanted, purpose, frames)
+                query = _rows(tenant, [evidence.c.subject.in_(part)], purpose, frames)
                 if limit is not None:
                     # Places are counted over what may be read, so that `limit` is the same for one person and for many.
                     place = sa.func.row_number().over(partition_by=evidence.c.subject, order_by=evidence.c.position.desc()).label("place")
@@ -98,9 +102,7 @@ class EvidenceReader:
                 keys = self.people.keys(connection, tenant, names)
                 found: dict[str, list[Record]] = {}
                 for part in chunks(sorted(names)):
-                    wanted = sa.select(evidence.c.position).where(
-                        evidence.c.tenant == tenant, evidence.c.subject.in_(part), _BY_PERSON.between(after + 1, until)
-                    )
+                    wanted = [evidence.c.subject.in_(part), _POSITION.between(after + 1, until)]
                     rows = connection.execute(_rows(tenant, wanted, purpose, (frame,)).order_by(evidence.c.position))
                     for record in _opened({one: (names[one], keys[one]) for one in part}, rows):
                         found.setdefault(record.person, []).append(record)
@@ -194,11 +196,9 @@ def check_purpose(purpose: str | None) -> None:
         raise ConfigError("this purpose is unknown", fix=f"purposes are {', '.join(PURPOSES)}")
 
 
-def _rows(tenant: str, wanted: sa.Select[Any], purpose: str | None, frames: Collection[str] | None) -> sa.Select[Any]:
-    """The rows at the wanted positions that may be read: their positions come from the index alone."""
-    query = sa.select(*_READ).where(
-        evidence.c.tenant == tenant, evidence.c.position.in_(wanted), sa.or_(evidence.c.expires.is_(None), evidence.c.expires > time.time())
-    )
+def _rows(tenant: str, wanted: Iterable[Any], purpose: str | None, frames: Collection[str] | None) -> sa.Select[Any]:
+    """The wanted rows that may be read."""
+    query = sa.select(*_READ).where(evidence.c.tenant == tenant, *wanted, sa.or_(evidence.c.expires.is_(None), evidence.c.expires > time.time()))
     if frames is not None:
         query = query.where(evidence.c.frame.in_(list(frames)))
     if purpose is not None:
