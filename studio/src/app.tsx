@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks"
 import { key } from "./api/client"
 import type { Me } from "./api/types"
 import { useApi } from "./api/use-api"
-import { PAGES } from "./pages"
+import { pagesOf } from "./pages"
 import { Door } from "./pages/door"
 import { Home } from "./pages/home"
 import { Keys } from "./pages/keys"
@@ -75,7 +75,7 @@ function Shell() {
       <div class="frame">
         <nav id="nav" class={open ? "nav open" : "nav"} aria-label="Pages">
           <ul>
-            {PAGES.map((page) => (
+            {pagesOf(who ?? null).map((page) => (
               <li key={page.href}>
                 <a
                   href={page.href}

@@ -129,7 +129,7 @@ def test_correcting_waits_for_a_change_of_mind(visit: Any, site: Any, someone: C
     assert site.engine.store.count("default", person) == before
     entries.first.get_by_role("button", name=re.compile("^Remove")).click()
     entries.first.get_by_role("button", name="Remove now").click()
-    page.locator(".notice").get_by_text(re.compile(r"^Removed, for good\. State v\d+, \d+ B, .* later\.")).wait_for()
+    page.locator(".notice").get_by_text(re.compile(r"^Removed, for good\. State v2, \d+ B, .* later\.")).wait_for()
     assert site.engine.store.count("default", person) == before - 1
     visit.check()
 
@@ -308,6 +308,14 @@ def test_a_key_opens_the_studio_and_stays_in_its_tab(visiting: Callable[..., Any
     page.get_by_text("This key does not allow it").wait_for()
     page.goto("/people")
     page.get_by_role("link", name="person-000").wait_for()
+    assert page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts()[:3] == ["Home", "People", "Systems"]
+
+    _, bound = locked.engine.store.create_key("default", label="hers", scopes=["read", "profile"], person="person-000")
+    page.evaluate("key => sessionStorage.setItem('sartor-key', key)", bound)
+    page.goto("/")
+    page.get_by_role("heading", name="Your key is for one person").wait_for()
+    page.get_by_role("main").get_by_role("link", name="person-000").click()
+    page.get_by_role("list", name="Recommended to person-000").wait_for()
     visit.check(refused=("401 /v1/me", "403 /v1/keys"))
 
 

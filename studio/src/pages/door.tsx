@@ -39,8 +39,8 @@ export function Door({ problem, onOpen }: { problem: Problem; onOpen: () => void
         </button>
       </form>
       <p class="muted small">
-        No key yet? <code>sartor keys create --scopes admin</code> on the server prints one, once. On your own machine{" "}
-        <code>sartor serve --dev</code> needs none.
+        No key yet? <code>sartor keys create "my browser" -s read -s profile</code> on the server prints one, once. On
+        your own machine <code>sartor serve --dev</code> needs none.
       </p>
     </div>
   )

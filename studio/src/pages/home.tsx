@@ -1,11 +1,13 @@
+import { useContext } from "preact/hooks"
+import { pagesOf } from "."
 import { withQuery } from "../api/client"
-import type { Evaluation, Page, PersonCard, Status } from "../api/types"
+import type { Evaluation, Me, Page, PersonCard, Status } from "../api/types"
 import { useApi } from "../api/use-api"
 import { bytes, count, interval, percent, seconds, short, signed } from "../format"
 import { Code, CopyAs } from "../parts/copy"
 import { Badge } from "../parts/icons"
 import { Fact, Load, Panel } from "../parts/panel"
-import { useScope } from "../session"
+import { Session, useScope } from "../session"
 import { DriftVerdict } from "./drift"
 import { useTitle } from "../title"
 
@@ -13,11 +15,43 @@ const EVERY_MS = 5000
 
 export function Home() {
   useTitle("Home")
+  const me = useContext(Session)!
+  return (
+    <>
+      <h1>Home</h1>
+      {me.scopes.includes("models") && !me.person ? <Overview /> : <OwnKey me={me} />}
+    </>
+  )
+}
+
+/** For keys that may not see how the whole is doing: what they may do, and where. */
+function OwnKey({ me }: { me: Me }) {
+  return (
+    <Panel
+      title={me.person ? "Your key is for one person" : "What your key may do"}
+      hint={`${me.label}, tenant ${me.tenant}: ${me.scopes.join(", ")}.`}
+      class="next-step"
+    >
+      <ul class="chips">
+        {pagesOf(me)
+          .slice(1)
+          .map((page) => (
+            <li key={page.href}>
+              <a class="chip" href={page.href}>
+                {page.name}
+              </a>
+            </li>
+          ))}
+      </ul>
+    </Panel>
+  )
+}
+
+function Overview() {
   const status = useApi<Status>("/v1/status", EVERY_MS)
   const evaluation = useApi<Evaluation>("/v1/evaluation")
   return (
     <>
-      <h1>Home</h1>
       <Load from={status} lines={6}>
         {(now) => (
           <>

@@ -1,12 +1,28 @@
+import type { Me } from "../api/types"
 import type { IconName } from "../parts/icons"
 
+interface Place {
+  href: string
+  name: string
+  icon: IconName
+  /** What a key must be allowed to do to see anything there. */
+  scope?: string
+}
+
 /** The pages of the navigation, in its order. */
-export const PAGES: { href: string; name: string; icon: IconName }[] = [
+const ALL: Place[] = [
   { href: "/", name: "Home", icon: "home" },
-  { href: "/people", name: "People", icon: "people" },
-  { href: "/population", name: "Population", icon: "population" },
-  { href: "/models", name: "Models", icon: "models" },
-  { href: "/systems", name: "Systems", icon: "systems" },
-  { href: "/requests", name: "Requests", icon: "requests" },
-  { href: "/keys", name: "Keys & access", icon: "keys" },
+  { href: "/people", name: "People", icon: "people", scope: "profile" },
+  { href: "/population", name: "Population", icon: "population", scope: "models" },
+  { href: "/models", name: "Models", icon: "models", scope: "models" },
+  { href: "/systems", name: "Systems", icon: "systems", scope: "read" },
+  { href: "/requests", name: "Requests", icon: "requests", scope: "admin" },
+  { href: "/keys", name: "Keys & access", icon: "keys", scope: "admin" },
 ]
+
+/** The pages that a key can see anything on. A key that is bound to a person sees that person. */
+export function pagesOf(me: Me | null): Place[] {
+  if (!me) return ALL
+  if (me.person) return [ALL[0]!, { href: `/people/${encodeURIComponent(me.person)}`, name: me.person, icon: "people" }]
+  return ALL.filter((page) => !page.scope || me.scopes.includes(page.scope))
+}

@@ -1,9 +1,10 @@
 import { useLocation } from "preact-iso"
-import { useEffect, useState } from "preact/hooks"
+import { useContext, useEffect, useState } from "preact/hooks"
 import { call, path, withQuery } from "../api/client"
-import type { Page, PersonCard } from "../api/types"
+import type { Me, Page, PersonCard } from "../api/types"
 import { count } from "../format"
-import { PAGES } from "../pages"
+import { pagesOf } from "../pages"
+import { Session } from "../session"
 import { Combobox, type Option } from "./combobox"
 import { Dialog } from "./dialog"
 import { Icon } from "./icons"
@@ -15,15 +16,17 @@ interface Place extends Option {
   href: string
 }
 
-async function places(text: string, signal: AbortSignal): Promise<Place[]> {
+async function places(me: Me | null, text: string, signal: AbortSignal): Promise<Place[]> {
   const wanted = text.trim().toLowerCase()
-  const pages = PAGES.filter((page) => page.name.toLowerCase().includes(wanted)).map((page) => ({
-    id: page.href,
-    href: page.href,
-    label: page.name,
-    hint: "page",
-  }))
-  if (!wanted) return pages
+  const pages = pagesOf(me)
+    .filter((page) => page.name.toLowerCase().includes(wanted))
+    .map((page) => ({
+      id: page.href,
+      href: page.href,
+      label: page.name,
+      hint: "page",
+    }))
+  if (!wanted || me?.person || !me?.scopes.includes("profile")) return pages
   const found = await call<Page<PersonCard>>(
     "GET",
     withQuery("/v1/people", { query: text.trim(), limit: 8 }),
@@ -42,6 +45,7 @@ async function places(text: string, signal: AbortSignal): Promise<Place[]> {
 /** Find a person or a page from anywhere: Ctrl or Cmd and K, or the slash. */
 export function Search() {
   const { route } = useLocation()
+  const me = useContext(Session)
   const [open, setOpen] = useState(false)
   const [slash, setSlash] = useState(slashWanted)
   useEffect(() => {
@@ -75,7 +79,7 @@ export function Search() {
             placeholder="An id, a name or a page"
             inline
             autofocus
-            search={places}
+            search={(text, signal) => places(me, text, signal)}
             onPick={(place) => go(place.href)}
             onEnter={(text) => go(path`/people/${text}`)}
             none="Nobody found. Enter opens the id as typed."
