@@ -178,10 +178,9 @@ def size() -> dict[str, Any]:
         before = _bytes(Path(folder))
         position, nbytes = store.position("default"), 0
         for start in range(0, STATES, 2_000):
-            states = {
-                one: State({"vector": draw.standard_normal(STATE_BYTES // 4).astype(np.float32)}, "ALS", "f") for one in people[start : start + 2_000]
-            }
-            written = store.put_states("default", "recommend", states, model="f", position=position)
+            part = people[start : start + 2_000]
+            states = {one: State({"vector": draw.standard_normal(numbers).astype(np.float32)}, "ALS", model) for one in part}
+            written = store.put_states("default", "recommend", states, model=model, position=position)
             nbytes = next(iter(written.values())).nbytes
         after = _bytes(Path(folder))
     return {
