@@ -36,6 +36,7 @@ def run(
     url: of the store; see `sartor.Engine`.
     workers: processes. Each holds the models and counts its own rate limits; a database server serves many writers better than SQLite.
     dev: no keys, on this machine only.
+    settings: limits and habits; None: what the SARTOR_SERVE_... variables say.
 
     Raises `ConfigError` for an address or a number of workers that cannot be, `MissingExtra` without the extra `serve`.
     """
@@ -49,7 +50,7 @@ def run(
         raise ConfigError(f"without keys the server listens on this machine only, not on {host}", fix="leave out --dev, or --host")
     if workers < 1 or not 0 <= port < 65536:
         raise ConfigError(f"workers is {workers}, port is {port}", fix="use at least one worker, and a port from 0 to 65535")
-    opening = Opening(url, tenant, master_key, models, dev, settings or Settings())
+    opening = Opening(url, tenant, master_key, models, dev, settings or Settings.from_environment())
     config = uvicorn.Config(
         opening, host=host, port=port, workers=workers, factory=True, access_log=False, log_config=None, server_header=False,
         timeout_graceful_shutdown=GRACE, ws="none",

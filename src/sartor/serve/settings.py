@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, fields
+from typing import Any
 
 from sartor.errors import ConfigError
+
+PREFIX = "SARTOR_SERVE_"
+_WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +41,33 @@ class Settings:
     jobs: bool = True
     """Run queued jobs (fits) from this server."""
 
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """What SARTOR_SERVE_<NAME> variables say; raises `ConfigError` for a value that cannot be."""
+        given: dict[str, Any] = {}
+        for field in fields(cls):
+            text = os.environ.get(f"{PREFIX}{field.name.upper()}")
+            if text is not None:
+                given[field.name] = _read(field.name, field.default, text)
+        return cls(**given)
+
     def __post_init__(self) -> None:
         for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "streams", "ring"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
         if "*" in self.origins:
             raise ConfigError("origins holds '*'", fix="name the origins that may call, for example https://shop.example")
+
+
+def _read(name: str, default: Any, text: str) -> Any:
+    """A variable's text as the kind of its setting."""
+    try:
+        if name == "rate":
+            return None if text.lower() == "none" else text
+        if isinstance(default, bool):
+            return _WORDS[text.lower()]
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        return type(default)(text)
+    except (ValueError, KeyError):
+        raise ConfigError(f"{PREFIX}{name.upper()} is '{text}'", fix=f"write it like {default}") from None
