@@ -335,3 +335,39 @@ def test_records_can_be_given_as_they_are(engine: Engine) -> None:
     assert [one.fallback for one in engine.recommend_many(["ana", "ben", "cem"])] == [None] * 3
     same = model().adapt(Evidence.from_items([3, 5], times=[1_000_000_000, 1_700_000_000]))
     assert items(engine.recommend("ana")) == model().recommend([same], 10)[0]
+
+
+def test_events_come_as_any_table(engine: Engine) -> None:
+    table = pl.DataFrame({"item": [3, 5], "shop": ["x", "y"]})
+    engine.observe("polars", table)
+    engine.observe("arrow", table.to_arrow())
+    engine.observe_many(table.with_columns(person=pl.lit("many")).to_arrow())
+    for person in ("polars", "arrow", "many"):
+        assert [(record.content["item"], record.content["context"]) for record in engine.store.evidence("default", person)] == [
+            (3, {"shop": "x"}),
+            (5, {"shop": "y"}),
+        ]
+
+
+def test_the_same_on_postgresql(postgresql_url: str, tmp_path: Path, engine: Engine) -> None:
+    with Engine(postgresql_url, master_key=KEY, models=tmp_path / "models", background=False) as other:
+        other.install(model(), world())
+        for one in (engine, other):
+            one.observe_many(world().events.collect().head(800))
+            one.observe("forgotten", [3, 5])
+            assert one.catch_up()
+            one.consent("1", "recommend", False)
+            one.forget("forgotten")
+        people = [*range(20), "forgotten"]
+        lists = [[(items(answer), answer.fallback, answer.note) for answer in one.recommend_many(people)] for one in (engine, other)]
+        assert lists[0] == lists[1]
+    with pytest.raises(ConfigError):
+        Engine(postgresql_url, master_key=KEY)
+
+
+def test_an_engine_over_somebody_elses_store_leaves_it_open(engine: Engine) -> None:
+    second = Engine(store=engine.store)
+    assert second.status().adapting.running
+    second.close()
+    assert not second.status().adapting.running
+    assert engine.store.position("default")

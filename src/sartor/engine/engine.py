@@ -60,7 +60,7 @@ class Engine:
         from sartor.profile.store import ProfileStore
 
         self.tenant = tenant
-        self._owns = store is None
+        self._runs, self._owns = True, store is None
         self.store = store if store is not None else ProfileStore.open(url, master_key=master_key)
         try:
             self._models = Models(self.store, _models_folder(self.store, models))
@@ -76,7 +76,7 @@ class Engine:
     def for_tenant(self, name: str) -> Engine:
         """The same engine (store, models, background work) for another tenant."""
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, tenant=name, _owns=False)
+        other.__dict__.update(self.__dict__, tenant=name, _runs=False, _owns=False)
         return other
 
     def __enter__(self) -> Self:
@@ -86,10 +86,14 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Stop the background work and close the store. Who is still stale stays marked for the next process."""
-        if self._owns:
+        """Stop the background work and close the store. Who is still stale stays marked for the next process.
+
+        An engine from `for_tenant` closes nothing: the one it came from does.
+        """
+        if self._runs:
             self._adapter.close()
             self._models.close()
+        if self._owns:
             self.store.close()
 
     # --- evidence in
@@ -132,7 +136,7 @@ class Engine:
 
     def observe_many(self, records: Sequence[Record] | pl.DataFrame, *, source: str = "python") -> Receipt:
         """Keep evidence of many people in one transaction: records, or a table of events with the columns `person` and `item`."""
-        given = list(ev.frame_records(records, source=source)) if hasattr(records, "iter_rows") else list(records)  # type: ignore[arg-type]
+        given = list(ev.frame_records(records, source=source)) if hasattr(records, "columns") else list(records)  # type: ignore[arg-type]
         return self._append(given)
 
     def _append(self, records: Sequence[Record]) -> Receipt:

@@ -38,21 +38,32 @@ def event_records(person: Any, events: Any, *, purposes: Iterable[str] | None, s
     `expires`; everything else is kept as context. Raises `BadValue`, `WrongType`, `MissingColumn` with the row.
     """
     who = person_id(person)
-    if isinstance(events, str | bytes) or not isinstance(events, Iterable) or isinstance(events, Mapping):
-        if not hasattr(events, "iter_rows") and not isinstance(events, Mapping):
-            raise WrongType(f"events is a {type(events).__name__}", fix="give a list of item ids or of dicts, or a data frame")
-        events = [events] if isinstance(events, Mapping) else events
-    rows = events.iter_rows(named=True) if hasattr(events, "iter_rows") else events
+    rows = [events] if isinstance(events, Mapping) else _rows(events) if hasattr(events, "columns") else events
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise WrongType(f"events is a {type(events).__name__}", fix="give a list of item ids or of dicts, or a data frame")
     for row, event in enumerate(rows, 1):
         yield _located(row, lambda event=event: event_record(who, event, purposes=purposes, source=source))
 
 
+def _rows(table: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a polars, pandas or Arrow table."""
+    import polars as pl
+
+    try:
+        if not hasattr(table, "iter_rows"):
+            table = pl.from_pandas(table) if type(table).__module__.startswith("pandas") else pl.from_arrow(table)
+        return cast("Iterator[dict[str, Any]]", table.iter_rows(named=True))
+    except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as cause:
+        raise WrongType(f"this {type(table).__name__} is not a table", fix="give a polars, pandas or Arrow table") from cause
+
+
 def frame_records(frame: pl.DataFrame, *, source: str) -> Iterator[Record]:
     """Records of a table of events with the columns `person` and `item`, and those of `event_records`."""
+    names = list(getattr(frame, "column_names", frame.columns))
     for name in ("person", "item"):
-        if name not in frame.columns:
-            raise MissingColumn(f"there is no column '{name}'", fix=f"events need person and item; there are {frame.columns}", column=name)
-    for row, event in enumerate(frame.iter_rows(named=True), 1):
+        if name not in names:
+            raise MissingColumn(f"there is no column '{name}'", fix=f"events need person and item; there are {names}", column=name)
+    for row, event in enumerate(_rows(frame), 1):
         yield _located(row, lambda event=event: event_record(person_id(event["person"]), event, purposes=None, source=source))
 
 
@@ -151,7 +162,6 @@ def faded(records: Sequence[Record], rules: Sequence[Rule]) -> list[Record]:
         return record if left == 1 else replace(record, content={**record.content, "weight": left * (1.0 if weight is None else weight)})
 
     return [weighed(record) for record in records]
-
 
 
 def attributes(records: Iterable[Record]) -> dict[str, Any]:
