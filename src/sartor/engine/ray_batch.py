@@ -22,6 +22,8 @@ def _ray() -> Any:
     try:
         # Ray reports usage to its makers unless it is told not to, before it is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # By default its workers get the lowest priority but four: on a machine that does anything else they starve.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         import ray
     except ImportError as missing:
         raise MissingExtra("ray", "ray") from missing
