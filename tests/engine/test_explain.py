@@ -15,6 +15,8 @@ from sartor.engine import Engine
 from sartor.engine.drift import drift, stability, staleness
 from sartor.engine.explain import LISTED
 from sartor.errors import EmptyData, UnknownId
+from sartor.profile import retention
+from sartor.systems import make
 
 PERSON = "7"
 
@@ -103,3 +105,20 @@ def test_drift_sees_another_taste_and_not_the_same_one(engine: Engine) -> None:
     assert moved.list_change > 0
     assert staleness(engine).people > 0
     assert stability(same["item"].to_numpy(), same["item"].to_numpy()) == pytest.approx(0)
+
+
+def test_what_if_and_explanations_fade_old_evidence_as_states_do(tmp_path: Path) -> None:
+    population = World(people=60, items=60, topics=6, seed=5).population()
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False) as engine:
+        engine.observe_many(population.events.select("person", "item", "time").collect())
+        retention.set_rule(engine.store, "default", retention.Rule(frame="events", half_life=30 * 86_400.0))
+        engine.install(make("als", factors=8, iterations=3).fit(population, progress=False))
+        records = engine.store.evidence("default", PERSON)
+        item = engine.recommend(PERSON).items[0].item
+        found = engine.explain(PERSON, item)
+        assert found.score == pytest.approx(engine.recommend(PERSON).items[0].score, rel=1e-5)
+        # Without the newest ones, the others are nearer to what is then the newest.
+        expected = engine.what_if(PERSON, remove=[record.id for record in records[-3:]])
+        engine.correct(PERSON, [record.id for record in records[-3:]])
+        assert engine.catch_up()
+        assert [pick.score for pick in engine.recommend(PERSON).items] == pytest.approx([pick.score for pick in expected.after.items], rel=1e-5)

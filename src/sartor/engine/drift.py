@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor import _storage
-from sartor.engine.evidence import NEWEST, READS, as_population
+from sartor.engine.evidence import as_population, read
 from sartor.engine.ids import ItemIds
 from sartor.engine.models import REFERENCE
 
@@ -198,7 +198,7 @@ def _list_change(engine: Engine, loaded: Loaded, ids: ItemIds, verb: str) -> tup
     """How much of people's lists their new evidence replaced: lists from the evidence up to the model's, and from all of it."""
     changed = engine.store.changed(engine.tenant, loaded.card.position)
     some = np.random.default_rng(0).permutation(len(changed))[:SAMPLE]
-    records = engine.store.evidence_of(engine.tenant, [changed[one] for one in some], purpose=verb, frames=READS[verb], limit=NEWEST)
+    records = read(engine.store, engine.tenant, [changed[one] for one in some], verb)
     old: dict[str, list[Record]] = {person: [one for one in own if one.position <= loaded.card.position] for person, own in records.items()}
     both = [person for person, own in old.items() if any(one.frame == "events" for one in own) and len(own) < len(records[person])]
     if not both:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.engine.adapting import one as adapted
-from sartor.engine.evidence import NEWEST, READS, known
+from sartor.engine.evidence import NEWEST, READS, faded, known
 from sartor.engine.ids import person_id
 from sartor.engine.serving import says_something
 from sartor.errors import ConfigError, NotFitted, UnknownId
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sartor.engine.ids import Id
     from sartor.method import State
     from sartor.profile.records import Record
+    from sartor.profile.retention import Rule
+    from sartor.profile.store import ProfileStore
     from sartor.recommend._base import ItemRecommender
 
 LISTED = 10
@@ -100,7 +102,7 @@ def explain(engine: Engine, person: Any, item: Any, top: int = 5) -> Explanation
         raise UnknownId("the model does not know this item", id=repr(item), fix="ask for an item of its lists, or fit again")
     records = engine.store.evidence(engine.tenant, who, purpose="recommend", frames=READS["recommend"], limit=NEWEST, newest_first=True)[::-1]
     method: Any = loaded.method
-    history = _History(method, shelf, who, records)
+    history = _History(method, shelf, who, records, half_lives(engine.store, engine.tenant))
     own, scores = history.scored([])
     seen = np.union1d(np.unique(own["items"]), shelf.hidden)
     nobody = method.score([None])[0].astype(np.float64)
@@ -116,16 +118,23 @@ def explain(engine: Engine, person: Any, item: Any, top: int = 5) -> Explanation
     )  # fmt: skip
 
 
+def half_lives(store: ProfileStore, tenant: str) -> list[Rule]:
+    """Rules of a tenant by which old evidence counts less."""
+    from sartor.profile import retention
+
+    return [rule for rule in retention.rules(store, tenant) if rule.half_life is not None]
+
+
 class _History:
     """A person's records, and the states and scores without some of them."""
 
-    def __init__(self, method: ItemRecommender, shelf: Shelf, person: str, records: Sequence[Record]) -> None:
-        self.method, self.shelf, self.person, self.records = method, shelf, person, records
+    def __init__(self, method: ItemRecommender, shelf: Shelf, person: str, records: Sequence[Record], rules: Sequence[Rule]) -> None:
+        self.method, self.shelf, self.person, self.records, self.rules = method, shelf, person, records, rules
 
     def scored(self, removed: Sequence[Id]) -> tuple[State, np.ndarray]:
         """The state and float64 [items] scores without the events of some items."""
         kept = [one for one in self.records if one.frame != "events" or self.shelf.ids.own(one.content.get("item")) not in removed]
-        state = adapted(self.method, kept, self.shelf.ids, self.person)
+        state = adapted(self.method, faded(kept, self.rules) if self.rules else kept, self.shelf.ids, self.person)
         # A state that holds nothing of her gives everybody's answer.
         says = says_something(state, known(kept, self.shelf.ids)[1])
         return state, self.method.score([state if says else None])[0].astype(np.float64)

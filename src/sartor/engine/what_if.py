@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sartor.engine.adapting import one
-from sartor.engine.evidence import NEWEST, READS, event_records, known
+from sartor.engine.evidence import NEWEST, READS, event_records, faded, known
+from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
 from sartor.engine.serving import Ask, says_something
 from sartor.errors import EmptyData, NotFitted, UnknownId
@@ -70,6 +71,8 @@ def what_if(engine: Engine, person: Any, add: Any = (), remove: Sequence[str] = 
 
 def _answer(engine: Engine, loaded: Loaded, person: str, records: Sequence[Record], k: int) -> Answer:
     ids = engine._serving.shelves.ids(loaded.method)
+    rules = half_lives(engine.store, engine.tenant)
+    records = faded(records, rules) if rules else records
     state = one(loaded.method, records, ids, person)
     events, some = known(records, ids)
     note = f"{events} events, {some} known to the model"

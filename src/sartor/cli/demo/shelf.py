@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sartor.errors import MissingExtra
-
 if TYPE_CHECKING:
     from sartor.cli.demo.story import Story
 
@@ -29,7 +27,7 @@ def shelve(story: Story, file: Path, say: Callable[[str], None]) -> tuple[Path |
         return None, f"[dim]{file} is there already and was not made by a demo: it is left alone.[/]"
     try:
         _fill(story, file, mark)
-    except (ImportError, MissingExtra):
+    except ImportError:
         return None, "[dim]The studio shows these people too: pip install 'sartor\\[serve]', then run the demo again.[/]"
     command = shlex.join(["sartor", "serve", "--dev", "--db", str(file)])
     say(f"{file}: the same people and the same model, for the studio")
