@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor.data import Population, Split, splits
@@ -40,6 +40,7 @@ class Peeking(EASE):
         super()._learn(self.secret_.interactions(items=self.items_), population, run)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30), st.data())
 def test_a_digest_is_of_the_multiset_of_events_and_adds_up(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     def digest(some: list[tuple[int, int]], kind: type = int) -> Digest:

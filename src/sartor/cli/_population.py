@@ -37,12 +37,13 @@ HOW = ("format", "columns", "options", "at_least")
 
 
 def read(
-    data: str, format: str | None = None, columns: list[str] | None = None, options: list[str] | None = None, at_least: float | None = None
-) -> Population:
-    """The population that DATA stands for."""
+    data: str, format: str | None = None, columns: list[str] | None = None, options: list[str] | None = None, at_least: float | None = None,
+    **more: Any,
+) -> Population:  # fmt: skip
+    """The population that DATA stands for; `more` are options of the reader."""
     import sartor.data
 
-    population = sartor.data.read(_path(data), format=format, columns=_mapping(columns), **given(options))
+    population = sartor.data.read(_path(data), format=format, columns=_mapping(columns), **{**more, **given(options)})
     return population if at_least is None else _positives(population, at_least)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sartor.cli import _face, _population
-from sartor.errors import ConfigError, FileProblem
+from sartor.errors import FileProblem
 
 app = typer.Typer(no_args_is_help=True, help="Find, look at, download, convert and split data sets.")
 
@@ -68,7 +67,7 @@ def describe(
     """What is in a data set, and what looks wrong with it."""
     from sartor.data.describe import describe as facts_of
 
-    facts = facts_of(_read(data, format, columns, option, duplicates))
+    facts = facts_of(_population.read(data, format, columns, option, duplicates=duplicates))
     if as_json:
         _face.emit(facts)
         return
@@ -141,7 +140,7 @@ def convert(
     """Write a data set in another format, which sartor (and RecBole) reads."""
     from sartor.data.convert import write
 
-    population = _read(data, format, columns, option, duplicates)
+    population = _population.read(data, format, columns, option, duplicates=duplicates)
     folder = write(population, out, format=to, overwrite=overwrite)  # type: ignore[arg-type]
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     if as_json:
@@ -165,10 +164,8 @@ def split(
     from sartor.data import splits
     from sartor.data.convert import write_split
 
-    population = _read(data, format, columns, None, duplicates)
-    if at_least is not None:
-        population = population.positives(at_least)
-    settings = _settings(option)
+    population = _population.read(data, format, columns, None, at_least, duplicates=duplicates)
+    settings = _population.given(option)
     if by == "k-fold":
         made = {one.name: one for one in splits.k_fold(population, seed=seed, **settings)}
         folders = {name: write_split(one, out / name, overwrite=overwrite) for name, one in made.items()}
@@ -181,25 +178,3 @@ def split(
         return
     for name, one in made.items():
         _face.stdout().print(_face.table(f"{name} in {folders[name]}", ["part", "events"], [[part, count] for part, count in one.counts().items()]))
-
-
-def _read(data: str, format: str | None, columns: list[str] | None, option: list[str] | None, duplicates: str) -> Any:
-    import sartor.data
-
-    settings = _settings(option)
-    where, names = _population._path(data), _population._mapping(columns)
-    return sartor.data.read(where, format=format, columns=names, duplicates=duplicates, **settings)  # type: ignore[arg-type]
-
-
-def _settings(option: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE texts as keyword arguments; values that are JSON (numbers, lists) are read as such."""
-    out: dict[str, Any] = {}
-    for text in option or ():
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"'{text}' is not NAME=VALUE", fix="for example -o test=0.2")
-        try:
-            out[name.strip().replace("-", "_")] = json.loads(value)
-        except ValueError:
-            out[name.strip().replace("-", "_")] = value
-    return out

@@ -17,7 +17,7 @@ def checked(frame: pl.LazyFrame, name: FrameName, source: str) -> pl.LazyFrame:
     for column, spec in SCHEMAS[name].items():
         if column not in schema:
             if spec.required:
-                fix = f"{name} need {[c for c, s in SCHEMAS[name].items() if s.required]}; this has {schema.names()}. Rename, or pass columns={{...}}"
+                fix = f"{name} need {[c for c, s in SCHEMAS[name].items() if s.required]}; this has {schema.names()}. Rename it, or map it"
                 raise MissingColumn(f"there is no column '{column}' ({spec.meaning})", fix=fix, file=source, frame=name, column=column)
             continue
         wanted = _wanted(spec, schema[column])

@@ -137,7 +137,7 @@ class Population:
             if "person" in schema:
                 own[key] = frame.filter(pl.col("person").is_in(as_ids([person], schema["person"]).drop_nulls().implode())).collect()
         if not any(len(frame) for frame in own.values()):
-            raise UnknownId("this person is not in the population", id=repr(person), fix="pass Evidence.from_items(...) for somebody new")
+            raise UnknownId("this person is not in the population", id=repr(person), fix="for somebody new, give their items as evidence")
         return Evidence(own, person=person)
 
     def each(self) -> Iterator[Evidence]:

@@ -88,7 +88,7 @@ def _recognised(source: Source, known: Mapping[str, Format], options: Mapping[st
             return one
     raise UnknownFormat(
         f"no format fits the files {', '.join(sorted(source.files)[:6])}", file=source.path,
-        fix=f"pass format= (one of {', '.join(known)}), or give one table with columns={{...}}",
+        fix=f"name the format (one of {', '.join(known)}), or give one table and say which column is which",
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def without_duplicates(events: pl.LazyFrame, duplicates: str, file: Path) -> pl.
     if len(repeated):
         row = repeated.row(0, named=True)
         raise DuplicateRows(
-            f"{len(repeated)} rows occur more than once", fix='pass duplicates="drop" or "keep"', file=file, row=row["_row"],
+            f"{len(repeated)} rows occur more than once", fix="remove them, or read with duplicates: drop or keep", file=file, row=row["_row"],
             person=row.get("person"), item=row.get("item"),
         )  # fmt: skip
     return events

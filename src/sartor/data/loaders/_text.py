@@ -131,7 +131,7 @@ def _utf8(path: Path, encodings: Sequence[str]) -> Path | bytes:
     with path.open("rb") as file:
         start = file.read(2)
     if start in (b"\xff\xfe", b"\xfe\xff") and not any(one.lower().replace("-", "").startswith("utf16") for one in encodings):
-        raise EncodingProblem("this is UTF-16", fix='save it as UTF-8; for a single table, encoding="utf-16" will do', file=path)
+        raise EncodingProblem("this is UTF-16", fix="save it as UTF-8; a single table is also read with the option encoding=utf-16", file=path)
     # UTF-8 alone is checked by the parser.
     if tuple(encodings) == ("utf-8",) or path.suffix in PACKED or path.stat().st_size > IN_MEMORY:
         return path
@@ -154,7 +154,7 @@ def _encoding_problem(path: Path, raw: bytes, encodings: Sequence[str]) -> Encod
         line, start = raw.count(b"\n", 0, cause.start) + 1, raw.rfind(b"\n", 0, cause.start) + 1
         return EncodingProblem(
             f"not {' or '.join(encodings)}: the byte 0x{raw[cause.start]:02x} does not belong there",
-            fix='save it as UTF-8; for a single table, encoding="iso-8859-1" (or what it is in) will do',
+            fix="save it as UTF-8; a single table is also read with the option encoding=iso-8859-1 (or what it is in)",
             file=path, line=line, column=cause.start - start + 1,
         )  # fmt: skip
     return EncodingProblem(f"not {' or '.join(encodings)}", file=path)

@@ -113,7 +113,7 @@ def _duckdb(file: Path, name: str | None) -> pl.LazyFrame:
     tables = _tables(file)
     chosen = name if name in tables else tables[0] if len(tables) == 1 and name is None else None
     if chosen is None:
-        raise ConfigError(f"the file holds the tables {tables}", fix="pass table_name=...", file=file)
+        raise ConfigError(f"the file holds the tables {tables}", fix="name one with the option table_name", file=file)
     try:
         with duckdb.connect(str(file), read_only=True) as base:
             origin = '"' + chosen.replace('"', '""') + '"'
@@ -210,9 +210,15 @@ def _written_time(raw: pl.LazyFrame, file: Path, form: str | None) -> pl.Expr:
         )
         bad = raw.with_row_index("_row", offset=1).filter(parsed.is_null() & pl.col("time").is_not_null()).select("_row", "time").head(1).collect()
     except pl.exceptions.PolarsError as cause:
-        raise BadValue(f"the times cannot be read: {str(cause).splitlines()[0]}", fix="pass time_format=...", file=file, column="time") from cause
+        raise BadValue(
+            f"the times cannot be read: {str(cause).splitlines()[0]}",
+            fix="say how they are written with the option time_format, such as %d.%m.%Y",
+            file=file,
+            column="time",
+        ) from cause
     if len(bad):
-        raise BadValue("the time cannot be read", fix="pass time_format=...", file=file, row=bad["_row"][0], column="time", value=bad["time"][0])
+        fix = "correct it, or say how times are written with the option time_format, such as %d.%m.%Y"
+        raise BadValue("the time cannot be read", fix=fix, file=file, row=bad["_row"][0], column="time", value=bad["time"][0])
     return parsed.dt.epoch("s").alias("time")
 
 
