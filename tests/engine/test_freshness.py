@@ -305,3 +305,22 @@ def test_half_lives_fade_the_weights_of_states(url: str) -> None:
         stored = engine.store.state("default", "ana", "recommend")
         assert stored is not None
         assert stored.state["weights"].tolist() == pytest.approx([0.25, 1.0, 1.0])
+
+
+def test_blas_is_given_back_when_nobody_asks(engine: Engine) -> None:
+    """While requests come, BLAS stays in their own threads; its threads are not turned off and on with every request."""
+    from threadpoolctl import threadpool_info
+
+    from sartor.parts import threads
+
+    def most() -> int:
+        return max(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+    before = most()
+    engine.recommend("ana")
+    assert (threads._depth, most()) == (1, 1)
+    engine._serving.rest(after=0)
+    assert (threads._depth, most()) == (0, before)
+    engine.recommend("ana")
+    engine.close()
+    assert (threads._depth, most()) == (0, before)

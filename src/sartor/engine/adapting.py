@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -45,10 +45,14 @@ log = logging.getLogger(__name__)
 
 
 class Adapter:
-    """Makes states of stale people: in a thread of its own (`start`), or when told (`step`). One per process and store, for all tenants."""
+    """Makes states of stale people: in a thread of its own (`start`), or when told (`step`). One per process and store, for all tenants.
 
-    def __init__(self, store: ProfileStore, models: Models, shelves: Shelves) -> None:
+    `idle` is called between looks, whenever nobody is stale.
+    """
+
+    def __init__(self, store: ProfileStore, models: Models, shelves: Shelves, idle: Callable[[], None] = lambda: None) -> None:
         self._store, self._models, self._shelves = store, models, shelves
+        self._idle = idle
         self._worker = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._condition = threading.Condition()
         self._woken = self._closed = False
@@ -186,6 +190,7 @@ class Adapter:
             try:
                 busy = self.step()
                 if not busy:
+                    self._idle()
                     self._keep_house()
                 pause = POLL
             except Exception as problem:  # the store may be away for a while: nothing is lost, and the thread must outlive it

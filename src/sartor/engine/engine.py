@@ -65,8 +65,9 @@ class Engine:
         try:
             self._models = Models(self.store, _models_folder(self.store, models))
             self._serving = Serving(self.store, self._models)
-            self._adapter = Adapter(self.store, self._models, self._serving.shelves)
+            self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
             if background:
+                self._serving.busy = True
                 self._adapter.start()
         except BaseException:
             if self._owns:
@@ -92,6 +93,8 @@ class Engine:
         """
         if self._runs:
             self._adapter.close()
+            self._serving.busy = False
+            self._serving.rest(0)
             self._models.close()
         if self._owns:
             self.store.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,6 +86,11 @@ class Serving:
     def __init__(self, store: ProfileStore, models: Models) -> None:
         self._store, self._models = store, models
         self.shelves = Shelves(store)
+        self.busy = False
+        """Whether BLAS stays in its callers' threads between requests too, until `rest`. Turned on by who will call that."""
+        self._held: ExitStack | None = None
+        self._asked = 0.0
+        self._lock = threading.Lock()
 
     def recommend(self, tenant: str, people: Sequence[str], ask: Ask) -> list[Answer]:
         """One answer per person, in their order. All of them come from the model that was active when the request came."""
@@ -142,6 +148,25 @@ class Serving:
         )  # fmt: skip
         picks = self._picks(shelf, indices[0], best[0], ask)
         return Answer(picks, None, loaded.fingerprint, note="by the cosine of item vectors", seconds=time.perf_counter() - start)
+
+    def rest(self, after: float = 2.0) -> None:
+        """Give BLAS its threads back when nobody has asked for so many seconds."""
+        with self._lock:
+            if self._held is not None and time.monotonic() - self._asked >= after:
+                self._held.close()
+                self._held = None
+
+    def _hold(self) -> None:
+        """Turning BLAS threads off and on with every request would cost many times what they work, when requests come on several threads."""
+        self._asked = time.monotonic()
+        if self.busy and self._held is None:
+            from sartor.parts.threads import blas_alone
+
+            with self._lock:
+                if self._held is None:
+                    held = ExitStack()
+                    held.enter_context(blas_alone())
+                    self._held = held
 
     # --- whose state, if any
 
@@ -202,6 +227,7 @@ class Serving:
     def _answers(self, tenant: str, people: Sequence[str | None], owns: Sequence[Own], loaded: Loaded, ask: Ask) -> list[Answer]:
         from sartor.parts.threads import blas_alone, limit
 
+        self._hold()
         out: list[Answer | None] = [None] * len(people)
         groups: dict[str, list[int]] = {}
         methods = {}
