@@ -113,6 +113,7 @@ def test_methods_that_there_are_are_named(shared: Shop) -> None:
     assert shared.call("POST", "/v1/items").headers["allow"] == "GET, HEAD, PUT"
     head = shared.call("HEAD", "/v1/me")
     assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == len(shared.get("/v1/me").content), "and the connection goes on"
 
 
 def test_what_goes_wrong_inside_stays_inside(shared: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

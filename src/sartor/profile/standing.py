@@ -7,7 +7,8 @@ needs to answer it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from sartor.profile.keyring import Keyring
 from sartor.profile.records import GRANTED, StoredState
 from sartor.profile.schema import consents, evidence, holds, people, states, tenants
 from sartor.profile.tenancy import People, chunks
+
+Told = Callable[[float, list[int]], None]
+"""Told of every batch: its seconds, and the bytes of each state in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,12 @@ class Standings:
 
     def __init__(self, db: Database, keyring: Keyring, blobs: Blobs) -> None:
         self.db, self.keyring, self.blobs, self.people = db, keyring, blobs, People(db, keyring)
+        self.told: list[Told] = []
 
     def of(self, tenant: str, persons: Sequence[str], *, purpose: str, verb: str, model: str) -> dict[str, Standing]:
         """See `ProfileStore.standing`."""
         check_purpose(purpose)
+        started = time.perf_counter()
         subjects = self.people.subjects(tenant, persons)
         found: dict[str, Standing] = {}
         with self.db.read(tenant, snapshot=len(subjects) > 1) as connection:
@@ -57,6 +63,8 @@ class Standings:
             for part in chunks(list(subjects)):
                 for row in connection.execute(_STANDING, about | {"subjects": part}):
                     found[subjects[row.subject]] = self._standing(tenant, verb, row, default)
+        for tell in self.told:
+            tell(time.perf_counter() - started, [one.stored.nbytes for one in found.values() if one.stored is not None])
         return found
 
     def _standing(self, tenant: str, verb: str, row: Any, default: bool) -> Standing:

@@ -69,6 +69,8 @@ class ProfileStore:
         self._evidence = EvidenceReader(db, keys, self._consents, self._audit)
         self._states = States(db, keys, self._audit, blobs)
         self._standings = Standings(db, keys, blobs)
+        self.on_load = self._standings.told
+        """Called after the states of a batch were read, with the seconds and each state's bytes: for metrics."""
         self._queue = Queue(db, keys)
         self._models = ModelTable(db, keys, self._audit)
         self._items = Items(db)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from sartor.serve import answers as out
+from sartor.serve import overview
 
 if TYPE_CHECKING:
     import polars as pl
@@ -219,63 +220,63 @@ def forget(person: Id) -> Ask[out.ErasureOut]:
 # --- models, jobs, the server
 
 
-def models() -> Ask[out.ModelsOut]:
+def models() -> Ask[overview.ModelsOut]:
     """All fitted models."""
-    return _get("/v1/models", out.ModelsOut)
+    return _get("/v1/models", overview.ModelsOut)
 
 
-def fit(method: str, settings: Mapping[str, Any] | None = None, *, holdout: float = 0.1, min_gain: float = 0.0) -> Ask[out.JobOut]:
+def fit(method: str, settings: Mapping[str, Any] | None = None, *, holdout: float = 0.1, min_gain: float = 0.0) -> Ask[overview.JobOut]:
     """Start a job that fits a model, measures it and switches to it when it is no worse."""
     body = {"method": method, "settings": dict(settings or {}), "holdout": holdout, "min_gain": min_gain}
-    return Ask("POST", "/v1/models", out.JobOut, json=body, repeat=False)
+    return Ask("POST", "/v1/models", overview.JobOut, json=body, repeat=False)
 
 
-def activate(fingerprint: str, *, force: bool = False) -> Ask[out.ModelOut]:
+def activate(fingerprint: str, *, force: bool = False) -> Ask[overview.ModelOut]:
     """Switch to a fitted model."""
-    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", out.ModelOut, json={"force": force})
+    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.ModelOut, json={"force": force})
 
 
-def jobs() -> Ask[out.JobsOut]:
+def jobs() -> Ask[overview.JobsOut]:
     """All jobs, newest first."""
-    return _get("/v1/jobs", out.JobsOut)
+    return _get("/v1/jobs", overview.JobsOut)
 
 
-def job(job: str) -> Ask[out.JobOut]:
+def job(job: str) -> Ask[overview.JobOut]:
     """One job."""
-    return _get(f"/v1/jobs/{_part(job)}", out.JobOut)
+    return _get(f"/v1/jobs/{_part(job)}", overview.JobOut)
 
 
-def cancel_job(job: str) -> Ask[out.JobOut]:
+def cancel_job(job: str) -> Ask[overview.JobOut]:
     """Ask a job to stop."""
-    return Ask("DELETE", f"/v1/jobs/{_part(job)}", out.JobOut)
+    return Ask("DELETE", f"/v1/jobs/{_part(job)}", overview.JobOut)
 
 
-def status() -> Ask[out.StatusOut]:
+def status() -> Ask[overview.StatusOut]:
     """How the engine is doing."""
-    return _get("/v1/status", out.StatusOut)
+    return _get("/v1/status", overview.StatusOut)
 
 
-def evaluation() -> Ask[out.EvaluationOut]:
+def evaluation() -> Ask[overview.EvaluationOut]:
     """What personalising does, as measured when the active model was made."""
-    return _get("/v1/evaluation", out.EvaluationOut)
+    return _get("/v1/evaluation", overview.EvaluationOut)
 
 
-def me() -> Ask[out.MeOut]:
+def me() -> Ask[overview.MeOut]:
     """Whose key this is and what it may do."""
-    return _get("/v1/me", out.MeOut)
+    return _get("/v1/me", overview.MeOut)
 
 
-def keys() -> Ask[out.KeysOut]:
+def keys() -> Ask[overview.KeysOut]:
     """All keys of the tenant."""
-    return _get("/v1/keys", out.KeysOut)
+    return _get("/v1/keys", overview.KeysOut)
 
 
 def create_key(
     label: str, scopes: Sequence[str], *, person: Id | None = None, expires: datetime | float | None = None, days: float | None = None
-) -> Ask[out.NewKeyOut]:
+) -> Ask[overview.NewKeyOut]:
     """Make a key; its secret is in this answer alone."""
     body = {"label": label, "scopes": sorted(scopes), "person": person, "expires": _plain(expires), "days": days}
-    return Ask("POST", "/v1/keys", out.NewKeyOut, json={name: value for name, value in body.items() if value is not None}, repeat=False)
+    return Ask("POST", "/v1/keys", overview.NewKeyOut, json={name: value for name, value in body.items() if value is not None}, repeat=False)
 
 
 def revoke_key(key: str) -> Ask[None]:

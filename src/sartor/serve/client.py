@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from sartor.errors import ConfigError, MissingExtra
 from sartor.serve import asks
-from sartor.serve.answers import JobOut
 from sartor.serve.asks import Ask
+from sartor.serve.overview import JobOut
 from sartor.serve.slugs import ServerFailed, error_of
 
 try:

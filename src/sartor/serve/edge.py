@@ -60,6 +60,9 @@ class Edge:
         request_id = given.decode() if _ID.match(given) else f"{random.getrandbits(64):016x}"
         scope["sartor.id"] = request_id
         head = scope["method"] == "HEAD"
+        if head:
+            # Routes know GET; the server below must go on knowing that it was HEAD, so it keeps its own scope.
+            scope = {**scope, "method": "GET"}
         status = 0
 
         async def sending(message: Message) -> None:
@@ -74,8 +77,6 @@ class Edge:
         try:
             scope["path"] = _path(scope)
             self._check_host(headers)
-            if head:
-                scope["method"] = "GET"
             await self.app(scope, self._limited(scope, headers, receive), sending)
         except Refused as refused:
             if not status:
@@ -95,8 +96,7 @@ class Edge:
             if not status:
                 await _answer(problems.internal(request_id), scope, receive, sending)
         finally:
-            scope["method"] = "HEAD" if head else scope["method"]
-            self.observe(scope, status or 499, time.perf_counter() - started)
+            self.observe(scope | {"method": "HEAD"} if head else scope, status or 499, time.perf_counter() - started)
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         if self.hosts is None:

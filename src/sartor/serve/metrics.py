@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -16,6 +16,7 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the folder through which several workers add up their numbers."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BYTES = (256, 512, 1024, 2048, 4096, 8192, 16384, 65536, 262144, 1048576)
 _OUTCOMES = {2: "ok", 3: "redirect", 4: "refused", 5: "failed"}
 
 
@@ -28,8 +29,8 @@ class Metrics:
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-            return Gauge(name, text, labels, registry=registry, multiprocess_mode="mostrecent")
+        def gauge(name: str, text: str, mode: Literal["mostrecent", "livesum"] = "mostrecent") -> Gauge:
+            return Gauge(name, text, registry=registry, multiprocess_mode=mode)
 
         self.requests = counter("sartor_requests_total", "Requests.", ("verb", "method", "outcome"))
         self.seconds = Histogram(
@@ -43,6 +44,12 @@ class Metrics:
         self.waiting = gauge("sartor_queue_oldest_seconds", "How long the one who waits longest has been waiting.")
         self.gain = gauge("sartor_gain", "Gain of the active model over the population's answer, when it was made.")
         self.swap_gap = gauge("sartor_swap_gap", "Gain of people's own states over other people's, when the model was made.")
+        self.load = Histogram(
+            "sartor_state_load_seconds", "To read consent and states for a batch of answers.", buckets=_SECONDS[:-3], registry=registry
+        )
+        self.bytes = Histogram("sartor_state_bytes", "Bytes of a state that was read.", buckets=_BYTES, registry=registry)
+        self.adapted = gauge("sartor_adapted_states", "States made in the background since the start.", "livesum")
+        self.adapting = gauge("sartor_adapt_seconds", "Seconds spent on making states since the start.", "livesum")
         self._cached: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, verb: str, method: str, status: int, seconds: float) -> None:
@@ -54,6 +61,12 @@ class Metrics:
             found = self._cached[key] = (labelled, self.seconds.labels(verb))
         found[0].inc()
         found[1].observe(seconds)
+
+    def loaded(self, seconds: float, sizes: list[int]) -> None:
+        """Count the states that a batch of answers has read."""
+        self.load.observe(seconds)
+        for size in sizes:
+            self.bytes.observe(size)
 
     def text(self) -> bytes:
         """All of them, as Prometheus reads them."""

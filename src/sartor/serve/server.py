@@ -49,6 +49,7 @@ class Server:
         self.keys = Keys(engine.store, seconds=settings.key_seconds, dev=owner)
         self.rate = Rate(None if dev else settings.rate)
         self.metrics = Metrics()
+        engine.store.on_load.append(self.metrics.loaded)
         self.log = Log(engine.store.keyring.subject, size=settings.ring, out=sys.stderr if settings.log_requests else None)
         self.batcher: Batcher[str, Answer] = Batcher(self._recommend, most=settings.batch)
         self.tracing = Tracing() if wanted() else None
@@ -94,6 +95,9 @@ class Server:
         waiting = self.engine.store.stale()
         self.metrics.queue.set(waiting.people)
         self.metrics.waiting.set(waiting.oldest_seconds)
+        adapting = self.engine.status().adapting
+        self.metrics.adapted.set(adapting.adapted)
+        self.metrics.adapting.set(adapting.busy_seconds)
         card = self.engine.store.active_model(self.engine.tenant, "recommend")
         for name, gauge in (("gain", self.metrics.gain), ("swap_gap", self.metrics.swap_gap)):
             measured = card and card.report.get(name)
@@ -114,6 +118,7 @@ class Server:
     def close(self) -> None:
         """Finish what is running; the engine belongs to whoever made it."""
         self.stopping = True
+        self.engine.store.on_load.remove(self.metrics.loaded)
         if self.runner:
             self.runner.close()
         self.batcher.close()

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Response
 from sartor import __version__
 from sartor.errors import BadValue
 from sartor.serve import mapping
-from sartor.serve.answers import KeysOut, MeOut, NewKeyOut, RequestsOut
 from sartor.serve.auth import check_scope
 from sartor.serve.gate import Guarded, Here, needs
+from sartor.serve.overview import KeysOut, MeOut, NewKeyOut, RequestsOut
 from sartor.serve.schemas import KeyIn, KeyPath, Limit
 
 router = APIRouter(prefix="/v1", tags=["access"], route_class=Guarded)

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from sartor import __version__
 from sartor.serve import metrics
-from sartor.serve.answers import HealthOut, ReadyOut
 from sartor.serve.auth import check_scope
 from sartor.serve.mapping import json_response
+from sartor.serve.overview import HealthOut, ReadyOut
 from sartor.serve.server import Server
 
 router = APIRouter(tags=["server"])

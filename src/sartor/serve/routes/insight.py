@@ -11,8 +11,9 @@ from sartor import __version__
 from sartor.engine.drift import drift
 from sartor.errors import FileProblem
 from sartor.serve import mapping
-from sartor.serve.answers import EvaluationOut, StatusOut, SystemsOut, iso
+from sartor.serve.answers import iso
 from sartor.serve.gate import Guarded, Here, needs
+from sartor.serve.overview import EvaluationOut, StatusOut, SystemsOut
 
 router = APIRouter(prefix="/v1", tags=["insight"], route_class=Guarded)
 

@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 
 from sartor.errors import ModelRefused, UnknownId
 from sartor.serve import mapping
-from sartor.serve.answers import JobOut, JobsOut, ModelsOut
 from sartor.serve.gate import Call, Guarded, Here, call_of, needs
+from sartor.serve.overview import JobOut, JobsOut, ModelsOut
 from sartor.serve.problems import Refused
 from sartor.serve.schemas import ActivateIn, FitIn, JobPath, Limit
 

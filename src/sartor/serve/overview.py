@@ -1,0 +1,170 @@
+"""What goes out about the whole: models, jobs, measurements, status, keys."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sartor.serve.answers import Out
+
+
+class ModelOut(Out):
+    fingerprint: str
+    method: str
+    verb: str
+    status: str
+    made: str
+    switched: str | None
+    people: int
+    position: int
+    report: dict[str, Any]
+
+
+class ModelsOut(Out):
+    items: list[ModelOut]
+    next: str | None
+
+
+class JobOut(Out):
+    id: str
+    kind: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float
+    message: str
+    created: str
+    started: str | None
+    finished: str | None
+    result: dict[str, Any] | None
+    error: str | None
+    log: list[str]
+
+
+class JobsOut(Out):
+    items: list[JobOut]
+    next: str | None
+
+
+# --- what the studio shows of the whole
+
+
+class HistogramOut(Out):
+    edges: list[float]
+    counts: list[int]
+
+
+class ScaleOut(Out):
+    mean: float
+    low: float | None
+    high: float | None
+    histogram: HistogramOut | None
+
+
+class SliceOut(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    people: int
+    gain: float | None = None
+
+
+class EvaluationOut(Out):
+    model: str | None
+    metric: str | None
+    people: int
+    gain: ScaleOut | None
+    swap_gap: ScaleOut | None
+    hurt: float | None
+    slices: list[SliceOut]
+    note: str
+
+
+class QueueOut(Out):
+    people: int
+    oldest_seconds: float | None
+    failing: int
+
+
+class StatusOut(Out):
+    version: str
+    started: str
+    uptime_seconds: float
+    tenant: str
+    model: str | None
+    queue: QueueOut
+    adapting: dict[str, Any]
+    drift: dict[str, Any] | None
+    counts: dict[str, int]
+    models: int
+    fallbacks: dict[str, int]
+
+
+class SystemOut(Out):
+    slug: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    room: str
+    kind: str
+    implemented: bool
+    claim: dict[str, Any] | None
+
+
+class SystemsOut(Out):
+    items: list[SystemOut]
+    next: str | None
+
+
+class RequestOut(Out):
+    time: str
+    method: str
+    route: str
+    status: int
+    ms: float
+    request_id: str
+
+
+class RequestsOut(Out):
+    items: list[RequestOut]
+    next: str | None
+
+
+class MeOut(Out):
+    tenant: str
+    label: str
+    scopes: list[str]
+    person: str | None
+    dev: bool
+    version: str
+
+
+class KeyOut(Out):
+    id: str
+    label: str
+    scopes: list[str]
+    person: str | None
+    created: str
+    expires: str | None
+    revoked: str | None
+    last_used: str | None
+
+
+class KeysOut(Out):
+    items: list[KeyOut]
+    next: str | None
+
+
+class NewKeyOut(Out):
+    key: KeyOut
+    secret: str
+
+
+class HealthOut(Out):
+    ok: bool
+    version: str
+
+
+class ReadyOut(Out):
+    ready: bool
+    model: bool
