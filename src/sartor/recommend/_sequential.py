@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sartor.data.population import Population
 
 
+FEWEST_STEPS = 30
+"""In an epoch: with the usual 128 people per batch, small data would see too few updates in as many epochs."""
+
+
 class Batch(NamedTuple):
     """Training examples of some people, one after another."""
 
@@ -62,11 +66,11 @@ class SequentialRecommender(VectorRecommender):
     max_length: int = 50
     """Only the newest so many items are read."""
     epochs: int = 50
-    batch_size: int = 128
-    """People per batch."""
+    batch_size: int | None = None
+    """People per batch; None takes 128, and fewer (16 at least) where that leaves an epoch fewer than 30 steps."""
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    patience: int = 5
+    patience: int = 10
     """Stop after so many validations without improvement (with validation data only)."""
     validate_every: int = 1
     device: str = "cpu"
@@ -104,7 +108,7 @@ class SequentialRecommender(VectorRecommender):
     # --- what all share
 
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
-        if self.max_length < 1 or self.batch_size < 1 or self.embedding_dim < 1:
+        if self.max_length < 1 or (self.batch_size is not None and self.batch_size < 1) or self.embedding_dim < 1:
             raise ConfigError("max_length, batch_size and embedding_dim must be at least 1")
         histories = Histories(data.indptr, data.indices).newest(self.max_length + 1)
         if not (histories.lengths >= 2).any():
@@ -123,8 +127,9 @@ class SequentialRecommender(VectorRecommender):
             epochs=self.epochs, learning_rate=self.learning_rate, weight_decay=self.weight_decay, patience=self.patience,
             validate_every=self.validate_every, seed=self.seed, device=self.device, **self._optimizer(),
         )  # fmt: skip
+        size = self.batch_size or min(128, max(16, int((histories.lengths >= 2).sum()) // FEWEST_STEPS))
         trainer.fit(
-            network, lambda rng: self._batches(histories, rng), lambda batch: self._loss(network, batch),
+            network, lambda rng: self._batches(histories, rng, size), lambda batch: self._loss(network, batch),
             validate=score if check is not None else None, progress=run.progress, checkpoint=run.checkpoint,
             key=run.key, description=type(self).__name__,
         )  # fmt: skip
@@ -134,8 +139,8 @@ class SequentialRecommender(VectorRecommender):
     def _prepare(self, data: Interactions) -> None:
         """Whatever a method needs of the data before training."""
 
-    def _batches(self, histories: Histories, rng: np.random.Generator) -> Iterator[Batch]:
-        for rows in histories.batches(self.batch_size, rng=rng, at_least=2):
+    def _batches(self, histories: Histories, rng: np.random.Generator, size: int) -> Iterator[Batch]:
+        for rows in histories.batches(size, rng=rng, at_least=2):
             inputs, targets, lengths = histories.next_items(rows)
             negatives = self._negatives(rng, targets, np.repeat(rows, lengths))
             parts = (
