@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -210,6 +212,33 @@ def test_the_log_says_what_happened_but_not_to_whom(tmp_path: Path, model: Any, 
     hashes = {line["person"] for line in lines if "person" in line}
     assert len(hashes) == 1
     assert not re.search(f"very-secret|i1|1985|{made.keys['default']}", json.dumps(lines))
+
+
+def test_traces_are_sent_where_the_environment_says(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="traces need the extra 'otel'")
+    got: list[bytes] = []
+
+    class Collector(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        parent = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        with opened(tmp_path, model) as made:
+            made.observe("very-secret", "i1")
+            assert made.get("/v1/people/very-secret/recommendations", headers=parent).status_code == 200
+        collector.shutdown()
+    sent = b"".join(got)
+    for name in (b"GET /v1/people/{person}/recommendations", b"recommend", b"observe", bytes.fromhex("0af7651916cd43dd8448eb211c80319c")):
+        assert name in sent
+    assert b"very-secret" not in sent
 
 
 @pytest.mark.parametrize("workers", [1, 2])

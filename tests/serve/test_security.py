@@ -262,6 +262,25 @@ def test_one_key_is_not_everybodys_limit(tmp_path: Path, model: Any) -> None:
         create_app(made.engine, settings=Settings(rate="many"))
 
 
+def test_too_many_at_once_are_told_to_come_again(tmp_path: Path, model: Any) -> None:
+    with opened(tmp_path, model, open_requests=1, jobs=False) as made:
+        job = made.call("POST", "/v1/models", json={"method": "popularity"}).json()["id"]
+        key = {"Authorization": f"Bearer {made.keys['default']}"}
+        with made.http.stream("GET", f"/v1/jobs/{job}/stream", headers=key) as followed:
+            told = followed.iter_lines()
+            assert next(told) == "event: progress"
+            refused = httpx.get(f"{made.url}/v1/me", headers=key)
+            problem(refused, 503, "overloaded")
+            assert refused.headers["retry-after"]
+            assert httpx.get(f"{made.url}/healthz").status_code == 200
+            made.engine.store.cancel_job("default", job)
+            assert "event: end" in list(told)
+        until = time.monotonic() + 5
+        while made.get("/v1/me").status_code != 200 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert made.get("/v1/me").status_code == 200
+
+
 # --- ids, headers, origins
 
 

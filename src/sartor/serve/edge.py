@@ -46,6 +46,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp, *, settings: Settings, observe: Observe, hosts: frozenset[str] | None = None) -> None:
         self.app, self.settings, self.observe, self.hosts = app, settings, observe, hosts
+        self.open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,6 +65,7 @@ class Edge:
             # Routes know GET; the server below must go on knowing that it was HEAD, so it keeps its own scope.
             scope = {**scope, "method": "GET"}
         status = 0
+        self.open += 1
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -77,26 +79,20 @@ class Edge:
         try:
             scope["path"] = _path(scope)
             self._check_host(headers)
+            if self.open > self.settings.open_requests and scope["path"].startswith("/v1/"):
+                raise Refused(503, "overloaded", "the server has more requests than it can answer", fix="come again in a moment")
             await self.app(scope, self._limited(scope, headers, receive), sending)
         except Refused as refused:
             if not status:
-                answer = problems.problem(
-                    refused.status_code,
-                    refused.slug,
-                    refused.detail,
-                    fix=refused.fix,
-                    where=refused.where,
-                    request_id=request_id,
-                    headers=refused.headers,
-                )
-                await answer(scope, receive, sending)
+                await _answer(problems.refusal(refused, request_id), scope, receive, sending)
         except Exception as error:
             # Kept for the log, which tells its kind and place but not its words: those may be somebody's.
             scope["sartor.error"] = error
             if not status:
                 await _answer(problems.internal(request_id), scope, receive, sending)
         finally:
-            self.observe(scope | {"method": "HEAD"} if head else scope, status or 499, time.perf_counter() - started)
+            self.open -= 1
+            self.observe({**scope, "method": "HEAD"} if head else scope, status or 499, time.perf_counter() - started)
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         if self.hosts is None:

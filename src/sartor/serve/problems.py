@@ -91,6 +91,12 @@ def of_error(error: SartorError, request_id: str) -> Response:
     return problem(status, slug(type(error)), error.what, fix=error.fix, where=error.where, request_id=request_id, headers=headers)
 
 
+def refusal(refused: Refused, request_id: str) -> Response:
+    """Problem details of what the server itself refuses."""
+    about = {"fix": refused.fix, "where": refused.where, "headers": refused.headers}
+    return problem(refused.status_code, refused.slug, refused.detail, request_id=request_id, **about)  # type: ignore[arg-type]
+
+
 def internal(request_id: str) -> Response:
     """Something unexpected: the log has it under the request's id."""
     return problem(500, "internal-error", "something went wrong in the server", request_id=request_id)
@@ -109,9 +115,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         request_id = request.scope.get("sartor.id", "")
         if isinstance(error, Refused):
-            return problem(
-                error.status_code, error.slug, error.detail, fix=error.fix, where=error.where, request_id=request_id, headers=error.headers
-            )
+            return refusal(error, request_id)
         headers = dict(error.headers or {})
         detail = error.detail
         if error.status_code == 404:

@@ -28,6 +28,8 @@ class Settings:
     """How long a checked key is believed: a key revoked through one worker may live this long in another."""
     batch: int = 64
     """Most recommendation requests answered by one multiplication."""
+    open_requests: int = 1_000
+    """Most requests of the API that are open at once in this process; more are told to come again, rather than all waiting longer and longer."""
     streams: int = 32
     """Most open event streams in this process."""
     ring: int = 500
@@ -52,7 +54,7 @@ class Settings:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "streams", "ring"):
+        for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
         if "*" in self.origins:
