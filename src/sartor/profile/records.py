@@ -70,7 +70,7 @@ class StateCard:
     """All evidence up to here was seen by it."""
     made: float
     nbytes: int
-    """Of the state as safetensors."""
+    """As stored, before encryption."""
     held: bool
     """This version is served until it is released, however many newer ones there are."""
     restored_from: int | None

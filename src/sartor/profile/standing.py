@@ -14,11 +14,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sartor.method import State
 from sartor.profile.blobs import Blobs
 from sartor.profile.database import Database
 from sartor.profile.evidence import check_purpose
 from sartor.profile.keyring import Keyring
+from sartor.profile.packing import unpack
 from sartor.profile.records import GRANTED, StoredState
 from sartor.profile.schema import consents, evidence, holds, people, states, tenants
 from sartor.profile.tenancy import People, chunks
@@ -72,7 +72,7 @@ class Standings:
         if not allowed or row.version is None:
             return Standing(True, allowed, None, bool(row.newer))
         sealed = row.data if row.file is None else self.blobs.get(row.file)
-        state = State.from_bytes(self.keyring.person(tenant, row.subject, row.wrapped).open("states", sealed))
+        state = unpack(self.keyring.person(tenant, row.subject, row.wrapped).open("states", sealed))
         held = row.held == row.version
         stored = StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
         return Standing(True, True, stored, bool(row.newer))

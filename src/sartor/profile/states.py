@@ -15,6 +15,7 @@ from sartor.profile.blobs import BIG, Blobs
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
 from sartor.profile.names import check_name
+from sartor.profile.packing import pack, unpack
 from sartor.profile.queue import clear
 from sartor.profile.records import Claim, StateCard, StoredState
 from sartor.profile.schema import holds, models, people, stale, states
@@ -46,7 +47,7 @@ class States:
         """See `ProfileStore.put_states`."""
         verb = check_verb(verb)
         subjects = self.people.subjects(tenant, list(given))
-        encoded = {person: state.to_bytes() for person, state in given.items()}
+        encoded = {person: pack(state) for person, state in given.items()}
         if any(len(data) > LARGEST for data in encoded.values()):
             raise TooLarge(f"a state may have {LARGEST} bytes", fix="keep less of each person")
         tokens = None if claims is None else {self.keyring.subject(tenant, one.person): one.token for one in claims}
@@ -147,7 +148,7 @@ class States:
 
     def _opened(self, tenant: str, subject: bytes, verb: str, row: Any) -> StoredState:
         sealed = row.data if row.file is None else self.blobs.get(row.file)
-        state = State.from_bytes(self.keyring.person(tenant, subject, row.wrapped).open("states", sealed))
+        state = unpack(self.keyring.person(tenant, subject, row.wrapped).open("states", sealed))
         held = row.held == row.version
         return StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
 
