@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from sartor.method import State
-from sartor.profile.forget import compact, forget, places
+from sartor.profile.files import compact, places, size
+from sartor.profile.forget import forget
 from sartor.profile.records import Record
 from sartor.profile.scan import scan
 from sartor.profile.store import ProfileStore
@@ -57,7 +58,7 @@ def measure(store: ProfileStore, others: int, files_at: list[Path], settle: Call
     fill(store, others)
     filled = time.perf_counter() - start
     where = [*places(store), *files_at]
-    files = sum(one.stat().st_size for path in where for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+    files = size(where)
     receipts = [forget(store, "shop", f"person-{person:07d}", scan_files=False) for person in range(HEAVY)]
     assert all(receipt.removed["evidence"] == EVENTS for receipt in receipts)
     names = [f"person-{person:07d}" for person in range(HEAVY)]

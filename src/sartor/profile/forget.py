@@ -23,7 +23,7 @@ from sartor.errors import StoreProblem
 from sartor.profile import schema
 from sartor.profile.archive import iso
 from sartor.profile.audit import Audit
-from sartor.profile.database import explained
+from sartor.profile.files import compact, data_directory, empty_log, places, size
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.scan import Scan, scan
 from sartor.profile.tenancy import People, next_position
@@ -138,7 +138,7 @@ def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_
     seen, why = _scanned(store, needles, scan_files, also)
     notes = [why] if why else []
     compacted = False
-    if found.anything and seen is not None and _size(places(store)) <= SCANNED and any(hit.file == str(store.db.path) for hit in seen.hits):
+    if found.anything and seen is not None and size(places(store)) <= SCANNED and any(hit.file == str(store.db.path) for hit in seen.hits):
         # SQLite clears what it deletes, but not what it left behind when it moved rows between pages before.
         try:
             compact(store)
@@ -227,44 +227,11 @@ def _remember(connection: sa.Connection, tenant: str, subject: bytes, found: _Fo
     )
 
 
-def empty_log(store: ProfileStore) -> bool:
-    """Move SQLite's write-ahead log into the database and cut it to nothing; False while somebody else reads, and elsewhere."""
-    if store.db.dialect != "sqlite":
-        return False
-    with explained(store.db.path), store.db.engine.connect() as connection:
-        busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-    return busy == 0
-
-
-def compact(store: ProfileStore) -> None:
-    """Write the database anew, without what was deleted from it. Takes a while, and room for a second copy."""
-    if store.db.dialect == "sqlite":
-        with explained(store.db.path), store.db.engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM")
-        empty_log(store)
-    else:
-        with explained(None), store.db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            for table in schema.metadata.sorted_tables:
-                connection.exec_driver_sql(f"VACUUM FULL {table.name}")
-
-
-def places(store: ProfileStore) -> list[Path]:
-    """Files and folders of a store on this machine: database, log, blobs; of PostgreSQL its data directory, if it may be known."""
-    if store.db.path is not None:
-        beside = [store.db.path.with_name(store.db.path.name + end) for end in ("", "-wal", "-shm", "-journal")]
-        return [path for path in (*beside, store.blobs.folder) if path.exists()]
-    try:
-        with store.db.engine.connect() as connection:
-            data = Path(connection.exec_driver_sql("SHOW data_directory").scalar_one())
-    except sa.exc.DBAPIError:
-        return [store.blobs.folder] if store.blobs.folder.exists() else []
-    return [path for path in (data, store.blobs.folder) if path.exists()]
-
-
 def _scanned(
     store: ProfileStore, needles: Mapping[str, Sequence[str | bytes]], wanted: bool | None, also: Iterable[str | Path]
 ) -> tuple[Scan | None, str]:
-    where = [*places(store), *map(Path, also)]
+    more = [Path(one) for one in also]
+    where = [*places(store), *more]
     if wanted is False:
         return None, "The files were not scanned."
     if store.db.path is None and not wanted:
@@ -272,15 +239,11 @@ def _scanned(
             "PostgreSQL's files were not scanned: what was deleted stays in them, encrypted under a key that is gone, until VACUUM, and in its log "
             "until that is recycled."
         )
-    if not where:
-        return None, "The files were not scanned: from here it is not known where they are."
-    if wanted is None and (size := _size(where)) > SCANNED:
-        return None, f"The files were not scanned: they have {size / 1e6:,.0f} MB."
+    if store.db.path is None and not more and data_directory(store) is None:
+        return None, "PostgreSQL's files were not scanned: from here it is not known where they are."
+    if wanted is None and (nbytes := size(where)) > SCANNED:
+        return None, f"The files were not scanned: they have {nbytes / 1e6:,.0f} MB."
     return scan(where, needles), ""
-
-
-def _size(paths: Iterable[Path]) -> int:
-    return sum(one.stat().st_size for path in paths for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
 
 
 def tombstones(store: ProfileStore, tenant: str) -> dict[str, float]:

@@ -141,10 +141,15 @@ def purge(store: ProfileStore, tenant: str | None = None, *, now: float | None =
         people |= {(one, subject) for subject in who}
         if not finished:
             break
-    if tenant is None and finished:
-        _sweep(store, everybody)
+    if tenant is None:
+        if finished:
+            _sweep(store, everybody)
         with store.db.write(EVERY_TENANT) as connection:
-            _note(store, connection, now)
+            if finished:
+                _note(store, connection, now)
+            else:
+                # Whoever looks next finds it due, whatever `claim` has noted.
+                connection.execute(settings.delete().where(settings.c.key == _LAST))
     return Purged(records, len(people), versions, len(everybody), time.perf_counter() - start, finished)
 
 

@@ -25,7 +25,7 @@ from sartor._storage import write_atomically
 from sartor.errors import ConfigError, StoreProblem, UnknownId
 from sartor.profile.audit import Audit
 from sartor.profile.database import EVERY_TENANT
-from sartor.profile.forget import empty_log
+from sartor.profile.files import empty_log
 from sartor.profile.keyring import ENVIRONMENT, Keyring, PersonKey, derive, key_file, next_key_file, open_root, read_master, wrap_root
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.schema import consents, evidence, keyring, people, settings, states, tenants
