@@ -76,6 +76,7 @@ class Models:
 
     def __init__(self, store: ProfileStore, folder: Path) -> None:
         self.store, self.folder = store, Path(folder)
+        self._stamp_file = str(self.folder / STAMP)
         self._known: dict[tuple[str, str], _Known] = {}
         self._methods: dict[str, Recommender] = {}
         self._lock = threading.Lock()
@@ -129,7 +130,7 @@ class Models:
 
     def _stamp(self) -> int:
         try:
-            return os.stat(self.folder / STAMP).st_mtime_ns
+            return os.stat(self._stamp_file).st_mtime_ns
         except FileNotFoundError:
             return 0
 
@@ -212,7 +213,7 @@ class Models:
 
     def _touch(self) -> None:
         """Tell all processes to look again."""
-        write_atomically(self.folder / STAMP, b"")
+        write_atomically(Path(self._stamp_file), b"")
 
     def _write(self, method: Recommender) -> None:
         target = self.path(method.fingerprint_)
