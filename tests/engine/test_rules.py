@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 import sartor
 from sartor import Population
 from sartor.data.world import World
-from sartor.engine import Answer, Engine, Rules
+from sartor.engine import Answer, Engine, Rules, catalogue
 from sartor.engine.catalogue import FILTERS_KEPT
 from sartor.errors import ConfigError, UnknownId
 from sartor.method import Recommender
@@ -236,3 +237,26 @@ def test_diversity_without_vectors_goes_by_who_chose_both_or_by_categories(tmp_p
                 shared = [len({c for item in found for c in (f"c{item % 5}", f"d{item % 3}")}) for found in (plain, varied)]
                 assert shared[1] >= shared[0]
             assert varied != plain
+
+
+def test_a_large_catalogue_hides_at_once_and_its_other_attributes_follow(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if reading the catalogue took too long for a request to wait for it."""
+    monkeypatch.setattr(catalogue, "WAITED_FOR", 0.0)
+    best = items(engine.recommend("ana", k=3))
+    engine.store.put_items("default", [{**CATALOGUE[best[1]], "title": "Renamed"}])
+    engine.store.hide_items("default", best[:1])
+    try:
+        assert best[0] not in items(engine.recommend("ana", k=3))
+        end = time.monotonic() + 10
+        while engine.recommend("ana", k=3).items[0].title != "Renamed" and time.monotonic() < end:
+            time.sleep(0.01)
+        assert engine.recommend("ana", k=3).items[0].title == "Renamed"
+        assert best[0] not in items(engine.recommend("ana", k=3))
+    finally:
+        monkeypatch.undo()
+        engine.store.hide_items("default", best[:1], hidden=False)
+        engine.store.put_items("default", [CATALOGUE[best[1]]])
+        end = time.monotonic() + 10
+        while items(engine.recommend("ana", k=3)) != best and time.monotonic() < end:
+            time.sleep(0.01)
+    assert items(engine.recommend("ana", k=3)) == best

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import re
 import threading
+import time
 from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,11 @@ DEEPEST = 12
 FILTERS_KEPT = 256
 """Evaluated filters that a shelf remembers; each is one bool per item."""
 
+WAITED_FOR = 0.05
+"""Seconds: a catalogue that is read in less is read by the request that meets its change; a larger one beside it."""
+
+log = logging.getLogger(__name__)
+
 _OPERATORS = frozenset(["and", "or", "not", "is", "like", "ilike", "between", "case", "when", "+", "-", "*", "/", "|", "%", "<", ">", "=", "!"])
 _QUERY = frozenset(["select", "from", "table", "values", "with", "exists"])
 _COMMENT = re.compile(r"--|/\*|\\|\$|`")
@@ -40,8 +48,9 @@ class Shelf:
     Everything is in the order of the model's item numbers.
     """
 
-    def __init__(self, ids: ItemIds, catalogue: pl.DataFrame) -> None:
+    def __init__(self, ids: ItemIds, catalogue: pl.DataFrame, hidden: frozenset[str]) -> None:
         self.ids = ids
+        self.hidden_ids = hidden
         self.catalogue = catalogue
         """All items of the catalogue, also those that the model does not know; `item` String."""
         self._masks: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -59,9 +68,14 @@ class Shelf:
     @cached_property
     def hidden(self) -> np.ndarray:
         """int32: numbers of the items that must not be shown."""
-        if "hidden" not in self.catalogue.columns:
-            return np.empty(0, np.int32)
-        return np.unique(self.ids.numbers(self.catalogue.filter(self.catalogue["hidden"].fill_null(False))["item"].to_list()))
+        return np.unique(self.ids.numbers(self.hidden_ids))
+
+    def hiding(self, hidden: frozenset[str]) -> Shelf:
+        """The same with other items hidden; what was computed is shared."""
+        other = copy.copy(self)
+        other.__dict__.pop("hidden", None)
+        other.hidden_ids = hidden
+        return other
 
     @cached_property
     def titles(self) -> list[str | None]:
@@ -86,8 +100,9 @@ class Shelf:
         import polars as pl
 
         found = self.catalogue.filter(pl.col("item") == str(item))
-        row = found.row(0, named=True) if found.height else None
-        return None if row is None or row.pop("hidden", False) else row
+        if not found.height or str(item) in self.hidden_ids:
+            return None
+        return {name: value for name, value in found.row(0, named=True).items() if name not in ("item", "hidden")}
 
     def where(self, condition: str) -> np.ndarray:
         """bool [items]: for which of the model's items an SQL condition over the attributes holds; unknown is no.
@@ -150,6 +165,8 @@ class Shelves:
         self._ids: OrderedDict[str, ItemIds] = OrderedDict()
         self._frames: dict[str, tuple[int, pl.DataFrame]] = {}
         self._shelves: dict[tuple[str, str], tuple[int, Shelf]] = {}
+        self._took: dict[str, float] = {}
+        self._reading: set[tuple[str, str]] = set()
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -165,7 +182,10 @@ class Shelves:
         return found
 
     def of(self, tenant: str, method: Recommender) -> Shelf:
-        """The model's items as the tenant's catalogue has them now: what was hidden a moment ago is hidden, in every process."""
+        """The model's items as the tenant's catalogue has them now: what was hidden a moment ago is hidden, in every process.
+
+        Other attributes of a large catalogue, which takes long to read, follow within seconds; requests do not wait for them.
+        """
         version = self._store.items_version(tenant)
         key = (tenant, method.fingerprint_)
         kept = self._shelves.get(key)
@@ -177,12 +197,42 @@ class Shelves:
             kept = self._shelves.get(key)
             if kept is not None and kept[0] >= version:
                 return kept[1]
-            frame = self._frames.get(tenant)
-            if frame is None or frame[0] < version:
-                frame = version, self._store.items(tenant)
-                self._frames[tenant] = frame
-            shelf = Shelf(self.ids(method), frame[1])
-            if len(self._shelves) > 64:
-                self._shelves.clear()
+            if kept is None or self._took.get(tenant, 0.0) < WAITED_FOR:
+                return self._read(tenant, method)
+            shelf = kept[1].hiding(self._store.hidden_items(tenant))
             self._shelves[key] = version, shelf
+            if key not in self._reading:
+                self._reading.add(key)
+                threading.Thread(target=self._follow, args=(tenant, method), name="sartor-catalogue", daemon=True).start()
+            return shelf
+
+    def _read(self, tenant: str, method: Recommender) -> Shelf:
+        start = time.perf_counter()
+        version = self._store.items_version(tenant)
+        known = self._frames.get(tenant)
+        if known is None or known[0] < version:
+            known = version, self._store.items(tenant)
+            self._frames[tenant] = known
+        catalogue = known[1]
+        hidden = frozenset(catalogue.filter(catalogue["hidden"])["item"].to_list()) if "hidden" in catalogue.columns else frozenset()
+        shelf = Shelf(self.ids(method), catalogue, hidden)
+        # Computed here, so that no request is the first.
+        _ = shelf.frame, shelf.titles, shelf.hidden
+        if len(self._shelves) > 64:
+            self._shelves.clear()
+        self._shelves[tenant, method.fingerprint_] = known[0], shelf
+        self._took[tenant] = max(time.perf_counter() - start, self._took.get(tenant, 0.0) / 2)
         return shelf
+
+    def _follow(self, tenant: str, method: Recommender) -> None:
+        """Read a catalogue that has changed, and again as long as it goes on changing; most of the time at rest."""
+        try:
+            read = -1
+            while read != self._store.items_version(tenant):
+                time.sleep(min(2 * self._took.get(tenant, 0.0), 5.0) if read >= 0 else 0.0)
+                self._read(tenant, method)
+                read = self._frames[tenant][0]
+        except Exception as problem:  # the store is closed or away: the next request that meets a change starts this again
+            log.warning("the catalogue could not be read again: %s", type(problem).__name__)
+        finally:
+            self._reading.discard((tenant, method.fingerprint_))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -12,7 +11,7 @@ from sartor.engine.adapting import Adapter
 from sartor.engine.answers import Answer, Profile, Status
 from sartor.engine.ids import Id, item_id, person_id
 from sartor.engine.serving import VERB, Ask, Serving
-from sartor.errors import BadValue, ConfigError, UnknownId
+from sartor.errors import BadValue, ConfigError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -209,7 +208,9 @@ class Engine:
 
     def profile(self, person: Id) -> Profile:
         """What is known of a person, in words and numbers; raises `UnknownId` when nothing is."""
-        return _profile(self, person_id(person))
+        from sartor.engine.person import profile
+
+        return profile(self, person_id(person))
 
     def correct(self, person: Id, remove: Sequence[str]) -> int:
         """Really delete records by their ids; the state is made again without them. Returns how many there were."""
@@ -306,55 +307,3 @@ def _models_folder(store: ProfileStore, folder: str | Path | None) -> Path:
     if store.dialect != "sqlite":
         raise ConfigError("there is no folder for models", fix="give models=..., shared by all processes that use this database")
     return Path(f"{store.db.path}.models")
-
-
-def _profile(engine: Engine, person: str) -> Profile:
-    store, tenant = engine.store, engine.tenant
-    records = store.evidence(tenant, person)
-    consents = store.consents(tenant, person)
-    cards = engine.history(person)
-    if not records and not cards and all(one.default for one in consents.values()):
-        raise UnknownId("nothing is known of this person", id=repr(person), fix="observe something first")
-    loaded = engine._models.active(tenant, VERB)
-    events = [record for record in records if record.frame == "events"]
-    items = Counter(str(record.content.get("item")) for record in events)
-    titles: dict[str, str | None] = {}
-    categories: Counter[str] = Counter()
-    if loaded is not None:
-        shelf = engine._shelf(loaded)
-        for item, count in items.items():
-            if (number := shelf.ids.number(item)) >= 0:
-                titles[item] = shelf.titles[number]
-                categories.update(dict.fromkeys(shelf.categories[number], count))
-    times = [record.time if record.time is not None else record.received or 0.0 for record in records]
-    stored = None if loaded is None else store.state(tenant, person, VERB, model=loaded.fingerprint)
-    after = stored.position if stored is not None else 0
-    lag = sum(record.position > after for record in records if record.frame in ev.READS[VERB])
-    profile = Profile(
-        person, len(records), dict(Counter(record.frame for record in records)), min(times, default=None), max(times, default=None),
-        dict(Counter(record.kind or "event" for record in events)), [(item, titles.get(item), count) for item, count in items.most_common(10)],
-        categories.most_common(10), ev.attributes(records), stored, lag, consents, sorted({card.model for card in cards}), [],
-    )  # fmt: skip
-    profile.sentences.extend(_sentences(profile))
-    return profile
-
-
-def _sentences(profile: Profile) -> list[str]:
-    out = [
-        f"{profile.records} records" + (f": {', '.join(f'{count} {frame}' for frame, count in profile.frames.items())}." if profile.records else ".")
-    ]
-    if profile.top_items:
-        named = ", ".join(f"{title or item} ({count})" if count > 1 else str(title or item) for item, title, count in profile.top_items[:5])
-        out.append(f"Most often: {named}.")
-    if profile.top_categories:
-        out.append(f"Mostly {', '.join(category for category, _ in profile.top_categories[:5])}.")
-    if profile.attributes:
-        out.append(f"Said about this person: {', '.join(f'{name} {value}' for name, value in profile.attributes.items())}.")
-    if profile.state is None:
-        out.append("No state of the model that serves now: answers are the population's.")
-    else:
-        held = ", held" if profile.state.held else ""
-        out.append(f"State version {profile.state.version}: {profile.state.nbytes} bytes{held}, {profile.lag} newer records not in it yet.")
-    withheld = [purpose for purpose, one in profile.consents.items() if not one.granted]
-    out.append(f"Not allowed: {', '.join(withheld)}." if withheld else "Everything is allowed.")
-    return out

@@ -82,6 +82,11 @@ class Items:
             self._changed(connection, tenant)
             return sum(connection.execute(items.delete().where(items.c.tenant == tenant, items.c.item.in_(part))).rowcount for part in chunks(names))
 
+    def hidden(self, tenant: str) -> frozenset[str]:
+        """See `ProfileStore.hidden_items`."""
+        with self.db.read(tenant) as connection:
+            return frozenset(connection.execute(sa.select(items.c.item).where(items.c.tenant == tenant, items.c.hidden)).scalars())
+
     def version(self, tenant: str) -> int:
         """Changes whenever the catalogue does."""
         with self.db.read(tenant) as connection:

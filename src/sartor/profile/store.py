@@ -368,6 +368,10 @@ class ProfileStore:
         """Hide or show items at once; how many there were."""
         return self._items.hide(tenant, ids, hidden)
 
+    def hidden_items(self, tenant: str) -> frozenset[str]:
+        """Ids of the items that are hidden: much quicker than the whole catalogue."""
+        return self._items.hidden(tenant)
+
     def delete_items(self, tenant: str, ids: Iterable[Any]) -> int:
         """Delete items; how many there were."""
         return self._items.delete(tenant, ids)
