@@ -25,6 +25,7 @@ from typing import Any
 PEOPLE = int(os.environ.get("SARTOR_BENCH_PEOPLE", "100000"))
 ITEMS = int(os.environ.get("SARTOR_BENCH_ITEMS", "50000"))
 SECONDS = float(os.environ.get("SARTOR_BENCH_SECONDS", "8"))
+WORKERS = int(os.environ.get("SARTOR_BENCH_WORKERS", "1"))
 FACTORS = 64
 EVENTS = 5
 """Of each person."""
@@ -84,7 +85,7 @@ def key(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *, workers: int = 1, rate: str = "1000000000/minute") -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
+def serving(folder: Path, *, workers: int = WORKERS, rate: str = "1000000000/minute") -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
     """A server process over a store, with its rate limit counting but never reached: its address, the process, and seconds until it answered."""
     code = (
         "from sartor.serve.run import run; from sartor.serve import Settings; "

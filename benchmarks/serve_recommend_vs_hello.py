@@ -33,9 +33,15 @@ def _measured(url: str, path: str, secret: str) -> dict[str, Any]:
     rate, connections, errors = _serve.highest(url, path, secret)
     half = _serve.at_rate(url, path, rate / 2, secret)
     size = {
-        "people": _serve.PEOPLE, "items": _serve.ITEMS, "factors": _serve.FACTORS, "connections": connections, "errors": errors + int(half["errors"]),
-        "at_half": {name: round(half[name], 2) for name in ("rate", "p50", "p99")}, "load": half["tool"],
-    }  # fmt: skip
+        "people": _serve.PEOPLE,
+        "items": _serve.ITEMS,
+        "factors": _serve.FACTORS,
+        "workers": _serve.WORKERS,
+        "connections": connections,
+        "errors": errors + int(half["errors"]),
+        "at_half": {name: round(half[name], 2) for name in ("rate", "p50", "p99")},
+        "load": half["tool"],
+    }
     return {"value": rate, "size": size}
 
 

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from serve_shop import Shop
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-bounded = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+bounded = settings(max_examples=5, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck), database=None)
 SKIPPED = {("DELETE", "/v1/keys/{key}"), ("GET", "/v1/jobs/{job}/stream"), ("POST", "/v1/models")}
 """Ending the key in use, waiting for a job, fitting a model per example."""
 
@@ -49,6 +49,6 @@ def test_every_operation_keeps_its_word(shared: Shop) -> None:
     for method, path in operations(document):
         if (method, path) not in SKIPPED:
             bounded(given(case=schema[path][method].as_strategy())(check))()
-    assert answered[2] > 40
-    assert answered[4] > 40
+    assert answered[2] > 25
+    assert answered[4] > 25
     assert set(answered) == {2, 4}

@@ -132,8 +132,8 @@ async def _answer(response: Response, scope: Scope, receive: Receive, send: Send
 def _path(scope: Scope) -> str:
     """The path with every part decoded on its own, so that an id may hold a slash and no id can pretend to be another route."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    if len(raw) > PATH_BYTES:
-        raise Refused(414, "address-too-long", "the address is too long", fix=f"ids have at most 512 characters; this address has {len(raw)} bytes")
+    if len(raw) > PATH_BYTES or len(scope["query_string"]) > PATH_BYTES:
+        raise Refused(414, "address-too-long", "the address is too long", fix="ids have at most 512 characters, filters 2,000")
     if b"%" not in raw:
         return str(scope["path"])
     try:

@@ -23,6 +23,8 @@ from pydantic import (
 from sartor.data.schema import LATEST_TIME
 
 ID_LENGTH = 512
+MOST_PICKS = 200_000
+"""Of one answer to `POST /v1/recommendations`: some 20 MB of JSON."""
 _ID_PATTERN = r"^[^\u0000-\u001f\u007f]+$"
 
 Text = Annotated[str, StringConstraints(max_length=100_000)]
@@ -172,6 +174,12 @@ class RecommendIn(RecommendQuery):
     people: Annotated[list[PersonId], Field(min_length=1, max_length=10_000)]
     candidates: Annotated[list[ItemId], Field(min_length=1, max_length=50_000)] | None = None
     rules: RulesIn | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> RecommendIn:
+        if len(self.people) * self.k > MOST_PICKS:
+            raise ValueError(f"people times k is more than {MOST_PICKS}")
+        return self
 
 
 class AddIn(In):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,8 @@ class Server:
     def close(self) -> None:
         """Finish what is running; the engine belongs to whoever made it."""
         self.stopping = True
-        self.engine.store.on_load.remove(self.metrics.loaded)
+        with suppress(ValueError):
+            self.engine.store.on_load.remove(self.metrics.loaded)
         if self.runner:
             self.runner.close()
         self.batcher.close()

@@ -80,6 +80,7 @@ def export(call: Here, person: PersonPath) -> Response:
 def forget(call: Here, person: PersonPath) -> Response:
     """Delete everything of a person, everywhere, and say what was deleted and whether a scan found anything left."""
     receipt = call.engine.forget(person)
+    call.server.keys.forget()  # keys that were bound to her are gone too
     call.server.metrics.erased.inc()
     told = receipt.as_dict()
     return mapping.json_response(told | {"finished": told["erased_at"]})

@@ -20,7 +20,7 @@ from sartor.serve.server import Ask
 router = APIRouter(prefix="/v1", tags=["recommend"], route_class=Guarded)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _asked(query: bytes) -> RecommendQuery:
     """The same few questions come again and again: a checked query string costs a look-up, not FastAPI's 0.1 ms."""
     try:
