@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 METHODS = ("ease", "als", "bpr", "item-knn", "popularity", "sasrec")
 """Shown when nothing else is asked for; the first serves the three people."""
-SETTINGS = {"sasrec": ["dropout=0.2", "patience=15"]}
-"""Where the demo departs from a method's defaults: so few people want less dropout and more patience. The report lists all settings."""
 MOST_EVENTS = {"sasrec": 200_000, "bpr": 2_000_000}
 """Above so many events a method would take many minutes on two cores; it runs only when asked for."""
 LARGE_CATALOGUE = 10_000
@@ -107,7 +105,7 @@ def _models(methods: list[str] | None, settings: list[str] | None, population: P
     models = {}
     for slug in wanted:
         try:
-            models[slug] = _settings.build(slug, by_method.get(slug, SETTINGS.get(slug)), seed=seed)
+            models[slug] = _settings.build(slug, by_method.get(slug), seed=seed)
         except MissingExtra as problem:
             if methods:
                 raise
