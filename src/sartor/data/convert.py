@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -62,8 +63,17 @@ def _whole(folder: Path, fill: Callable[[Path], None], overwrite: bool) -> Path:
         else:
             os.replace(fresh, folder)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    # A writer that failed may still be at it for a moment on its own thread, and put a file into what is being removed.
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.02)
 
 
 def _sink(frame: pl.LazyFrame, file: Path, form: str) -> None:
