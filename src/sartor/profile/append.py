@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +40,8 @@ class _Batch:
     """Keys of people the database did not know, by id."""
     rows: list[tuple[Any, ...]]
     """`_COLUMNS` from `subject` on."""
-    done: bool = False
+    leads: bool = False
+    ready: threading.Event = field(default_factory=threading.Event)
     receipt: Receipt | None = None
     problem: BaseException | None = None
 
@@ -53,7 +54,7 @@ class Appender:
         self._epochs: dict[str, int] = {}
         self._waiting: list[_Batch] = []
         self._guard = threading.Lock()
-        self._writing = threading.Lock()
+        self._writing = False
 
     def append(self, tenant: str, records: Sequence[Record]) -> Receipt:
         """Write records, all or none; on the disk when this returns. Raises `BadValue`, `TooLarge`, `StoreProblem`."""
@@ -141,59 +142,83 @@ class Appender:
         return {person: new[person] if person in new else found[subject] for subject, person in subjects.items()}, new, epoch
 
     def _commit(self, batch: _Batch) -> None:
-        """Hand the batch in; whoever gets the pen writes all that wait, in one transaction per tenant."""
+        """Hand the batch in. One thread writes all that wait, in one transaction per tenant, then hands the pen to one that has come meanwhile."""
         with self._guard:
             self._waiting.append(batch)
-        with self._writing:
-            if batch.done:
-                return
-            with self._guard:
-                together, self._waiting = self._waiting, []
+            batch.leads, self._writing = not self._writing, True
+        if not batch.leads:
+            batch.ready.wait()  # until it is written, or leads
+        if not batch.leads:
+            return
+        with self._guard:
+            together, self._waiting = self._waiting, []
+        try:
             for tenant in dict.fromkeys(one.tenant for one in together):
                 self._write(tenant, [one for one in together if one.tenant == tenant])
+        finally:
+            with self._guard:
+                if self._waiting:
+                    self._waiting[0].leads = True
+                    self._waiting[0].ready.set()
+                else:
+                    self._writing = False
+            for one in together:
+                if one is not batch:
+                    one.leads = False
+                    one.ready.set()
 
     def _write(self, tenant: str, batches: list[_Batch]) -> None:
-        receipts: list[Receipt | None] = []
         try:
             with self.db.write(tenant) as connection:
-                receipts = [self._insert(connection, batch) for batch in batches]
+                receipts = self._insert(connection, tenant, batches)
             for batch, receipt in zip(batches, receipts, strict=True):
                 batch.receipt = receipt
         except BaseException as problem:
             for batch in batches:
                 batch.problem = problem
-        finally:
-            for batch in batches:
-                batch.done = True
 
-    def _insert(self, connection: sa.Connection, batch: _Batch) -> Receipt | None:
-        """None when the keys have changed and the batch must be made again; it has written nothing then."""
-        tenant = batch.tenant
-        first, epoch = next_position(self.db, connection, tenant, len(batch.rows))
-        if epoch != (batch.epoch or 0) or self._any_known(connection, tenant, [key.subject for key in batch.new.values()]):
-            return None
-        if batch.new:
-            self.people.insert(connection, tenant, batch.new, first)
-        rows = [(tenant, position, *row) for position, row in enumerate(batch.rows, first)]
+    def _insert(self, connection: sa.Connection, tenant: str, batches: list[_Batch]) -> list[Receipt | None]:
+        """One receipt per batch; None where keys have changed: that batch has written nothing and must be made again."""
+        first, epoch = next_position(self.db, connection, tenant, sum(len(batch.rows) for batch in batches))
+        wanted = {key.subject for batch in batches for key in batch.new.values()}
+        known = self._known(connection, tenant, wanted)
+        new: dict[str, PersonKey] = {}
+        rows: list[tuple[Any, ...]] = []
+        spans: list[range | None] = []
+        for batch in batches:
+            own = {key.subject for key in batch.new.values()}
+            if epoch != (batch.epoch or 0) or own & known:
+                spans.append(None)
+                continue
+            known |= own  # two that wait may both have made a key for somebody new: the first one's holds
+            new |= batch.new
+            start = first + len(rows)
+            rows += [(tenant, position, *row) for position, row in enumerate(batch.rows, start)]
+            spans.append(range(start, start + len(batch.rows)))
+        if not rows:
+            return [None] * len(batches)
+        if new:
+            self.people.insert(connection, tenant, new, first)
         written = self.db.insert_many(connection, evidence, _COLUMNS, rows, "ON CONFLICT (tenant, subject, rid) DO NOTHING")
-        newest = {row[2]: row[1] for row in rows}
-        last = first + len(batch.rows) - 1
-        if written < len(batch.rows):
-            kept = connection.execute(
-                sa.select(evidence.c.subject, sa.func.max(evidence.c.position).label("position"))
-                .where(evidence.c.tenant == tenant, evidence.c.position >= first)
-                .group_by(evidence.c.subject)
-            )
-            newest = {row.subject: row.position for row in kept}
-            last = max(newest.values(), default=last)
-        mark(self.db, connection, tenant, newest, rows[0][7])
-        return Receipt(written, len(batch.rows) - written, last)
+        kept = {row[1] for row in rows}
+        if written < len(rows):
+            query = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.position >= first)
+            kept = set(connection.execute(query).scalars())
+        mark(self.db, connection, tenant, {row[2]: row[1] for row in rows if row[1] in kept}, rows[0][7])
+        receipts: list[Receipt | None] = []
+        for span in spans:
+            if span is None:
+                receipts.append(None)
+            else:
+                own_positions = [position for position in span if position in kept]
+                newest = own_positions[-1] if own_positions else first + len(rows) - 1
+                receipts.append(Receipt(len(own_positions), len(span) - len(own_positions), newest))
+        return receipts
 
-    def _any_known(self, connection: sa.Connection, tenant: str, subjects: list[bytes]) -> bool:
-        return any(
-            connection.execute(sa.select(people.c.subject).where(people.c.tenant == tenant, people.c.subject.in_(part)).limit(1)).first()
-            for part in chunks(subjects)
-        )
+    def _known(self, connection: sa.Connection, tenant: str, subjects: set[bytes]) -> set[bytes]:
+        """Those of these who have a key by now."""
+        query = sa.select(people.c.subject).where(people.c.tenant == tenant)
+        return {found for part in chunks(subjects) for found in connection.execute(query.where(people.c.subject.in_(part))).scalars()}
 
 
 def mark(db: Database, connection: sa.Connection, tenant: str, newest: Mapping[bytes, int], now: float) -> None:
