@@ -30,15 +30,21 @@ class Batcher(Generic[Asked, Answered]):
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="sartor-batch")
         self._waiting: dict[Hashable, list[tuple[Asked, asyncio.Future[Answered]]]] = {}
         self._running = 0
+        self._due = False
 
     async def ask(self, group: Hashable, asked: Asked) -> Answered:
         """The answer to one question; questions of one group may be answered together."""
-        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answered] = loop.create_future()
         self._waiting.setdefault(group, []).append((asked, future))
-        self._start()
+        if not self._due:
+            # Not at once: what the loop has already read from other connections comes along.
+            self._due = True
+            loop.call_soon(loop.call_soon, self._start)
         return await future
 
     def _start(self) -> None:
+        self._due = False
         while self._waiting and self._running < self.threads:
             # The group that has waited longest; what is beyond one batch goes to the end.
             group = next(iter(self._waiting))
