@@ -136,7 +136,7 @@ class Visit:
     def __init__(self, browser: Any, url: str, **context: Any) -> None:
         self.url = url
         self.context = browser.new_context(base_url=url, reduced_motion="reduce", accept_downloads=True, **context)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(30_000)  # for machines that are busy with something else
         self.page = self.context.new_page()
         self.seen = Seen()
         self.page.on("request", lambda request: self.seen.hosts.add(urlsplit(request.url).netloc))

@@ -162,7 +162,8 @@ def test_without_consent_the_answer_is_everybodys(visit: Any, site: Any, someone
     page.get_by_text("Population answer: no consent.").wait_for()
     assert titles(page, f"Recommended to {person}") == expected(site.engine.recommend(person, 10, personal=False))
     page.get_by_role("link", name="Privacy").click()
-    page.get_by_role("switch", name=re.compile("^recommend")).click()
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and answer.ok):
+        page.get_by_role("switch", name=re.compile("^recommend")).click()
     page.locator(".consents li").first.get_by_text("allowed", exact=True).wait_for()
     assert site.engine.store.allowed("default", person, "recommend")
     visit.check()
@@ -360,10 +361,11 @@ def test_with_the_keyboard_alone(visit: Any, someone: Callable[[], str]) -> None
     visit.check()
 
 
-def test_everything_fits_a_phone_in_the_dark(visiting: Callable[..., Any], site: Any, someone: Callable[[], str]) -> None:
+def test_everything_fits_a_phone_in_the_dark(visiting: Callable[..., Any], site: Any, someone: Callable[[], str], nasty: str) -> None:
     visit = visiting(site.url, viewport={"width": 360, "height": 740}, color_scheme="dark")
-    person, page = someone(), visit.page
-    for path in [*PAGES, *(f"/people/{person}{tab}" for tab in TABS)]:
+    page = visit.page
+    people = [f"/people/{quote(person, safe='')}" for person in (someone(), nasty)]
+    for path in [*PAGES, *(person + tab for person in people for tab in TABS)]:
         page.goto(path)
         page.locator("h1").wait_for()
         page.locator(".skeleton").first.wait_for(state="detached")
