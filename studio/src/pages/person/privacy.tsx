@@ -178,7 +178,7 @@ function Forget({ person, records, onDone }: ForgetProps) {
   return (
     <Panel
       title="Forget"
-      hint="Evidence, states, vectors, consents and caches of this person, in every store. It cannot be undone, not even from a backup."
+      hint="Evidence, states, consents and caches of this person, everywhere at once. It cannot be undone."
     >
       <button type="button" class="danger" disabled={!mayErase} onClick={() => setOpen(true)}>
         Forget {person}…
@@ -188,7 +188,8 @@ function Forget({ person, records, onDone }: ForgetProps) {
         <Dialog title={`Forget ${person}?`} onClose={close}>
           <p>
             {records !== undefined && <b>{count(records, "record")} and every personal state will be erased. </b>}
-            The key that reads them is destroyed, so that copies in backups cannot be read either. You get a receipt.
+            Their key is destroyed with them: old backups can be read only with the master key of that time. You get a
+            receipt.
           </p>
           <form
             onSubmit={(event) => {
