@@ -61,10 +61,14 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--settings", type=json.loads, default={}, help='JSON: {"als": {"factors": 32}}')
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--implicit", action="store_true", help="leave the values out, for methods that take choices only")
     parser.add_argument("--max-folds", type=int, default=None, help="run only so many of the folds")
     options = parser.parse_args()
 
-    early, late = halves(dataset(options.data))
+    population = dataset(options.data)
+    if options.implicit:
+        population = population.replace(events=population.events.drop("value"))
+    early, late = halves(population)
     people = early.events.select("person").unique().sort("person").collect()["person"]
     fold = pl.Series(np.random.default_rng(options.seed).permutation(people.len()) % options.folds)
     for slug in options.methods:
@@ -81,7 +85,7 @@ def main() -> None:
         table = pl.concat(rows)
         fitted, fresh = (table.filter(pl.col("new") == new)["ndcg@10"].mean() for new in (False, True))
         line = {
-            "data": options.data, "method": slug, "settings": options.settings.get(slug, {}),
+            "data": options.data, "method": slug, "settings": options.settings.get(slug, {}), "implicit": options.implicit,
             "ndcg@10 fitted": round(fitted, 4), "ndcg@10 new": round(fresh, 4), "ratio": round(fresh / fitted, 4), "interval": interval(table, 0),
             "adapt_ms": round(1000 * cost["adapt_seconds"], 3), "state_bytes": round(cost["state_bytes"]), "people": people.len(),
             "folds": f"{len(rows)} of {options.folds}", "seed": options.seed, "cpu_seconds": round(time.process_time() - started, 1),
