@@ -51,6 +51,7 @@ MISTAKES = [
     (["recommend", "{model}", "--items", ","], "ConfigError"),
     (["recommend", "{model}", "--items", "3", "--data", "{folder}", "--filter", "colour = 'red'"], "ConfigError"),
     (["recommend", "{model}", "--items", "3", "--data", "{folder}", "--filter", "price < 0"], "ConfigError"),
+    (["recommend", "{model}", "--items", "3", "--data", "{folder}", "--filter", "rpad(title, 9) = 'x'"], "ConfigError"),
     (["recommend", "{model}", "--items", "3", "--filter", "price < 5"], "ConfigError"),
     (["recommend", "{model}", "--state", "{truncated}"], "CorruptFile"),
     (["recommend", "{model}", "--state", "{foreign}"], "StateMismatch"),

@@ -77,6 +77,9 @@ def ordered(worth: dict[int, float]) -> list[int]:
         ("title LIKE 'T1%' AND NOT price BETWEEN 2 AND 4", lambda item: str(item).startswith("1") and not 2 <= item % 7 <= 4),
         ("item IN (3, 5, 8, 13)", lambda item: item in (3, 5, 8, 13)),
         ("title = 'select'", lambda item: False),
+        ("LOWER(title) LIKE 't1%' AND length(title) = 3 AND \"year\" IN (1960, 1965)", lambda item: item in (10, 15)),
+        ("CASE WHEN (year > 1990) THEN coalesce(price, 0) < 3 END", lambda item: item > 40 and item % 7 < 3),
+        ("title <> 'lpad(x) || ~' AND CAST(item AS int) < 5", lambda item: item < 5),
         ("true", lambda item: True),
     ],
 )
@@ -109,6 +112,14 @@ def test_a_filter_keeps_what_a_loop_keeps(engine: Engine, where: str, keeps: Any
         "year > 1 -- ' \n AND item IN (FROM x) -- '",
         "read_csv('/etc/passwd')",
         "1=1 " + "OR 1=1 " * 250,
+        "LPAD(title, 2000000000, 'x') = 'a'",
+        "\"rpad\" (title, 2000000000, 'x') = 'a'",
+        "REPLACE(REPLACE(title, '', title), '', title) = 'a'",
+        "title || title = 'a'",
+        "title ~ '((a{1,99}){1,99}){1,99}'",
+        "REGEXP_LIKE(title, '(a+)+b')",
+        "SUM(year) OVER () > 3",
+        "CAST(title AS VARCHAR(9)) = 'a'",
     ],
 )
 def test_what_is_no_condition_is_refused_soon_and_by_name(engine: Engine, where: str) -> None:

@@ -158,16 +158,12 @@ def _titles(model: Path, population: Population | None) -> dict[Any, str]:
 
 def _filtered(where: str, model: Path, population: Population | None, known: IdMap) -> list[Any]:
     """Ids of the model's items that the SQL condition keeps."""
-    import polars as pl
+    from sartor.data import conditions
 
     frame = _items(model, population)
     if frame is None:
         raise ConfigError("there is nothing to filter by: the data has no items frame", fix="leave out --filter", file=model)
-    try:
-        kept = frame.filter(pl.sql_expr(where))["item"].to_list()
-    except pl.exceptions.PolarsError as cause:
-        what = str(cause).splitlines()[0]
-        raise ConfigError(f"the filter is not understood: {what}", fix=f"columns are {', '.join(frame.columns)}", filter=where) from cause
+    kept = frame.filter(conditions.holds(where, frame))["item"].to_list()
     kept = [item for item, number in zip(kept, known.numbers(kept).tolist(), strict=True) if number >= 0] if kept else []
     if not kept:
         raise ConfigError("no item of the model passes the filter", fix=f"columns are {', '.join(frame.columns)}", filter=where)

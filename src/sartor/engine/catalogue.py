@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.engine.ids import ItemIds
-from sartor.errors import ConfigError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,12 +21,6 @@ if TYPE_CHECKING:
     from sartor.method import Recommender
     from sartor.profile.store import ProfileStore
 
-LONGEST_FILTER = 2_000
-"""Characters of a filter."""
-MOST_OPERATORS = 100
-"""Of a filter: a chain takes time that grows with its square."""
-DEEPEST = 12
-"""Brackets within brackets of a filter: some take the parser twice as long with every further pair."""
 FILTERS_KEPT = 256
 """Evaluated filters that a shelf remembers; each is one bool per item."""
 
@@ -36,10 +28,6 @@ WAITED_FOR = 0.05
 """Seconds: a catalogue that is read in less is read by the request that meets its change; a larger one beside it."""
 
 log = logging.getLogger(__name__)
-
-_OPERATORS = frozenset(["and", "or", "not", "is", "like", "ilike", "between", "case", "when", "+", "-", "*", "/", "|", "%", "<", ">", "=", "!"])
-_QUERY = frozenset(["select", "from", "table", "values", "with", "exists"])
-_COMMENT = re.compile(r"--|/\*|\\|\$|`")
 
 
 class Shelf:
@@ -113,48 +101,14 @@ class Shelf:
             if condition in self._masks:
                 self._masks.move_to_end(condition)
                 return self._masks[condition]
-        mask = _evaluated(condition, self.frame)
+        from sartor.data import conditions
+
+        mask = conditions.holds(condition, self.frame)
         with self._lock:
             self._masks[condition] = mask
             while len(self._masks) > FILTERS_KEPT:
                 self._masks.popitem(last=False)
         return mask
-
-
-def _evaluated(condition: str, frame: pl.DataFrame) -> np.ndarray:
-    import polars as pl
-
-    _check(condition)
-    fix = f"columns are {', '.join(frame.columns)}"
-    try:
-        kept = frame.select(pl.sql_expr(condition).alias("kept"))["kept"]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as cause:
-        what = (str(cause).splitlines() or ["it cannot be evaluated"])[0]
-        raise ConfigError(f"the filter is not understood: {what[:200]}", fix=fix, filter=condition) from cause
-    if kept.dtype != pl.Boolean or kept.len() not in (1, frame.height):
-        raise ConfigError("the filter is not a condition on each item", fix=fix, filter=condition)
-    mask = kept.fill_null(False).to_numpy()
-    return np.ascontiguousarray(np.broadcast_to(mask, frame.height))
-
-
-def _check(condition: str) -> None:
-    """Refuse what is no plain condition over the columns, or would take long to parse: filters come from outside."""
-    fix = "write a condition over the items' attributes, such as year > 1990"
-    if not isinstance(condition, str) or not condition.strip() or len(condition) > LONGEST_FILTER:
-        raise ConfigError(f"the filter is empty, or longer than {LONGEST_FILTER} characters", fix=fix)
-    if found := _COMMENT.search(condition):
-        raise ConfigError(f"the filter holds {found[0]}", fix="leave out comments, backslashes and dollar signs; use LIKE", filter=condition)
-    words = re.findall(r"\w+|[^\w\s]", re.sub(r"'[^']*'|\"[^\"]*\"", "", condition.lower()))
-    if query := sorted(_QUERY.intersection(words)):
-        # A query inside the filter could name files, and would be told whether they are there.
-        raise ConfigError(f"the filter holds {query[0].upper()}", fix=fix, filter=condition)
-    depth = deepest = 0
-    for word in words:
-        depth += (word in "([") - (word in ")]")
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST or sum(word in _OPERATORS for word in words) > MOST_OPERATORS:
-        what = f"the filter has more than {MOST_OPERATORS} operators, or brackets nested deeper than {DEEPEST}"
-        raise ConfigError(what, fix="name many items with IN (...)", filter=condition[:100])
 
 
 class Shelves:
