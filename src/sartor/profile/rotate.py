@@ -10,11 +10,13 @@ A backup that was made before holds keys wrapped by the old master key: whoever 
 from __future__ import annotations
 
 import base64
+import fcntl
 import hmac
 import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,22 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from sartor._storage import write_atomically
-from sartor.errors import ConfigError, StoreProblem, UnknownId
+from sartor.errors import ConfigError, Conflict, StoreProblem, UnknownId
 from sartor.profile.audit import Audit
 from sartor.profile.database import EVERY_TENANT
 from sartor.profile.files import empty_log
-from sartor.profile.keyring import ENVIRONMENT, Keyring, PersonKey, derive, key_file, next_key_file, open_root, read_master, wrap_root
+from sartor.profile.keyring import (
+    ENVIRONMENT,
+    Keyring,
+    PersonKey,
+    derive,
+    finish_rotation,
+    key_file,
+    next_key_file,
+    open_root,
+    read_master,
+    wrap_root,
+)
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.schema import consents, evidence, keyring, people, settings, states, tenants
 from sartor.profile.tenancy import next_position
@@ -61,11 +74,42 @@ def rotate_master(store: ProfileStore, new: bytes | str | Path | None = None, *,
     old: the present key, as for `ProfileStore.open`; None looks where `open` looks.
 
     Interrupted at any point, the store works on with one of the two keys; call again with the same arguments to finish.
-    Raises `StoreProblem` when `old` is not the store's key, `ConfigError` when there is nowhere to keep a new one or it is the old one.
+    Raises `StoreProblem` when `old` is not the store's key, `ConfigError` when there is nowhere to keep a new one or it is the old one, `Conflict`
+    when somebody else changes the master key at the same time.
     """
+    database = store.db.path if old is None and not os.environ.get(ENVIRONMENT) else None
+    with _alone(database):
+        return _rotate(store, new, old, database)
+
+
+@contextmanager
+def _alone(database: Path | None) -> Iterator[None]:
+    """One change of a key file at a time: two would write over each other's waiting keys. Ends with the process, however that ends."""
+    if database is None:
+        yield
+        return
+    handle = os.open(database.with_name(database.name + ".key.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise Conflict("another process changes the master key", fix="wait until it has ended") from cause
+        yield
+    finally:
+        os.close(handle)
+
+
+def _rotate(store: ProfileStore, new: bytes | str | Path | None, old: bytes | str | Path | None, database: Path | None) -> Rotation:
     start = time.perf_counter()
     before = read_master(old, beside=store.db.path, exists=True)
-    database = store.db.path if old is None and not os.environ.get(ENVIRONMENT) else None
+    if database is not None and new is not None and next_key_file(database).exists():
+        # The waiting key may be the store's already; then it must not be written over.
+        with store.db.read(EVERY_TENANT) as connection:
+            wrapped = bytes(connection.execute(sa.select(keyring.c.wrapped)).scalar_one())
+        waiting = read_master(next_key_file(database), beside=None, exists=True)
+        if _switched(wrapped, waiting) and not hmac.compare_digest(waiting, read_master(new, beside=None, exists=True)):
+            before = finish_rotation(database, before, wrapped)
+            store.keyring.renew(before, wrapped)
     after = _new_master(new, database)
     if hmac.compare_digest(before, after):
         raise ConfigError("the new master key is the old one", fix="give another")
@@ -79,12 +123,14 @@ def rotate_master(store: ProfileStore, new: bytes | str | Path | None = None, *,
     resumed, keys, last = _begin(store, after), 0, ("", b"")
     while True:
         with store.db.write(EVERY_TENANT) as connection:
+            _still_wanted(connection, after)
             page = _prepare(connection, last, old_ring, new_ring)
         if not page:
             break
         keys, last = keys + len(page), page[-1]
     sealed = wrap_root(after, root)
     with store.db.write(EVERY_TENANT) as connection:
+        _still_wanted(connection, after)
         # Holds off everybody who is about to add a person; who was faster is seen by the next query.
         connection.execute(keyring.update().values(wrapped=sealed, made=time.time()))
         last = ("", b"")
@@ -127,9 +173,14 @@ def _new_master(new: bytes | str | Path | None, database: Path | None) -> bytes:
     return key
 
 
+def _check(after: bytes) -> str:
+    """What tells one new master key from another, and says nothing about it."""
+    return json.dumps(hmac.digest(derive(after, "next master check"), b"", "sha256").hex())
+
+
 def _begin(store: ProfileStore, after: bytes) -> bool:
     """Whether an earlier call has prepared something for this key; what one prepared for another new key is thrown away."""
-    check = json.dumps(hmac.digest(derive(after, "next master check"), b"", "sha256").hex())
+    check = _check(after)
     with store.db.write(EVERY_TENANT) as connection:
         said = connection.execute(sa.select(settings.c.value).where(settings.c.key == _NEXT)).scalar()
         if said == check:
@@ -141,6 +192,13 @@ def _begin(store: ProfileStore, after: bytes) -> bool:
         connection.execute(settings.delete().where(settings.c.key == _NEXT))
         connection.execute(settings.insert().values(key=_NEXT, value=check))
     return False
+
+
+def _still_wanted(connection: sa.Connection, after: bytes) -> None:
+    """Raise `Conflict` when another key is being prepared by now: mixed with that one's, what we prepare could be opened by nobody."""
+    said = connection.execute(sa.select(settings.c.value).where(settings.c.key == _NEXT).with_for_update(read=True)).scalar()
+    if said != _check(after):
+        raise Conflict("the master key is being changed to another one, or was just changed", fix="wait until that has ended")
 
 
 def _prepare(connection: sa.Connection, last: tuple[str, bytes], old: Keyring, new: Keyring) -> list[tuple[str, bytes]]:

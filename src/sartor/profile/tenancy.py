@@ -81,6 +81,9 @@ class People:
         root = connection.execute(sa.select(keyring.c.wrapped).where(keyring.c.id == 1).with_for_update(read=True)).scalar()
         if root != self.keyring.sealed_root:
             raise StoreProblem("the master key was changed", fix="start this process again with the new key")
+        for key in keys.values():
+            # Made before this process itself changed the master key: what the old one wraps would be lost with it.
+            self.keyring.unwrap(tenant, key.subject, key.wrapped)
         now = time.time()
         rows = [(tenant, key.subject, key.wrapped, key.seal("people", name.encode()), born, now) for name, key in keys.items()]
         self.db.insert_many(connection, people, ("tenant", "subject", "wrapped", "name", "born", "made"), rows)
