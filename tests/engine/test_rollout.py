@@ -226,3 +226,31 @@ def test_a_model_whose_preparation_was_killed_is_a_candidate_again(engine: Engin
     third = engine.fit("ease", {"regularization": 70.0}, progress=False)
     assert third.activated
     assert {one.fingerprint: one.status for one in engine.models()}[left.fingerprint] == "candidate"
+
+
+def test_what_was_removed_under_another_model_does_not_serve_again_with_the_old_one(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = engine.fit("ease", EASE, progress=False)
+    engine.observe("ana", [{"item": item, "id": item} for item in ("1", "2", "3")])
+    engine.observe("ben", [{"item": item, "id": item} for item in ("1", "2", "3")])
+    assert engine.catch_up()
+    second = engine.fit("ease", {"regularization": 60.0}, progress=False)
+    assert second.activated
+    engine.correct("ana", ["1", "2", "3"])
+    assert engine.catch_up()
+    everybody = rollout.preparing.everybody
+
+    def meanwhile(*given: Any) -> Any:
+        """Ben takes back too, after his state was made, and a worker that does not know of the switch yet makes the serving one."""
+        done = everybody(*given)
+        engine.correct("ben", ["1", "2", "3"])
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._models, "preparing", lambda *_: [])
+            assert engine.catch_up()
+        return done
+
+    monkeypatch.setattr(rollout.preparing, "everybody", meanwhile)
+    engine.switch(first.fingerprint)
+    assert engine.recommend("ana").fallback == "no evidence the model knows"
+    assert engine.recommend("ana").items == engine.recommend("nobody").items
+    assert engine.catch_up()
+    assert engine.recommend("ben").items == engine.recommend("nobody").items

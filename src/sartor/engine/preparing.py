@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.engine.adapting import made
@@ -24,16 +24,18 @@ CHUNK = 512
 def everybody(engine: Engine, loaded: Loaded) -> tuple[int, int]:
     """Make and keep the states of all people with evidence that this verb may use; how many were made, and how many failed.
 
+    Who has an older state of this model, and nothing left that may be used, gets an empty one: what was removed must not serve again.
     Who changes meanwhile has a newer state or none: callers mark them stale.
     """
     store, tenant = engine.store, engine.tenant
-    people, count, failed = store.changed(tenant, 0), 0, 0
+    behind = frozenset(store.states_behind(tenant, VERB, loaded.fingerprint))
+    people, count, failed = sorted(behind.union(store.changed(tenant, 0))), 0, 0
     with bar("people", len(people), unit="people") as shown:
         for start in range(0, len(people), CHUNK):
             some = people[start : start + CHUNK]
             # Asked for before the evidence is read: what arrives in between is newer than the state says, never lost.
             position = store.position(tenant)
-            states, failures = states_of(store, tenant, loaded, engine._serving.shelves.ids(loaded.method), some)
+            states, failures = states_of(store, tenant, loaded, engine._serving.shelves.ids(loaded.method), some, behind)
             store.put_states(tenant, VERB, states, model=loaded.fingerprint, position=position)
             count += len(states)
             failed += len(failures)
@@ -41,7 +43,12 @@ def everybody(engine: Engine, loaded: Loaded) -> tuple[int, int]:
     return count, failed
 
 
-def states_of(store: ProfileStore, tenant: str, loaded: Loaded, ids: ItemIds, people: Sequence[str]) -> tuple[dict[str, State], dict[str, str]]:
-    """States of some people, as the background worker makes them, and why there is none of others; who has no usable evidence is in neither."""
+def states_of(
+    store: ProfileStore, tenant: str, loaded: Loaded, ids: ItemIds, people: Sequence[str], empty: Collection[str] = ()
+) -> tuple[dict[str, State], dict[str, str]]:
+    """States of some people, as the background worker makes them, and why there is none of others.
+
+    Who has no usable evidence is in neither, except those in `empty`.
+    """
     records = read(store, tenant, people, VERB)
-    return made(loaded, {person: own for person, own in records.items() if own}, ids)
+    return made(loaded, {person: own for person, own in records.items() if own or person in empty}, ids)

@@ -290,8 +290,8 @@ def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = F
             models.note(tenant, VERB, before)
             raise
     active = models.switch(tenant, VERB, loaded.fingerprint)
-    # Whoever came between the last look and the switch; after a switch at once, everybody.
-    store.mark_stale(tenant, None if now else store.changed(tenant, position))
+    # Whoever came between the last look and the switch, or took something back meanwhile; after a switch at once, everybody.
+    store.mark_stale(tenant, None if now else sorted({*store.changed(tenant, position), *store.states_behind(tenant, VERB, loaded.fingerprint)}))
     retired = [card for card in store.models(tenant, VERB) if card.status == "retired"]
     for card in sorted(retired, key=lambda card: card.switched or 0.0, reverse=True)[RETIRED:]:
         store.drop_states(tenant, card.fingerprint)

@@ -224,6 +224,13 @@ class States:
             if connection.execute(holds.delete().where(*where)).rowcount:
                 self.audit.write(connection, tenant, "state released", subject, {"verb": verb})
 
+    def behind(self, tenant: str, verb: str, model: str) -> list[str]:
+        """See `ProfileStore.states_behind`."""
+        own, other = (sa.func.max(sa.case((which, states.c.position))) for which in (states.c.model == model, states.c.model != model))
+        query = sa.select(states.c.subject).where(states.c.tenant == tenant, states.c.verb == verb).group_by(states.c.subject).having(own < other)
+        with self.db.read(tenant, snapshot=True) as connection:
+            return sorted(self.people.names(connection, tenant, connection.execute(query).scalars()).values())
+
     def drop(self, tenant: str, model: str) -> int:
         """Delete every state of a model that is served no more; how many."""
         here = (states.c.tenant == tenant, states.c.model == model)

@@ -261,6 +261,10 @@ class ProfileStore:
         """Serve the newest state again."""
         self._states.release(tenant, person, verb)
 
+    def states_behind(self, tenant: str, verb: str, model: str) -> list[str]:
+        """People whose states of a model have seen less than those of another: what was removed since is still in them."""
+        return self._states.behind(tenant, verb, model)
+
     def drop_states(self, tenant: str, model: str) -> int:
         """Delete every state of a model; how many."""
         return self._states.drop(tenant, model)
