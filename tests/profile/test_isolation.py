@@ -75,7 +75,7 @@ class Expected:
 )
 def test_interleaved_people_of_two_tenants_have_only_their_own(store: ProfileStore, tenants: list[str], people: list[str], plan: list[Any]) -> None:
     run = next(numbers)
-    tenants = [f"{tenant}{run}" for tenant in tenants]
+    tenants = [f"{tenant}/{run}" for tenant in tenants]  # "t1" + "0" would be "t" + "10" of another run
     expected = {(tenant, person): Expected() for tenant in tenants for person in people}
     for number, (what, t, p, value) in enumerate(plan):
         tenant, person = tenants[t], people[p]
