@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -20,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["insight"], route_class=Guarded)
 VERB = "recommend"
 _EMPTY: dict[str, Any] = {"metric": None, "people": 0, "gain": None, "swap_gap": None, "hurt": None, "slices": [], "note": ""}
 _CLAIM = (
-    "passed", "gain", "gain_interval", "swap_gap", "swap_gap_interval", "state_bytes", "adapt_seconds", "seeds", "data", "claim", "version", "date",
+    "passed", "gain", "gain_interval", "swap_gap", "swap_gap_interval", "state_bytes", "adapt_seconds", "seeds", "data", "claim", "passes", "version", "date",
 )  # fmt: skip
 
 
@@ -61,8 +62,14 @@ def systems(call: Here) -> Response:
     rows = [
         {
             "slug": one.slug, "title": one.title, "authors": one.authors, "year": one.year, "venue": one.venue, "room": one.room, "kind": one.kind,
-            "implemented": True, "claim": {name: last[one.slug].get(name) for name in _CLAIM} if one.slug in last else None,
+            "implemented": True, "claim": _claim(last[one.slug]) if one.slug in last else None,
         }
         for one in SYSTEMS.values()
     ]  # fmt: skip
     return mapping.page(rows, None)
+
+
+def _claim(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader needs of a result's line: also which of its conditions held."""
+    measured = line.get("measured")
+    return {name: line.get(name) for name in _CLAIM} | {"conditions": measured.get("conditions") if isinstance(measured, dict) else None}
