@@ -21,7 +21,8 @@ router = APIRouter(prefix="/v1", tags=["insight"], route_class=Guarded)
 VERB = "recommend"
 _EMPTY: dict[str, Any] = {"metric": None, "people": 0, "gain": None, "swap_gap": None, "hurt": None, "slices": [], "note": ""}
 _CLAIM = (
-    "passed", "gain", "gain_interval", "swap_gap", "swap_gap_interval", "state_bytes", "adapt_seconds", "seeds", "data", "claim", "passes", "version", "date",
+    "passed", "gain", "gain_interval", "swap_gap", "swap_gap_interval", "state_bytes", "adapt_seconds",
+    "seeds", "data", "claim", "passes", "version", "date",
 )  # fmt: skip
 
 
