@@ -17,7 +17,8 @@ from sartor.profile.schema import audit, tenants
 from sartor.profile.tenancy import add_tenant
 
 KEPT = 100_000
-"""Lines per tenant; older ones go."""
+"""Lines per tenant; older ones go, but those of forgetting: `tombstones` are read from them."""
+FORGET = "forget"
 _SWEEP = 500
 """Lines between two sweeps."""
 
@@ -38,7 +39,8 @@ class Audit:
         line = {"tenant": tenant, "number": number, "time": time.time(), "action": action, "subject": subject}
         connection.execute(audit.insert(), [{**line, "detail": json.dumps(dict(detail), default=str)}])
         if number % _SWEEP == 0:
-            connection.execute(audit.delete().where(audit.c.tenant == tenant, audit.c.number <= number - KEPT))
+            old = (audit.c.tenant == tenant, audit.c.number <= number - KEPT, audit.c.action != FORGET)
+            connection.execute(audit.delete().where(*old))
 
     def add(self, tenant: str, action: str, person: str | None, detail: Mapping[str, Any]) -> None:
         """A line of its own."""

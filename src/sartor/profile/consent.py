@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,18 +28,26 @@ class Consents:
 
     def put(self, tenant: str, person: str, purpose: str, granted: bool, *, text: str, version: str, source: str) -> None:
         """See `ProfileStore.consent`."""
-        _check(purpose)
-        tenant, person = check_tenant(tenant), check_name(person, "person")
-        now = time.time()
+        self.put_all(tenant, person, [Consent(purpose, granted, time.time(), text, version, source)])
+
+    def put_all(self, tenant: str, person: str, said: Sequence[Consent]) -> None:
+        """Several answers in their order, all or none."""
+        for one in said:
+            _check(one.purpose)
+        tenant, person, now = check_tenant(tenant), check_name(person, "person"), time.time()
+        if not said:
+            return
         with self.db.write(tenant) as connection:
-            position, _ = next_position(self.db, connection, tenant)
+            first, _ = next_position(self.db, connection, tenant, len(said))
             key = self.people.known_or_new(connection, tenant, person)
-            data = key.seal("consents", json.dumps({"text": text, "version": version, "source": source}).encode())
-            row = {"tenant": tenant, "subject": key.subject, "purpose": purpose, "position": position, "granted": bool(granted), "time": now}
-            connection.execute(consents.insert(), [{**row, "data": data}])
+            for position, one in enumerate(said, first):
+                data = key.seal("consents", json.dumps({"text": one.text, "version": one.version, "source": one.source}).encode())
+                row = {"tenant": tenant, "subject": key.subject, "purpose": one.purpose, "position": position, "granted": bool(one.granted)}
+                connection.execute(consents.insert(), [{**row, "time": now if one.time is None else one.time, "data": data}])
+                detail = {"purpose": one.purpose, "granted": bool(one.granted), "version": one.version}
+                self.audit.write(connection, tenant, "consent", key.subject, detail)
             # What may be read has changed, so her states are to be made again.
             mark(self.db, connection, tenant, {key.subject: position}, now)
-            self.audit.write(connection, tenant, "consent", key.subject, {"purpose": purpose, "granted": bool(granted), "version": version})
 
     def of_person(self, tenant: str, person: str) -> dict[str, Consent]:
         """For every purpose what holds now."""

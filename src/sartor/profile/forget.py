@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sartor.errors import StoreProblem
 from sartor.profile import schema
 from sartor.profile.archive import iso
-from sartor.profile.audit import Audit
+from sartor.profile.audit import FORGET, Audit
 from sartor.profile.files import compact, data_directory, empty_log, places, size
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.scan import Scan, scan
@@ -186,7 +186,7 @@ def _erase(store: ProfileStore, connection: sa.Connection, tenant: str, subject:
     for table in tables:
         found.removed[table.name] = connection.execute(table.delete().where(table.c.tenant == tenant, table.c.subject == subject)).rowcount
     # The line about this, too, first gets her subject and then loses it with the older ones.
-    Audit(store.db, store.keyring).write(connection, tenant, "forget", subject, {"removed": found.removed, "bytes": found.nbytes})
+    Audit(store.db, store.keyring).write(connection, tenant, FORGET, subject, {"removed": found.removed, "bytes": found.nbytes})
     mine = (schema.audit.c.tenant == tenant, schema.audit.c.subject == subject)
     found.removed["audit"] = connection.execute(schema.audit.update().where(*mine).values(subject=None, tombstone=tombstone)).rowcount
     for table in (*tables, schema.audit):
@@ -250,9 +250,7 @@ def tombstones(store: ProfileStore, tenant: str) -> dict[str, float]:
     """Who was forgotten and when, as tombstones: keep them outside the database, and give them to `forget_again` after restoring a backup."""
     audit = schema.audit
     query = (
-        sa.select(audit.c.tombstone, sa.func.max(audit.c.time))
-        .where(audit.c.tenant == tenant, audit.c.action == "forget")
-        .group_by(audit.c.tombstone)
+        sa.select(audit.c.tombstone, sa.func.max(audit.c.time)).where(audit.c.tenant == tenant, audit.c.action == FORGET).group_by(audit.c.tombstone)
     )
     with store.db.read(tenant) as connection:
         return {bytes(stone).hex(): when for stone, when in connection.execute(query)}

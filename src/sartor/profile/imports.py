@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,8 +13,10 @@ from sartor.errors import BadValue, CorruptFile, TooLarge
 from sartor.method import State
 from sartor.profile.append import FRAMES_OF_PEOPLE
 from sartor.profile.archive import LIMIT, Archive
+from sartor.profile.audit import Audit
+from sartor.profile.consent import Consents
 from sartor.profile.names import check_name
-from sartor.profile.records import Record
+from sartor.profile.records import PURPOSES, Consent, Record
 
 if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
@@ -42,7 +45,8 @@ def import_(store: ProfileStore, tenant: str, source: str | Path | bytes, *, per
     Parameters
     ----------
     person: as whom; None is the person of the archive. Ids of records, times, provenance and versions' contents stay as they were; positions,
-        versions' numbers and times of receipt are those of this store. Consents are taken over where this store has none for that purpose.
+        versions' numbers and times of receipt are those of this store. Consents are taken over, before the rest, where this store has none for that
+        purpose.
     limit: bytes that the archive may unpack to.
 
     Not taken in: audit, API keys, jobs and memberships in models, which belong to the store they come from.
@@ -57,16 +61,14 @@ def import_(store: ProfileStore, tenant: str, source: str | Path | bytes, *, per
         for number, row in enumerate(archive.lines(f"evidence/{frame}.jsonl"), 1)
     ]
     states = _states(archive)
-    consents = [
-        _checked(archive, "consents.jsonl", row, {"purpose": str, "granted": bool, "text": str, "version": str, "source": str})
-        for row in archive.lines("consents.jsonl")
-    ]
+    consents = [_consent(archive, row, line) for line, row in enumerate(archive.lines("consents.jsonl"), 1)]
     records.sort(key=lambda record: record.position)
+    # First of all: what she does not allow must not be used from the moment in which it is here.
+    added = _put_consents(store, tenant, person, consents)
     try:
         receipt = store.append(tenant, records)
     except (BadValue, TooLarge) as problem:
         raise CorruptFile(f"a record cannot be stored: {problem.what}", fix="export again", file=archive.file) from problem
-    added = _put_consents(store, tenant, person, consents)
     kept = _put_states(store, tenant, person, states, records)
     result = Imported(person, receipt.accepted, receipt.duplicates, kept, added)
     if result.records or kept or added:
@@ -111,12 +113,21 @@ def _states(archive: Archive) -> list[tuple[dict[str, Any], State]]:
     return sorted(found, key=lambda one: (one[0]["verb"], one[0]["version"]))
 
 
-def _put_consents(store: ProfileStore, tenant: str, person: str, consents: list[dict[str, Any]]) -> int:
+def _consent(archive: Archive, row: dict[str, Any], line: int) -> Consent:
+    kinds: dict[str, Any] = {"purpose": str, "granted": bool, "text": str, "version": str, "source": str}
+    _checked(archive, "consents.jsonl", row, kinds, line)
+    if row["purpose"] not in PURPOSES:
+        raise CorruptFile("this purpose is unknown", fix=f"purposes are {', '.join(PURPOSES)}", file=archive.file, entry="consents.jsonl", line=line)
+    said = row.get("time")
+    said = float(said) if isinstance(said, int | float) and 0 <= said <= time.time() else None
+    return Consent(row["purpose"], row["granted"], said, row["text"], row["version"], row["source"])
+
+
+def _put_consents(store: ProfileStore, tenant: str, person: str, consents: list[Consent]) -> int:
     """What she said here already counts more than what she said elsewhere."""
     said = {purpose for purpose, one in store.consents(tenant, person).items() if not one.default}
-    fresh = [one for one in consents if one["purpose"] not in said]
-    for one in fresh:
-        store.consent(tenant, person, one["purpose"], one["granted"], text=one["text"], version=one["version"], source=one["source"])
+    fresh = [one for one in consents if one.purpose not in said]
+    Consents(store.db, store.keyring, Audit(store.db, store.keyring)).put_all(tenant, person, fresh)
     return len(fresh)
 
 
