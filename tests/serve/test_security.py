@@ -6,8 +6,10 @@ import gzip
 import io
 import json
 import socket
+import tempfile
 import time
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -404,3 +406,47 @@ def test_interleaved_people_of_two_tenants_answer_as_if_alone(
     assert seen(shared)["events"] == [f"i{item}" for tenant, person, item in steps if (tenant, person) == (asked, "ana")][::-1]
     listed = {one["person"] for one in shared.get(f"/v1/people?query={mark}", key=shared.keys[asked]).json()["items"]}
     assert listed <= {person + mark for tenant, person, _ in steps if tenant == asked}
+
+
+def test_bodies_that_do_not_come_give_their_place_back(tmp_path: Path, model: Any) -> None:
+    with opened(tmp_path, model, body_seconds=0.3) as shop:
+        assert shop.call("POST", "/v1/events", json={"events": [{"person": "a", "item": "i1"}]}).status_code == 200
+        with socket.create_connection(("127.0.0.1", int(shop.url.rpartition(":")[2])), timeout=5) as raw:
+            head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shop.keys['default']}\r\nContent-Type: application/json\r\n"
+            raw.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"urn:sartor:problem:too-slow" in answer
+
+
+def test_what_one_caller_gives_cannot_make_everybodys_requests_heavy(tmp_path: Path, model: Any) -> None:
+    with opened(tmp_path, model, jobs=False) as shop:
+        for context in ({"text": "x" * 30_000}, {f"n{n}": "x" * 200 for n in range(150)}):
+            event = {"person": "a", "item": "i1", "context": context}
+            assert shop.call("POST", "/v1/events", json={"events": [event]}).status_code == 422
+        assert shop.call("PUT", "/v1/people/a/attributes", json={"about": "x" * 30_000}).status_code == 422
+        items = [{"item": f"new {n}", f"own {n}": n} for n in range(700)]
+        assert shop.call("PUT", "/v1/items", json={"items": items}).status_code == 200
+        assert shop.engine.store.items("default").width == 502
+        assert shop.get("/v1/people/p1/recommendations?where=year+%3E+1990").status_code == 200
+        queued = [shop.call("POST", "/v1/models", json={"method": "ease"}) for _ in range(21)]
+        assert [one.status_code for one in queued] == [202] * 20 + [409]
+        assert shop.call("DELETE", f"/v1/jobs/{queued[0].json()['id']}").status_code == 200
+        assert shop.call("POST", "/v1/models", json={"method": "ease"}).status_code == 202
+
+
+def test_an_export_leaves_nothing_on_the_servers_disk(shared: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shared.observe("exported", "i1", "i2")
+    with shared.http.stream("GET", "/v1/people/exported/export", headers={"Authorization": f"Bearer {shared.keys['default']}"}) as answer:
+        assert not list(tmp_path.iterdir())
+        body = answer.read()
+    assert len(body) == int(answer.headers["content-length"])
+    assert zipfile.ZipFile(io.BytesIO(body)).testzip() is None
+    assert shared.get("/v1/people/exported%2F..%2F..%2Fx/export").headers["content-disposition"] == 'attachment; filename="person.zip"'
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_of_one_person_sees_no_numbers_of_all(shared: Shop) -> None:
+    assert shared.get("/metrics", key=shared.key(person="p1")).status_code == 403
+    assert shared.get("/metrics").status_code == 200

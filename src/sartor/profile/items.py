@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ from sartor.profile.tenancy import add_tenant, chunks
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+MOST_COLUMNS = 500
+"""Attributes that a catalogue is read with, those that most items have: every one is a column as long as the catalogue."""
 
 
 class Items:
@@ -112,7 +117,8 @@ def _frame(rows: Sequence[Any]) -> pl.DataFrame:
         {"item": [row.item for row in rows], "hidden": [bool(row.hidden) for row in rows]}, schema={"item": pl.String, "hidden": pl.Boolean}
     )
     attributes = [json.loads(row.attributes) for row in rows]
-    columns = sorted({name for one in attributes for name in one})
+    names = Counter(name for one in attributes for name in one)
+    columns = sorted(name for name, _ in sorted(names.items(), key=lambda one: (-one[1], one[0]))[:MOST_COLUMNS])
     return head.with_columns(_column(name, [one.get(name) for one in attributes]) for name in columns)
 
 

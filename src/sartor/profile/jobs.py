@@ -18,6 +18,8 @@ from sartor.profile.records import Job
 from sartor.profile.schema import jobs
 from sartor.profile.tenancy import People, next_position
 
+WAITING = 20
+"""Unfinished jobs that one tenant may have: fits take minutes, and other tenants wait behind them."""
 KEPT = 1_000
 """Finished jobs per tenant; older ones go."""
 LINES = 200
@@ -42,6 +44,9 @@ class Jobs:
             if person is not None:
                 next_position(self.db, connection, tenant)
                 row["subject"] = self.people.known_or_new(connection, tenant, check_name(person, "person")).subject
+            unfinished = jobs.c.tenant == tenant, jobs.c.status.not_in(_FINISHED)
+            if connection.execute(sa.select(sa.func.count()).where(*unfinished)).scalar_one() >= WAITING:
+                raise Conflict(f"{WAITING} jobs are waiting already", fix="wait until one has finished, or cancel one")
             finished = (jobs.c.tenant == tenant, jobs.c.status.in_(_FINISHED))
             keep = sa.select(jobs.c.id).where(*finished).order_by(jobs.c.id.desc()).limit(KEPT)
             connection.execute(jobs.delete().where(*finished, jobs.c.id.not_in(keep)))

@@ -6,6 +6,7 @@ whatever goes wrong inside becomes problem details here at the latest.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
@@ -110,11 +111,20 @@ class Edge:
             raise Refused(413, "too-large", "the body is too large", fix=fix)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Refused(415, "unsupported-media-type", "compressed bodies are not taken", fix="send the body as it is")
-        seen = 0
+        seen, until = 0, time.monotonic() + self.settings.body_seconds
+        coming = bool(declared and int(declared)) or b"transfer-encoding" in headers
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, coming
+            if not coming:
+                return await receive()
+            try:
+                # Somebody who sends a byte now and then must not hold a place for ever.
+                message = await asyncio.wait_for(receive(), until - time.monotonic())
+            except TimeoutError:
+                slow = "the body did not arrive in time"
+                raise Refused(408, "too-slow", slow, fix="send smaller parts", headers={"Connection": "close"}) from None
+            coming = bool(message.get("more_body"))
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 # Chunked bodies do not say how long they are.

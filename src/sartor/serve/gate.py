@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _PROBLEMS = {
     400: "the request cannot be read", 401: "no key, or not a valid one", 403: "the key may not do this", 404: "there is no such thing",
-    409: "it does not fit what is there", 413: "too large", 415: "not a content type this route takes", 422: "something in it is not valid",
-    429: "too many requests", 500: "something went wrong in the server", 503: "the store cannot be reached",
+    408: "the body did not arrive in time", 409: "it does not fit what is there", 413: "too large", 415: "not a content type this route takes",
+    422: "something in it is not valid", 429: "too many requests", 500: "something went wrong in the server", 503: "the store cannot be reached",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,10 +20,13 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import to_json
 
 from sartor.data.schema import LATEST_TIME
 
 ID_LENGTH = 512
+LARGEST_FACTS = 20_000
+"""Bytes, as JSON, of the context of one event or of what is said about one person or item: a person's newest 2,000 records are read at once."""
 MOST_PICKS = 200_000
 """Of one answer to `POST /v1/recommendations`: some 20 MB of JSON."""
 _ID_PATTERN = r"^[^\u0000-\u001f\u007f]+$"
@@ -79,7 +83,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-Facts = Annotated[dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], JsonValue], BeforeValidator(_finite), Field(max_length=200)]
+def _small(facts: dict[str, Any]) -> dict[str, Any]:
+    if len(to_json(facts)) > LARGEST_FACTS:
+        raise ValueError(f"this has more than {LARGEST_FACTS} bytes as JSON")
+    return facts
+
+
+Facts = Annotated[
+    dict[Annotated[str, StringConstraints(min_length=1, max_length=128)], JsonValue],
+    BeforeValidator(_finite),
+    Field(max_length=200),
+    AfterValidator(_small),
+]
 Purpose = Literal["recommend", "search", "write", "draw", "recognize", "decide", "train", "share"]
 Scope = Literal["read", "write", "profile", "erase", "models", "admin"]
 
@@ -121,6 +136,11 @@ class ItemIn(BaseModel):
     text: Text | None = None
     categories: Annotated[list[Annotated[str, StringConstraints(max_length=256)]], Field(max_length=200)] | None = None
 
+    @model_validator(mode="after")
+    def _few(self) -> ItemIn:
+        _check_names(self.__pydantic_extra__)
+        return self
+
 
 class AttributesIn(BaseModel):
     """Whatever a tenant knows of its people."""
@@ -130,9 +150,14 @@ class AttributesIn(BaseModel):
 
     @model_validator(mode="after")
     def _few(self) -> AttributesIn:
-        if len(self.__pydantic_extra__) > 200 or any(not 0 < len(name) <= 128 for name in self.__pydantic_extra__):
-            raise ValueError("a person has at most 200 attributes, with names of at most 128 characters")
+        _check_names(self.__pydantic_extra__)
+        _small(self.__pydantic_extra__)
         return self
+
+
+def _check_names(attributes: dict[str, Any]) -> None:
+    if len(attributes) > 200 or any(not 0 < len(name) <= 128 for name in attributes):
+        raise ValueError("there are at most 200 attributes, with names of 1 to 128 characters")
 
 
 class ItemsIn(In):

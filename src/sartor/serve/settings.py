@@ -24,6 +24,8 @@ class Settings:
     """Largest body of `POST /v1/events` and `PUT /v1/items`."""
     bulk_rows: int = 50_000
     """Most events, items or people in one request."""
+    body_seconds: float = 60.0
+    """How long a body may take to arrive."""
     key_seconds: float = 2.0
     """How long a checked key is believed: a key revoked through one worker may live this long in another."""
     batch: int = 64
@@ -57,6 +59,8 @@ class Settings:
         for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
+        if not self.body_seconds > 0:
+            raise ConfigError(f"body_seconds is {self.body_seconds}", fix="use a number of seconds above 0")
         if "*" in self.origins:
             raise ConfigError("origins holds '*'", fix="name the origins that may call, for example https://shop.example")
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from sartor import __version__
 from sartor.serve import metrics
-from sartor.serve.auth import check_scope
+from sartor.serve.auth import check_people, check_scope
 from sartor.serve.mapping import json_response
 from sartor.serve.overview import HealthOut, ReadyOut
 from sartor.serve.server import Server
@@ -34,7 +34,9 @@ async def numbers(request: Request) -> Response:
     """Prometheus metrics of all tenants together; needs a key with scope admin unless the server was told otherwise."""
     server: Server = request.app.state.server
     if not server.settings.open_metrics:
-        check_scope(await server.keys.caller(request.scope["headers"]), "admin")
+        caller = await server.keys.caller(request.scope["headers"])
+        check_scope(caller, "admin")
+        check_people(caller, [None])
     return Response(await to_thread.run_sync(server.scrape), media_type=metrics.CONTENT_TYPE)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Annotated, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Response
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse
+from starlette.responses import StreamingResponse
 
 from sartor.serve import mapping
 from sartor.serve.answers import ErasureOut, EventsOut, ExplanationOut, PeopleOut, ProfileOut, Removed, WhatIfOut
@@ -63,17 +64,15 @@ def what_if(call: Here, person: PersonPath, asked: WhatIfIn) -> Response:
     return mapping.json_response(mapping.what_if(call.engine.what_if(person, add=add, remove=asked.remove, k=asked.k)))
 
 
-@router.get("/{person}/export", response_class=FileResponse, **needs("profile", cost=50, gives="application/zip"))
+@router.get("/{person}/export", response_class=StreamingResponse, **needs("profile", cost=50, gives="application/zip"))
 def export(call: Here, person: PersonPath) -> Response:
     """Everything that is kept of a person as one zip file."""
-    handle, path = tempfile.mkstemp(prefix="sartor-", suffix=".zip")
-    os.close(handle)
-    try:
-        call.engine.export(person, path)
-    except BaseException:
-        os.unlink(path)
-        raise
-    return FileResponse(path, media_type="application/zip", filename="person.zip", background=BackgroundTask(os.unlink, path))
+    with tempfile.TemporaryDirectory(prefix="sartor-") as folder:
+        # Open, but without a name from here on: however this request ends, nothing of the person is left lying about.
+        archive = open(call.engine.export(person, Path(folder, "person.zip")), "rb")  # noqa: SIM115
+    length = os.fstat(archive.fileno()).st_size
+    headers = {"Content-Length": str(length), "Content-Disposition": 'attachment; filename="person.zip"'}
+    return StreamingResponse(_pieces(archive), media_type="application/zip", headers=headers)
 
 
 @router.delete("/{person}", response_model=ErasureOut, **needs("erase", cost=10))
@@ -84,6 +83,12 @@ def forget(call: Here, person: PersonPath) -> Response:
     call.server.metrics.erased.inc()
     told = receipt.as_dict()
     return mapping.json_response(told | {"finished": told["erased_at"]})
+
+
+def _pieces(archive: BinaryIO) -> Iterator[bytes]:
+    with archive:
+        while piece := archive.read(1 << 18):
+            yield piece
 
 
 def _profile(call: Call, person: str) -> dict[str, Any]:
