@@ -20,7 +20,7 @@ import pytest
 import sartor
 from sartor import Evidence, Population, State
 from sartor.data.world import World
-from sartor.engine import Answer, Engine, adapting
+from sartor.engine import Answer, Engine, adapting, evidence
 from sartor.engine.evidence import as_evidence, as_population
 from sartor.engine.ids import ItemIds
 from sartor.method import Recommender
@@ -280,6 +280,20 @@ def test_only_the_newest_events_are_read_and_the_rest_is_kept(url: str, monkeypa
         assert stored is not None
         assert stored.state["items"].tolist() == [6, 7, 8, 9]
         assert engine.store.count("default", "ana") == 10
+
+
+def test_events_do_not_push_attributes_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sartor.engine.evidence.NEWEST", 4)
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.observe("ana", attributes={"age": 31})
+        engine.observe("ana", list(range(5)))
+        engine.observe("ana", attributes={"town": "Ulm"})
+        engine.observe("ana", [7])
+        records = evidence.read(engine.store, "default", ["ana", "nobody"], "recommend")
+        assert evidence.attributes(records["ana"]) == {"age": 31, "town": "Ulm"}
+        assert [one.content["item"] for one in records["ana"] if one.frame == "events"] == [2, 3, 4, 7]
+        assert [one.position for one in records["ana"]] == sorted(one.position for one in records["ana"])
+        assert records["nobody"] == []
 
 
 def test_the_worker_outlives_a_store_that_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

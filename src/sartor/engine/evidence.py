@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
 
 NEWEST = 2_000
-"""Events of one person that a state is made from, the newest ones."""
+"""Events of one person that a state is made from, the newest ones; and so many records of her attributes."""
 
 READS: dict[str, tuple[FrameName, ...]] = {"recommend": ("events", "people")}
 """Which frames of a person's evidence a verb may read, each for the purpose of the verb's own name."""
@@ -141,13 +141,21 @@ def _located(row: int, make: Any) -> Record:
 
 
 def read(store: ProfileStore, tenant: str, people: Sequence[str], verb: str) -> dict[str, list[Record]]:
-    """What states of these people are made from: of each the newest `NEWEST` records that the verb may use, oldest first, with their weights
-    faded by age where the tenant's retention says so."""
+    """What states of these people are made from: `newest`, with weights faded by age where the tenant's retention says so."""
     from sartor.profile import retention
 
-    found = store.evidence_of(tenant, people, purpose=verb, frames=READS[verb], limit=NEWEST)
+    found = newest(store, tenant, people, verb)
     rules = [rule for rule in retention.rules(store, tenant) if rule.half_life is not None]
     return {person: faded(records, rules) for person, records in found.items()} if rules else found
+
+
+def newest(store: ProfileStore, tenant: str, people: Sequence[str], verb: str) -> dict[str, list[Record]]:
+    """Of each person the newest `NEWEST` records of every frame that the verb may use, oldest first: events do not push attributes out."""
+    found: dict[str, list[Record]] = {person: [] for person in people}
+    for frame in READS[verb]:
+        for person, records in store.evidence_of(tenant, people, purpose=verb, frames=[frame], limit=NEWEST).items():
+            found[person] = sorted(found[person] + records, key=lambda record: record.position) if found[person] else records
+    return found
 
 
 def faded(records: Sequence[Record], rules: Sequence[Rule]) -> list[Record]:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.engine.adapting import one as adapted
-from sartor.engine.evidence import NEWEST, READS, faded, known
+from sartor.engine.evidence import faded, known, newest
 from sartor.engine.ids import person_id
-from sartor.engine.serving import says_something
+from sartor.engine.serving import VERB, says_something
 from sartor.errors import ConfigError, NotFitted, UnknownId
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def explain(engine: Engine, person: Any, item: Any, top: int = 5) -> Explanation
     number = shelf.ids.number(item)
     if number < 0:
         raise UnknownId("the model does not know this item", id=repr(item), fix="ask for an item of its lists, or fit again")
-    records = engine.store.evidence(engine.tenant, who, purpose="recommend", frames=READS["recommend"], limit=NEWEST, newest_first=True)[::-1]
+    records = newest(engine.store, engine.tenant, [who], VERB)[who]
     method: Any = loaded.method
     history = _History(method, shelf, who, records, half_lives(engine.store, engine.tenant))
     own, scores = history.scored([])

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sartor.engine.adapting import one
-from sartor.engine.evidence import NEWEST, READS, event_records, faded, known
+from sartor.engine.evidence import NEWEST, event_records, faded, known, newest
 from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
-from sartor.engine.serving import Ask, says_something
+from sartor.engine.serving import VERB, Ask, says_something
 from sartor.errors import EmptyData, NotFitted, UnknownId
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def what_if(engine: Engine, person: Any, add: Any = (), remove: Sequence[str] = 
     ]
     if not added and not remove:
         raise EmptyData("there is nothing to change", fix="give events to add, or ids of records to remove")
-    records = engine.store.evidence(engine.tenant, who, purpose="recommend", frames=READS["recommend"], limit=NEWEST, newest_first=True)[::-1]
+    records = newest(engine.store, engine.tenant, [who], VERB)[who]
     if missing := set(remove) - {own.id for own in records}:
         raise UnknownId(f"{len(missing)} of these records are not among the person's newest {NEWEST:,} that may be used", id=repr(sorted(missing)[0]))
     changed = [own for own in records if own.id not in set(remove)] + added
