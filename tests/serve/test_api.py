@@ -137,6 +137,15 @@ def test_items_are_listed_found_hidden_and_deleted(own: Shop) -> None:
     best = own.get("/v1/people/x/recommendations?k=1").json()["items"][0]["item"]
     assert own.call("PATCH", f"/v1/items/{best}", json={"hidden": True}).json()["hidden"] is True
     assert own.get("/v1/people/x/recommendations?k=1").json()["items"][0]["item"] != best
+    second = own.get("/v1/people/x/recommendations?k=1").json()["items"][0]["item"]
+    assert own.call("DELETE", f"/v1/items/{second}").status_code == 204
+    assert [own.get(f"/v1/items/{second}").status_code, own.call("PATCH", f"/v1/items/{second}", json={"hidden": False}).status_code] == [404, 404]
+    left = {one["item"] for one in own.get("/v1/people/x/recommendations?k=100").json()["items"]}
+    assert len(left) == 38
+    assert not left & {best, second}
+    assert own.get("/v1/status").json()["counts"]["items"] == 40
+    assert own.call("PUT", "/v1/items", json={"items": [{"item": second, "title": "Back"}]}).status_code == 200
+    assert own.get("/v1/people/x/recommendations?k=1").json()["items"][0]["title"] == "Back"
     assert own.call("DELETE", "/v1/items/new%2F1").status_code == 204
     assert own.call("DELETE", "/v1/items/new%2F1").status_code == 404
     assert own.get("/v1/items/i1/similar?k=3").json()["person"] is None

@@ -168,8 +168,7 @@ class Shelves:
             known = version, self._store.items(tenant)
             self._frames[tenant] = known
         catalogue = known[1]
-        hidden = frozenset(catalogue.filter(catalogue["hidden"])["item"].to_list()) if "hidden" in catalogue.columns else frozenset()
-        shelf = Shelf(self.ids(method), catalogue, hidden)
+        shelf = Shelf(self.ids(method), catalogue, self._store.hidden_items(tenant))
         # Computed here, so that no request is the first.
         _ = shelf.frame, shelf.titles, shelf.hidden
         if len(self._shelves) > 64:

@@ -24,6 +24,10 @@ MOST_COLUMNS = 500
 """Attributes that a catalogue is read with, those that most items have: every one is a column as long as the catalogue."""
 
 
+GONE = "null"
+"""Attributes of a deleted item: a model may know it for long, so its id stays, and is never shown until it is put again."""
+
+
 class Items:
     """Writes and reads items."""
 
@@ -75,17 +79,16 @@ class Items:
         names = [check_name(one, "item") for one in ids]
         with self.db.write(tenant) as connection:
             self._changed(connection, tenant)
-            return sum(
-                connection.execute(items.update().where(items.c.tenant == tenant, items.c.item.in_(part)).values(hidden=hidden)).rowcount
-                for part in chunks(names)
-            )
+            there = items.update().where(items.c.tenant == tenant, items.c.attributes != GONE)
+            return sum(connection.execute(there.where(items.c.item.in_(part)).values(hidden=hidden)).rowcount for part in chunks(names))
 
     def delete(self, tenant: str, ids: Iterable[Any]) -> int:
-        """Delete items; how many there were."""
+        """See `ProfileStore.delete_items`."""
         names = [check_name(one, "item") for one in ids]
         with self.db.write(tenant) as connection:
             self._changed(connection, tenant)
-            return sum(connection.execute(items.delete().where(items.c.tenant == tenant, items.c.item.in_(part))).rowcount for part in chunks(names))
+            there = items.update().where(items.c.tenant == tenant, items.c.attributes != GONE).values(hidden=True, attributes=GONE)
+            return sum(connection.execute(there.where(items.c.item.in_(part))).rowcount for part in chunks(names))
 
     def hidden(self, tenant: str) -> frozenset[str]:
         """See `ProfileStore.hidden_items`."""
@@ -103,7 +106,9 @@ class Items:
 
 
 def _all(tenant: str) -> sa.Select[Any]:
-    return sa.select(items.c.item, items.c.hidden, items.c.attributes).where(items.c.tenant == tenant).order_by(items.c.item)
+    return (
+        sa.select(items.c.item, items.c.hidden, items.c.attributes).where(items.c.tenant == tenant, items.c.attributes != GONE).order_by(items.c.item)
+    )
 
 
 def _holds(row: Any, text: str) -> bool:

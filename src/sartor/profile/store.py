@@ -22,7 +22,7 @@ from sartor.profile.consent import Consents
 from sartor.profile.database import EVERY_TENANT, Database, explained
 from sartor.profile.evidence import EvidenceReader
 from sartor.profile.frames import frame_of
-from sartor.profile.items import Items
+from sartor.profile.items import GONE, Items
 from sartor.profile.jobs import Jobs
 from sartor.profile.keyring import Keyring, finish_rotation, new_root, open_root, read_master
 from sartor.profile.models import ModelTable
@@ -207,9 +207,10 @@ class ProfileStore:
         kept = sa.func.coalesce(sa.func.sum(states.c.nbytes), 0)
         with self.db.read(tenant, snapshot=True) as connection:
             found = {table.name: connection.execute(count.where(table.c.tenant == tenant)).scalar_one() for table in (people, items)}
+            gone = connection.execute(count.where(items.c.tenant == tenant, items.c.attributes == GONE)).scalar_one()
             records, written = connection.execute(sa.select(sa.func.count(), size).where(evidence.c.tenant == tenant)).one()
             versions, made = connection.execute(sa.select(sa.func.count(), kept).where(states.c.tenant == tenant)).one()
-        return {**found, "records": records, "states": versions, "bytes": int(written + made)}
+        return {**found, "items": found["items"] - gone, "records": records, "states": versions, "bytes": int(written + made)}
 
     def put_state(self, tenant: str, person: str, verb: str, state: State, *, model: str, position: int) -> StoredState:
         """Keep a person's state made by `model` from all evidence up to `position`, and take the stale mark away if that is current.
@@ -373,11 +374,11 @@ class ProfileStore:
         return self._items.hide(tenant, ids, hidden)
 
     def hidden_items(self, tenant: str) -> frozenset[str]:
-        """Ids of the items that are hidden: much quicker than the whole catalogue."""
+        """Ids of the items that are hidden or deleted: much quicker than the whole catalogue."""
         return self._items.hidden(tenant)
 
     def delete_items(self, tenant: str, ids: Iterable[Any]) -> int:
-        """Delete items; how many there were."""
+        """Delete items; how many there were. No model shows one again, however it was fitted, until the item is put again."""
         return self._items.delete(tenant, ids)
 
     def items_version(self, tenant: str) -> int:

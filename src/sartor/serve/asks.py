@@ -103,7 +103,7 @@ def hide_item(item: Id, hidden: bool = True) -> Ask[out.ItemOut]:
 
 
 def delete_item(item: Id) -> Ask[None]:
-    """Take an item out of the catalogue."""
+    """Take an item out of the catalogue and out of every answer."""
     return Ask("DELETE", f"/v1/items/{_part(item)}", type(None))
 
 

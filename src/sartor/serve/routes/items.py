@@ -50,7 +50,7 @@ def hide_item(call: Here, item: ItemPath, given: ItemPatch) -> Response:
 
 @router.delete("/{item}", status_code=204, **needs("write"))
 def delete_item(call: Here, item: ItemPath) -> Response:
-    """Take an item out of the catalogue. A model that was fitted with it may still recommend it: hide it to stop that."""
+    """Take an item out of the catalogue, and out of every answer from the next one on, also of models that were fitted with it."""
     if not call.engine.store.delete_items(call.caller.tenant, [item]):
         raise _unknown()
     return Response(status_code=204)
