@@ -91,6 +91,14 @@ class StateMismatch(SartorError, ValueError):
     """A personal state of one fitted model was given to another."""
 
 
+class StaleIndex(SartorError, ValueError):
+    """An index was built for another version of what it indexes."""
+
+
+class SpaceMismatch(SartorError, ValueError):
+    """Vectors of one encoder were asked of an index of another's."""
+
+
 class CorruptFile(SartorError, ValueError):
     """A saved model, state or checkpoint is truncated or is not one of ours."""
 
