@@ -263,6 +263,16 @@ def test_people_with_attributes_only_get_what_people_like_them_choose(engine: En
     engine.observe("even", [3])
     engine.catch_up()
     assert engine.recommend("even").fallback is None
+    # A model of attributes names whom it was fitted on, and does not outlive a population that says nothing of the kind.
+    assert engine.store.models("default", "cold")[0].people == 120
+    engine.observe(7, [3])
+    engine.install(model(), Population({"events": liked.lazy(), "people": people.lazy()}, name="two groups"))
+    assert engine.store.models("default", "cold")[0].fingerprint in [one.fingerprint for one in engine.forget(7).models]
+    engine.install(model(), Population({"events": liked.lazy()}, name="no attributes"))
+    assert engine.recommend("other").fallback == "no evidence the model knows"
+    engine.observe("odder", attributes={"group": 1})
+    engine.catch_up()
+    assert engine.recommend("odder").fallback == "no evidence the model knows"
 
 
 def test_tenants_do_not_meet(engine: Engine) -> None:

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sartor.data.world import World
-from sartor.engine import Engine, rollout, training, validation
+from sartor.engine import Engine, preparing, rollout, training, validation
 from sartor.engine.jobs import run_job
 from sartor.errors import CorruptFile, EmptyData, ModelRefused, UnknownId
 from sartor.evaluate import evaluate
+from sartor.profile.records import Record
 from sartor.systems import make
 
 EASE = {"regularization": 50.0}
@@ -237,7 +238,7 @@ def test_what_was_removed_under_another_model_does_not_serve_again_with_the_old_
     assert second.activated
     engine.correct("ana", ["1", "2", "3"])
     assert engine.catch_up()
-    everybody = rollout.preparing.everybody
+    everybody = preparing.everybody
 
     def meanwhile(*given: Any) -> Any:
         """Ben takes back too, after his state was made, and a worker that does not know of the switch yet makes the serving one."""
@@ -248,9 +249,42 @@ def test_what_was_removed_under_another_model_does_not_serve_again_with_the_old_
             assert engine.catch_up()
         return done
 
-    monkeypatch.setattr(rollout.preparing, "everybody", meanwhile)
+    monkeypatch.setattr(preparing, "everybody", meanwhile)
     engine.switch(first.fingerprint)
     assert engine.recommend("ana").fallback == "no evidence the model knows"
     assert engine.recommend("ana").items == engine.recommend("nobody").items
     assert engine.catch_up()
     assert engine.recommend("ben").items == engine.recommend("nobody").items
+
+
+def test_what_is_no_number_stops_nobodys_fit_and_context_is_no_weight(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that did not come through `observe`: archives, other programs."""
+    scan = engine.store.scan
+    monkeypatch.setattr(engine.store, "scan", lambda *given, **how: scan(*given, **how, batch=10))
+    odd: tuple[dict[str, Any], ...] = (
+        {"value": "five"},
+        {"value": 5},
+        {"value": 4.5, "weight": 2},
+        {"weight": "much"},
+        {"value": None},
+        {"context": {"weight": 1000, "value": 9}},
+    )
+    engine.observe_many([Record(f"odd {number}", id="1", time=1e9, content={"item": "1", **extra}) for number, extra in enumerate(odd)])
+    found = training.population(engine.store, "default").events.filter(pl.col("person").str.starts_with("odd")).sort("person").collect()
+    assert found["value"].to_list() == [None, 5.0, 4.5, None, None, None]
+    assert found["weight"].fill_null(1.0).to_list() == [1.0, 1.0, 2.0, 1.0, 1.0, 1.0]
+    assert engine.fit("ease", EASE, progress=False).accepted
+
+
+def test_a_model_tells_how_many_were_forgotten_while_it_was_fitted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = rollout._learn
+
+    def meanwhile(model: Any, parts: Any, *given: Any) -> float:
+        took = learn(model, parts, *given)
+        engine.forget(training.people(parts.train)[0])
+        return took
+
+    monkeypatch.setattr(rollout, "_learn", meanwhile)
+    found = engine.fit("ease", EASE, progress=False)
+    assert found.report["forgotten_meanwhile"] == 1
+    assert "fit again" in engine.models()[0].report["note"]

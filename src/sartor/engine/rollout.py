@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import polars as pl
-
-from sartor.engine import drift, preparing, training, validation
+from sartor.engine import cold, drift, preparing, training, validation
 from sartor.engine.models import Loaded
 from sartor.engine.training import Work
 from sartor.errors import ConfigError, CorruptFile, LeakError, ModelRefused, SartorError
@@ -143,17 +141,22 @@ def fit(
         **facts, "reason": verdict.sentence, "note": verdict.sentence, "holdout": holdout, "min_gain": min_gain, "seed": seed,
         "settings": _settings(model), "events": parts.counts()["train"], "seconds": fit_seconds,
     }  # fmt: skip
-    members = parts.train.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
+    members = training.people(parts.train)
     again = active is not None and active.fingerprint == model.fingerprint_
     status: ModelStatus = "active" if again else "candidate" if verdict.accepted else "refused"
     card = engine._models.add(tenant, VERB, model, report=report, people=len(members), position=work.position, status=status)
-    store.note_members(tenant, card.fingerprint, members)
+    gone = len(members) - store.note_members(tenant, card.fingerprint, members)
+    if gone and population is None:
+        report["forgotten_meanwhile"] = gone
+        note = f"{verdict.sentence} {gone:,} people whose evidence is in it were forgotten while it was fitted: fit again to be without them."
+        card = replace(card, report=report | {"note": note})
+        engine._models.note(tenant, VERB, card)
     drift.remember(engine._models.folder, model, parts.train)
     work.end()
     activated = again
     if verdict.accepted and activate and not again:
         card = _serve(engine, Loaded(model, card), watch)
-        _serve_cold(engine, given, work.position)
+        cold.serve(engine, given, work.position)
         activated = True
     if watch is not None:
         watch.report(1.0, verdict.sentence)
@@ -178,7 +181,7 @@ def install(
     store, tenant = engine.store, engine.tenant
     method.check_fitted()
     note = "Installed as it is: it was not measured here."
-    members = [] if population is None else population.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
+    members = [] if population is None else training.people(population)
     position = store.position(tenant)
     if population is not None and "items" in population:
         store.put_items(tenant, population.items.collect().to_dicts())
@@ -187,7 +190,7 @@ def install(
     if population is not None:
         store.note_members(tenant, card.fingerprint, members)
         drift.remember(engine._models.folder, method, population)
-        _serve_cold(engine, population, position)
+        cold.serve(engine, population, position)
     return _serve(engine, Loaded(method, card), watch)
 
 
@@ -297,15 +300,3 @@ def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = F
         store.drop_states(tenant, card.fingerprint)
     models.sweep()
     return active.card
-
-
-def _serve_cold(engine: Engine, population: Population, position: int) -> None:
-    """The model for people of whom only attributes are known, where there are attributes to learn from."""
-    from sartor.engine import cold
-
-    if "people" not in population:
-        return
-    learned = cold.learn(population)
-    if learned is not None:
-        card = engine._models.add(engine.tenant, "cold", learned, position=position)
-        engine._models.switch(engine.tenant, "cold", card.fingerprint)

@@ -61,14 +61,22 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
     return Population(frames, name=f"evidence of {tenant}")
 
 
+def people(population: Population) -> list[str]:
+    """Whose events are in a population, as the store names them."""
+    found: list[str] = population.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
+    return found
+
+
 def _clean(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns that methods read, of events that have an item, in the order in which they were given."""
     if "item" not in frame.columns:
         return frame.clear()
     wanted = [name for name in ("person", "item", "time", "kind", "value", "weight") if name in frame.columns]
-    out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null())
+    # What is no number in some batch or somewhere in it, as records from elsewhere may be, says nothing; it must not stop everybody's fit.
+    numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in ("value", "weight") if name in wanted]
+    out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null()).with_columns(numbers)
     weight = pl.col("weight")
-    return out.with_columns(weight=pl.when(weight >= 0).then(weight).otherwise(1.0)) if "weight" in wanted else out
+    return out.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0)).then(weight).otherwise(1.0)) if "weight" in wanted else out
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from sartor.profile.records import Record
 if TYPE_CHECKING:
     import polars as pl
 
+_EVENT = frozenset(["item", "value", "weight", "session"])
+
 
 def frame_of(people: Sequence[tuple[str, list[Record]]], frame: str | None) -> pl.DataFrame:
     """Records of some people as one frame; what their content holds becomes columns."""
@@ -33,11 +35,12 @@ def frame_of(people: Sequence[tuple[str, list[Record]]], frame: str | None) -> p
 
 
 def _flat(record: Record) -> dict[str, Any]:
-    """The content with its context's values beside the others."""
+    """The content with its context's values beside the others; a context cannot pass for the event's own item, value or weight."""
     context = record.content.get("context")
     if not isinstance(context, dict):
         return dict(record.content)
-    return {**context, **{name: value for name, value in record.content.items() if name != "context"}}
+    beside = {name: value for name, value in context.items() if name not in _EVENT}
+    return {**beside, **{name: value for name, value in record.content.items() if name != "context"}}
 
 
 def _column(values: list[Any]) -> pl.Series:
