@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 import sartor
 from sartor import Evidence, Population
 from sartor.data.world import World
-from sartor.engine import Answer, Engine
+from sartor.engine import Answer, Engine, training
+from sartor.engine.batch import batch
 from sartor.engine.ids import ItemIds
 from sartor.errors import BadValue, ConfigError, UnknownId, WrongType
 from sartor.method import Recommender
@@ -381,3 +383,34 @@ def test_an_engine_over_somebody_elses_store_leaves_it_open(engine: Engine) -> N
     second.close()
     assert not second.status().adapting.running
     assert engine.store.position("default")
+
+
+def test_an_event_of_weight_0_teaches_nothing_and_its_item_does_not_come_back(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SARTOR_MASTER_KEY", b64encode(KEY).decode())
+    for person in ("liked", "disliked"):
+        engine.observe(person, [3, 8, 20])
+    engine.catch_up()
+    best = items(engine.recommend("liked", k=30))
+    dislikes = [{"item": item, "kind": "dislike", "weight": 0} for item in best[:3]]
+    engine.observe("disliked", dislikes)
+    engine.observe("only dislikes", [{"item": items(engine.recommend("nobody", k=1))[0], "weight": 0}])
+    assert items(engine.recommend("disliked", k=27)) == best[3:]  # before there is a new state, and after
+    engine.catch_up()
+    assert items(engine.recommend("disliked", k=27)) == best[3:]
+    assert engine.recommend("disliked").note == "6 events, 3 known to the model"
+    assert items(engine.recommend("only dislikes", k=9)) == items(engine.recommend("nobody", k=10))[1:]
+    assert engine.recommend("only dislikes").fallback == "no evidence the model knows"
+    assert items(engine.what_if("liked", add=dislikes, k=27).after) == best[3:]
+    explained = engine.explain("disliked", best[3])
+    assert explained.rank == 1
+    assert not {reason.item for reason in explained.reasons} & set(best[:3])
+    assert [item for item, _ in explained.items] == best[3:13]
+    batch(engine.store.url, tmp_path / "lists", models=engine._models.folder, k=27, workers=1)
+    lists = pl.read_parquet(tmp_path / "lists" / "part-*.parquet")
+    assert lists.filter(pl.col("person") == "disliked").sort("rank")["item"].to_list() == best[3:]
+    for person in ("disliked", "only dislikes"):
+        engine.consent(person, "train", True)
+    found = training.population(engine.store, "default").events.collect()
+    assert found.sort("item")["item"].to_list() == [3, 8, 20]

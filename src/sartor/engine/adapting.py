@@ -252,4 +252,5 @@ def one(method: Recommender, records: Sequence[Record], ids: ItemIds, person: st
 
 def _noted(state: State, records: Sequence[Record], ids: ItemIds) -> State:
     events, known = ev.known(records, ids)
-    return replace(state, notes={**state.notes, "events": events, "known": known})
+    passed = ev.passed(records, ids)
+    return replace(state, notes={**state.notes, "events": events, "known": known, **({"passed": passed} if passed else {})})

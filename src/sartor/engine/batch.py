@@ -126,7 +126,11 @@ class Worker:
 
         people = list(states)
         personal = [says_something(state, int(state.notes["known"])) for state in states.values()]
-        left_out = [np.concatenate([self.shelf.hidden, state.arrays["items"]]).astype(np.int32) for state in states.values()]
+        passed = [self.shelf.ids.numbers(state.notes.get("passed", ())) for state in states.values()]
+        left_out = [
+            np.concatenate([self.shelf.hidden, state.arrays["items"], more]).astype(np.int32)
+            for state, more in zip(states.values(), passed, strict=True)
+        ]
         own = [state if says else None for state, says in zip(states.values(), personal, strict=True)]
         numbers, scores = best(self.loaded.method, own, self.plan.k, left_out, None)
         rows, places = np.nonzero((numbers >= 0) & np.isfinite(scores))

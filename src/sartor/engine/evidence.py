@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sartor.data.schema import LATEST_TIME
-from sartor.engine.ids import ItemIds, item_id, person_id
+from sartor.engine.ids import Id, ItemIds, item_id, person_id
 from sartor.errors import BadValue, MissingColumn, WrongType
 
 if TYPE_CHECKING:
@@ -181,10 +181,21 @@ def attributes(records: Iterable[Record]) -> dict[str, Any]:
     return {name: value for name, value in out.items() if value is not None}
 
 
+def counts(record: Record) -> bool:
+    """Whether something is learned from an event. One of weight 0 (disliked, waved away) says only that she need not see the item again."""
+    return _finite(record.content.get("weight")) != 0
+
+
 def known(records: Iterable[Record], ids: ItemIds) -> tuple[int, int]:
-    """How many events there are, and how many of them are with items that the model knows."""
-    items = [record.content.get("item") for record in records if record.frame == "events"]
-    return len(items), sum(ids.number(item) >= 0 for item in items)
+    """How many events there are, and how many of them are with items that the model knows and count."""
+    events = [record for record in records if record.frame == "events"]
+    return len(events), sum(counts(record) and ids.number(record.content.get("item")) >= 0 for record in events)
+
+
+def passed(records: Iterable[Record], ids: ItemIds) -> list[Id]:
+    """Items that the model knows of events that do not count: nothing is learned from them, and they do not come back."""
+    items = {ids.own(record.content.get("item")) for record in records if record.frame == "events" and not counts(record)}
+    return sorted((item for item in items if ids.number(item) >= 0), key=ids.number)
 
 
 def as_evidence(records: Sequence[Record], ids: ItemIds, person: str) -> Evidence:
@@ -213,7 +224,7 @@ def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[Fra
     for person, records in by_person.items():
         clock = 0.0
         for record in records:
-            if record.frame == "events" and record.content.get("item") is not None:
+            if record.frame == "events" and record.content.get("item") is not None and counts(record):
                 # Without a time of its own an event came when it was received; a clock that was set back does not reorder them.
                 clock = max(clock, record.received or 0.0)
                 who.append(person)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.engine.adapting import one as adapted
-from sartor.engine.evidence import faded, known, newest
+from sartor.engine.evidence import counts, faded, known, newest, passed
 from sartor.engine.ids import person_id
 from sartor.engine.serving import VERB, says_something
 from sartor.errors import ConfigError, NotFitted, UnknownId
@@ -104,7 +104,7 @@ def explain(engine: Engine, person: Any, item: Any, top: int = 5) -> Explanation
     method: Any = loaded.method
     history = _History(method, shelf, who, records, half_lives(engine.store, engine.tenant))
     own, scores = history.scored([])
-    seen = np.union1d(np.unique(own["items"]), shelf.hidden)
+    seen = np.union1d(np.union1d(own["items"], shelf.ids.numbers(passed(records, shelf.ids))), shelf.hidden)
     nobody = method.score([None])[0].astype(np.float64)
     reasons = [_reason(history, one, number, seen) for one in _why(method, own, number, top)]
     without = _without(history, reasons, number, seen) if reasons else None
@@ -141,7 +141,7 @@ class _History:
 
     def of(self, item: Id) -> list[Record]:
         """The events with an item."""
-        return [one for one in self.records if one.frame == "events" and self.shelf.ids.own(one.content.get("item")) == item]
+        return [one for one in self.records if one.frame == "events" and counts(one) and self.shelf.ids.own(one.content.get("item")) == item]
 
     def best(self, scores: np.ndarray, seen: np.ndarray) -> list[tuple[Id, str | None]]:
         """The best items that she has not seen."""

@@ -24,7 +24,7 @@ def profile(engine: Engine, person: str) -> Profile:
         raise UnknownId("nothing is known of this person", id=repr(person), fix="observe something first")
     loaded = engine._models.active(tenant, VERB)
     events = [record for record in records if record.frame == "events"]
-    items = Counter(str(record.content.get("item")) for record in events)
+    items = Counter(str(record.content.get("item")) for record in events if ev.counts(record))
     titles: dict[str, str | None] = {}
     categories: Counter[str] = Counter()
     if loaded is not None:

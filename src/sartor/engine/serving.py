@@ -109,11 +109,13 @@ class Serving:
         each = (time.perf_counter() - start) / len(people)
         return [replace(one, seconds=each) for one in answers]
 
-    def answer(self, tenant: str, loaded: Loaded, state: State | None, ask: Ask, *, person: str | None = None, note: str = "") -> Answer:
-        """The answer that a state would give, without looking at the store's evidence or states: for what-if."""
+    def answer(
+        self, tenant: str, loaded: Loaded, state: State | None, ask: Ask, *, person: str | None = None, note: str = "", seen: Sequence[Id] = ()
+    ) -> Answer:
+        """The answer that a state would give, without looking at the store's evidence or states: for what-if. `seen` beside what it holds."""
         ask.check()
         start = time.perf_counter()
-        found = self._answers(tenant, [person], [Own(state, note=note)], loaded, ask)[0]
+        found = self._answers(tenant, [person], [Own(state, seen=tuple(seen), note=note)], loaded, ask)[0]
         return replace(found, seconds=time.perf_counter() - start)
 
     def similar(self, tenant: str, item: Id, ask: Ask) -> Answer:
@@ -185,6 +187,7 @@ class Serving:
         newer = self._newer(tenant, person, stored.position) if standing.newer else []
         seen = tuple(record.content.get("item") for record in newer if record.frame == "events")
         facts = stored.state.notes
+        seen += tuple(facts.get("passed", ()))
         events, known = int(facts.get("events", stored.state.examples)), int(facts.get("known", stored.state.examples))
         note = f"{_count(events, 'event')}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
         if stored.held:

@@ -76,7 +76,10 @@ def _clean(frame: pl.DataFrame) -> pl.DataFrame:
     numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in ("value", "weight") if name in wanted]
     out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null()).with_columns(numbers)
     weight = pl.col("weight")
-    return out.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0)).then(weight).otherwise(1.0)) if "weight" in wanted else out
+    if "weight" not in wanted:
+        return out
+    # Nothing is learned from an event of weight 0 (`evidence.counts`).
+    return out.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0)).then(weight).otherwise(1.0)).filter(weight > 0)
 
 
 @dataclass(frozen=True)

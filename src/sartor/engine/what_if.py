@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sartor.engine.adapting import one
-from sartor.engine.evidence import NEWEST, event_records, faded, known, newest
+from sartor.engine.evidence import NEWEST, event_records, faded, known, newest, passed
 from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
 from sartor.engine.serving import VERB, Ask, says_something
@@ -76,7 +76,8 @@ def _answer(engine: Engine, loaded: Loaded, person: str, records: Sequence[Recor
     state = one(loaded.method, records, ids, person)
     events, some = known(records, ids)
     note = f"{events} events, {some} known to the model"
-    return engine._serving.answer(engine.tenant, loaded, state if says_something(state, some) else None, Ask(k=k), person=person, note=note)
+    own = state if says_something(state, some) else None
+    return engine._serving.answer(engine.tenant, loaded, own, Ask(k=k), person=person, note=note, seen=passed(records, ids))
 
 
 def _moves(before: Answer, after: Answer) -> list[Move]:
