@@ -50,8 +50,10 @@ class FastRP:
         self.isolated = np.empty(0, bool)
         """bool [n]: nodes without edges, whose vectors are zeros."""
 
-    def fit(self, matrix: Any) -> np.ndarray:
+    def fit(self, matrix: Any, *, projection: csr_matrix | None = None) -> np.ndarray:
         """Vectors float32 [n, dim] of all nodes of a square scipy matrix, row = from.
+
+        projection: R [n, dim], where it must be another graph's, so that the vectors can be compared; default: a new one.
 
         Raises `BadValue` for a weight that is negative or not finite, `EmptyData` for a graph without edges, `ConfigError` where dim > n.
         """
@@ -66,8 +68,8 @@ class FastRP:
         transition.data *= np.repeat(inverse, np.diff(graph.indptr)).astype(np.float32)
         # Relative to the mean strength: a constant that scaling rows takes out again.
         reweighted = np.where(self.isolated, 0, np.where(self.isolated, 1, strength / strength.mean()) ** self.alpha)
-        current = very_sparse_projection(n, self.dim, self.seed).multiply(reweighted[:, None]).tocsr().astype(np.float32)
-        self.powers = [current.toarray().astype(np.float32)]
+        projection = very_sparse_projection(n, self.dim, self.seed) if projection is None else projection
+        self.powers = [projection.multiply(reweighted[:, None]).toarray().astype(np.float32)]
         total = np.zeros((n, self.dim), np.float32)
         for at, weight in enumerate(self.weights):
             fresh = transition @ self.powers[-1]
