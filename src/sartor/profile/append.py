@@ -25,7 +25,8 @@ from sartor.profile.tenancy import People, chunks, next_position
 FRAMES_OF_PEOPLE = tuple(frame for frame in FRAMES if frame not in ("items", "edges"))
 LARGEST = 2**20
 """Bytes of one record's content as JSON."""
-_TRIES = 8
+_TRIES = 3
+"""The last one reads keys with the tenant's row locked, while nobody can change them."""
 _COLUMNS = ("tenant", "position", "subject", "rid", "frame", "kind", "time", "received", "expires", "purposes", "data")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -64,9 +65,12 @@ class Appender:
         if not checked:
             with self.db.read(tenant) as connection:
                 return Receipt(0, 0, connection.execute(sa.select(tenants.c.position).where(tenants.c.tenant == tenant)).scalar() or 0)
-        for _ in range(_TRIES):
-            batch, duplicates = self._prepared(tenant, checked, now)
-            self._commit(batch)
+        for left in reversed(range(_TRIES)):
+            if left:
+                batch, duplicates = self._prepared(tenant, checked, now)
+                self._commit(batch)
+            else:
+                batch, duplicates = self._in_one(tenant, checked, now)
             if batch.problem is not None:
                 raise batch.problem
             if batch.receipt is not None:
@@ -110,9 +114,28 @@ class Appender:
             raise type(problem)(problem.what, fix=problem.fix, record=row) from problem.__cause__
         return person, ident, record.frame, record.kind, record.time, record.expires, purposes, data
 
+    def _in_one(self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float) -> tuple[_Batch, int]:
+        """Prepare and write in one transaction, which others wait for: for who was overtaken again and again."""
+        with self.db.write(tenant) as connection:
+            _, epoch = next_position(self.db, connection, tenant, 0)
+            subjects = self.people.subjects(tenant, sorted({one[0] for one in checked}))
+            batch, duplicates = self._rows(tenant, checked, now, subjects, self.people.keys(connection, tenant, subjects), epoch)
+            receipts = self._insert(connection, tenant, [batch])
+        batch.receipt = receipts[0]
+        return batch, duplicates
+
     def _prepared(self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float) -> tuple[_Batch, int]:
         """Rows under their people's keys, and how many ids came twice in this call."""
-        keys, new, epoch = self._keys(tenant, {one[0] for one in checked})
+        subjects, found, epoch = self._keys(tenant, {one[0] for one in checked})
+        return self._rows(tenant, checked, now, subjects, found, epoch)
+
+    def _rows(
+        self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float, subjects: Mapping[bytes, str], found: Mapping[bytes, PersonKey],
+        epoch: int | None,
+    ) -> tuple[_Batch, int]:  # fmt: skip
+        """The same with the keys of those who are known."""
+        new = {person: self.keyring.new(tenant, subject) for subject, person in subjects.items() if subject not in found}
+        keys = {person: new[person] if person in new else found[subject] for subject, person in subjects.items()}
         rows: dict[tuple[bytes, bytes], tuple[Any, ...]] = {}
         for person, ident, frame, kind, when, expires, purposes, data in checked:
             key = keys[person]
@@ -121,8 +144,8 @@ class Appender:
                 rows[key.subject, rid] = (key.subject, rid, frame, kind, when, now, expires, purposes, key.seal("evidence", data))
         return _Batch(tenant, epoch, new, list(rows.values())), len(checked) - len(rows)
 
-    def _keys(self, tenant: str, persons: set[str]) -> tuple[dict[str, PersonKey], dict[str, PersonKey], int | None]:
-        """Everybody's key by id, those of new people among them, and the epoch in which the known ones held (None: no such tenant yet)."""
+    def _keys(self, tenant: str, persons: set[str]) -> tuple[dict[bytes, str], dict[bytes, PersonKey], int | None]:
+        """Ids by subject, the keys of those who are known, and the epoch in which these held (None: no such tenant yet)."""
         subjects = self.people.subjects(tenant, sorted(persons))
         epoch = self._epochs.get(tenant)
         found = {} if epoch is None else {subject: key for subject in subjects if (key := self.keyring.in_epoch(tenant, subject, epoch)) is not None}
@@ -138,8 +161,7 @@ class Appender:
                 for key in read.values():
                     self.keyring.keep(tenant, key, epoch)
             found |= read
-        new = {person: self.keyring.new(tenant, subject) for subject, person in subjects.items() if subject not in found}
-        return {person: new[person] if person in new else found[subject] for subject, person in subjects.items()}, new, epoch
+        return subjects, found, epoch
 
     def _commit(self, batch: _Batch) -> None:
         """Hand the batch in. One thread writes all that wait, in one transaction per tenant, then hands the pen to one that has come meanwhile."""
@@ -147,7 +169,11 @@ class Appender:
             self._waiting.append(batch)
             batch.leads, self._writing = not self._writing, True
         if not batch.leads:
-            batch.ready.wait()  # until it is written, or leads
+            try:
+                batch.ready.wait()  # until it is written, or leads
+            except BaseException:
+                self._leave(batch)
+                raise
         if not batch.leads:
             return
         with self._guard:
@@ -157,15 +183,25 @@ class Appender:
                 self._write(tenant, [one for one in together if one.tenant == tenant])
         finally:
             with self._guard:
-                if self._waiting:
-                    self._waiting[0].leads = True
-                    self._waiting[0].ready.set()
-                else:
-                    self._writing = False
+                self._hand_on()
             for one in together:
                 if one is not batch:
                     one.leads = False
                     one.ready.set()
+
+    def _hand_on(self) -> None:
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].ready.set()
+        else:
+            self._writing = False
+
+    def _leave(self, batch: _Batch) -> None:
+        """Of a thread that was interrupted while it waited: the pen must not come to it."""
+        with self._guard:
+            self._waiting = [one for one in self._waiting if one is not batch]
+            if batch.leads:
+                self._hand_on()
 
     def _write(self, tenant: str, batches: list[_Batch]) -> None:
         try:
@@ -226,7 +262,8 @@ def mark(db: Database, connection: sa.Connection, tenant: str, newest: Mapping[b
     if not newest:
         return
     columns = ("tenant", "subject", "position", "since", "newest", "due", "attempts", "failed", "token")
-    rows = [(tenant, subject, position, now, now, now, 0, False, os.urandom(8).hex()) for subject, position in newest.items()]
+    # In one order everywhere: two who lock the same rows in different orders would wait for each other.
+    rows = [(tenant, subject, position, now, now, now, 0, False, os.urandom(8).hex()) for subject, position in sorted(newest.items())]
     again = "ON CONFLICT (tenant, subject) DO UPDATE SET position = excluded.position, newest = excluded.newest"
     db.insert_many(connection, stale, columns, rows, again)
 

@@ -14,6 +14,7 @@ import hmac
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,8 @@ def _erase(store: ProfileStore, connection: sa.Connection, tenant: str, subject:
         return found
     next_position(store.db, connection, tenant)
     store.db.bump_epoch(connection, tenant)
+    # Before all else that is hers, in the order of those who put her states: else each could wait for what the other has.
+    connection.execute(sa.select(schema.people.c.subject).where(*_mine(schema.people, tenant, subject)).with_for_update())
     _remember(connection, tenant, subject, found)
     for table in tables:
         found.removed[table.name] = connection.execute(table.delete().where(table.c.tenant == tenant, table.c.subject == subject)).rowcount
@@ -195,6 +198,10 @@ def _erase(store: ProfileStore, connection: sa.Connection, tenant: str, subject:
     return found
 
 
+def _mine(table: sa.Table, tenant: str, subject: bytes) -> tuple[Any, ...]:
+    return table.c.tenant == tenant, table.c.subject == subject
+
+
 def _any(connection: sa.Connection, table: sa.Table, tenant: str, subject: bytes) -> bool:
     return (
         connection.execute(sa.select(sa.literal(1)).select_from(table).where(table.c.tenant == tenant, table.c.subject == subject).limit(1)).first()
@@ -206,9 +213,7 @@ def _remember(connection: sa.Connection, tenant: str, subject: bytes, found: _Fo
     """Sizes, files, models and traces, before they go."""
     people, evidence, states, members, models = schema.people, schema.evidence, schema.states, schema.members, schema.models
 
-    def mine(table: sa.Table) -> tuple[Any, ...]:
-        return table.c.tenant == tenant, table.c.subject == subject
-
+    mine = partial(_mine, tenant=tenant, subject=subject)
     for table in (evidence, states):
         found.nbytes += connection.execute(sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(table.c.data)), 0)).where(*mine(table))).scalar_one()
         some = connection.execute(sa.select(sa.func.substr(table.c.data, 1, 48)).where(*mine(table), table.c.data.is_not(None)).limit(8)).scalars()

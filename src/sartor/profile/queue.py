@@ -117,7 +117,7 @@ def clear(connection: sa.Connection, tenant: str, positions: Mapping[bytes, int]
     if not positions:
         return
     here = sa.and_(stale.c.tenant == sa.bindparam("t"), stale.c.subject == sa.bindparam("s"))
-    rows: list[dict[str, Any]] = [{"t": tenant, "s": subject, "p": position} for subject, position in positions.items()]
+    rows: list[dict[str, Any]] = [{"t": tenant, "s": subject, "p": position} for subject, position in sorted(positions.items())]
     if tokens is not None:
         here = sa.and_(here, stale.c.token == sa.bindparam("k"))
         rows = [{**row, "k": tokens[row["s"]]} for row in rows]

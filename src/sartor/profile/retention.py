@@ -237,8 +237,9 @@ def _purge(store: ProfileStore, tenant: str, now: float, time_left: Callable[[],
             old = (evidence.c.tenant == tenant, evidence.c.position.in_([row.position for row in rows]), too_old)
             gone = connection.execute(evidence.delete().where(*old)).rowcount
             subjects = {bytes(row.subject) for row in rows}
-            mark(store.db, connection, tenant, dict.fromkeys(subjects, position), time.time())
+            # States before marks, as those do who put states: else each could wait for what the other has.
             files, older = _older_versions(connection, tenant, subjects)
+            mark(store.db, connection, tenant, dict.fromkeys(subjects, position), time.time())
             audit.write(connection, tenant, "purge", None, {"records": gone, "people": len(subjects), "versions": older})
         for name in files:
             store.blobs.delete(name)

@@ -233,7 +233,8 @@ def rotate_person(store: ProfileStore, tenant: str, person: str) -> Rotation:
         with store.db.write(tenant) as connection:
             next_position(store.db, connection, tenant)
             store.db.bump_epoch(connection, tenant)
-            row = connection.execute(sa.select(people.c.wrapped).where(people.c.tenant == tenant, people.c.subject == subject)).first()
+            hers = sa.select(people.c.wrapped).where(people.c.tenant == tenant, people.c.subject == subject)
+            row = connection.execute(hers.with_for_update()).first()
             if row is None:
                 raise UnknownId("nothing is known of this person", fix="there is no key to change")
             held = PersonKey(tenant, subject, store.keyring.unwrap(tenant, subject, bytes(row.wrapped)), bytes(row.wrapped))

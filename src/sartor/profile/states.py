@@ -19,7 +19,7 @@ from sartor.profile.packing import pack, unpack
 from sartor.profile.queue import clear
 from sartor.profile.records import Claim, StateCard, StoredState
 from sartor.profile.schema import holds, models, people, stale, states
-from sartor.profile.tenancy import People, chunks
+from sartor.profile.tenancy import People, chunks, next_position
 
 KEPT = 10
 """Versions of one person, verb and model; older ones go, except one that is held."""
@@ -89,11 +89,11 @@ class States:
         return written
 
     def _locked(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes]) -> tuple[dict[bytes, PersonKey], dict[bytes, int]]:
-        """Keys of those who are known, and since which position; they cannot be forgotten before this transaction ends."""
+        """Keys of those who are known, and since which position; until this transaction ends nobody else forgets them or puts a version."""
         keys, born = {}, {}
         for part in chunks(sorted(subjects)):
             query = sa.select(people.c.subject, people.c.wrapped, people.c.born).where(people.c.tenant == tenant, people.c.subject.in_(part))
-            for subject, wrapped, since in connection.execute(query.order_by(people.c.subject).with_for_update(read=True)):
+            for subject, wrapped, since in connection.execute(query.order_by(people.c.subject).with_for_update()):
                 keys[subject], born[subject] = self.keyring.person(tenant, subject, wrapped), since
         return keys, born
 
@@ -194,6 +194,7 @@ class States:
         subject = self.keyring.subject(tenant, check_name(person, "person"))
         here = (states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
         with self.db.write(tenant) as connection:
+            next_position(self.db, connection, tenant, 0)  # the tenant's row first, which the line in the audit changes
             keys, _ = self._locked(connection, tenant, [subject])
             old = connection.execute(sa.select(states).where(*here, states.c.version == version)).mappings().first()
             if old is None or not keys:
