@@ -50,8 +50,8 @@ class Graph:
         """
         sources, targets, weights = _columns(edges)
         if nodes is None:
-            both = pl.concat([sources.rename("node"), targets.rename("node")], how="vertical_relaxed")
-            ids = IdMap.of(both)
+            kind = pl.Int64() if sources.dtype.is_integer() and targets.dtype.is_integer() else pl.String()
+            ids = IdMap.of(pl.concat([sources.cast(kind).rename("node"), targets.cast(kind).rename("node")]))
         else:
             ids = IdMap(id_column(nodes), name="node")
             if ids.ids.n_unique() != len(ids):
