@@ -1,0 +1,41 @@
+"""Personalised PageRank of single nodes on the largest real edge set at hand, who rated what in MovieLens 1M (9,746 nodes, 1,000,209 edges):
+PowerWalk against the fastest of scipy's power iteration, scikit-network, igraph and networkx, all at RAG@100 >= 0.995.
+
+In queries per CPU-second, the 100 best nodes found. A dense graph, where a few power iterations are cheap. Else as `ppr_100k`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+import _pagerank
+
+NAME = "ppr-real"
+UNIT = "queries per CPU second"
+PEER = "scikit-network"
+HIGHER_IS_BETTER = True
+
+
+def graph() -> Any:
+    """People and items, an edge for every rating; the same on both sides."""
+    from sartor.data.datasets import dataset
+    from sartor.retrieve.graph.csr import Graph
+
+    data = dataset("ml-1m").interactions()
+    people, items = data.shape
+    rows = np.repeat(np.arange(people, dtype=np.int64), data.lengths)
+    return Graph.from_edges((rows, people + data.indices.astype(np.int64)), nodes=np.arange(people + items))
+
+
+def ours() -> dict[str, Any]:
+    return _pagerank.ours(graph())
+
+
+def peer() -> dict[str, Any]:
+    found = _pagerank.peer(graph())
+    print(json.dumps(found["size"]), file=sys.stderr)
+    return found
