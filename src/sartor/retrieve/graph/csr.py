@@ -19,6 +19,9 @@ from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FilePro
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+_IN_DICT, _FEW = 2_000_000, 1000
+"""Up to how many nodes a dict of them is kept (some 100 bytes each), and for how many it is asked."""
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -174,6 +177,22 @@ class Graph:
     def number(self, nodes: Ids) -> np.ndarray:
         """int64 numbers of node ids; raises `UnknownId` naming the first that is not there."""
         return _numbers(self.ids, id_column(nodes))
+
+    def find(self, nodes: Sequence[Any]) -> np.ndarray:
+        """int64 numbers of a few node ids, -1 where there is no such node; in microseconds, where a join of columns takes half a millisecond."""
+        if len(self) <= _IN_DICT and len(nodes) <= _FEW:
+            try:
+                found = [self._lookup.get(one, -1) for one in nodes]
+            except TypeError:
+                # Something that cannot be an id: what follows says so.
+                found = [-1]
+            if -1 not in found:
+                return np.array(found, np.int64)
+        return self.ids.numbers(nodes).astype(np.int64)
+
+    @cached_property
+    def _lookup(self) -> dict[Any, int]:
+        return {one: number for number, one in enumerate(self.ids.ids.to_list())}
 
     # --- what changes
 

@@ -62,11 +62,11 @@ def seed_batch(graph: Graph, seeds: Sequence[Seeds]) -> SeedBatch:
         weights = np.array(list(own.values()) if isinstance(own, Mapping) else [1.0] * len(names), np.float64)
         if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
             raise BadValue("seed weights are negative, not finite, or all 0", fix="use positive numbers", query=row)
-        numbers = graph.ids.numbers(names)
+        numbers = graph.find(names)
         known = (numbers >= 0) & (weights > 0)
         if not known.any():
             raise UnknownId(f"none of the {len(names)} seeds is in the graph", id=repr(names[0]), fix="give nodes of this graph", query=row)
-        parts.append((numbers[known].astype(np.int64), weights[known] / weights[known].sum()))
+        parts.append((numbers[known], weights[known] / weights[known].sum()))
         unknown.append(int((numbers < 0).sum()))
     indptr = np.concatenate([[0], np.cumsum([nodes.size for nodes, _ in parts])]).astype(np.int64)
     nodes = np.concatenate([*[nodes for nodes, _ in parts], np.empty(0, np.int64)])
