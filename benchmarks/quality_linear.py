@@ -265,16 +265,21 @@ def append(line: dict[str, Any]) -> None:
 
 
 def report() -> None:
-    """The newest test line of every method of every package, and ours over each peer's."""
-    newest = {}
-    for line in map(json.loads, RESULTS.read_text().splitlines()):
-        if line.get("stage") == "test" and line.get("method") in GRIDS:
-            newest[line["data"], line["method"], line["package"]] = line
-    for (data, name, package), peer in sorted(newest.items()):
-        ours = newest.get((data, name, "sartor"))
-        if ours and package != "sartor":
+    """Every method of every package, of all grids the one with the best validation, and ours over each peer's."""
+    lines = [line for line in map(json.loads, RESULTS.read_text().splitlines()) if line.get("method") in GRIDS]
+    best: dict[tuple[str, str, str], tuple[float, dict[str, Any]]] = {}
+    for line in lines:
+        key = line["data"], line["method"], line["package"]
+        if line["stage"] == "test":
+            same = [one for one in lines if (one["data"], one["method"], one["package"]) == key and one["stage"] == "validation"]
+            found = [one["ndcg@10"] for one in same if one["settings"] == line["settings"]][-1]
+            if key not in best or found >= best[key][0]:
+                best[key] = found, line
+    for (data, name, package), (_, peer) in sorted(best.items()):
+        if package != "sartor" and (data, name, "sartor") in best:
+            ours = best[data, name, "sartor"][1]
             a, b = ours["ndcg@10"], peer["ndcg@10"]
-            print(f"{data:8} {name:9} ours {a:.4f} {package:8} {b:.4f} ratio {a / b:.4f}")
+            print(f"{data:8} {name:9} ours {a:.4f} {package:8} {b:.4f} ratio {a / b:.4f}   {ours['settings']}   {peer['settings']}")
 
 
 if __name__ == "__main__":
