@@ -23,8 +23,10 @@ from sartor.data.world import World
 from sartor.engine import Answer, Engine, adapting, evidence
 from sartor.engine.evidence import as_evidence, as_population
 from sartor.engine.ids import ItemIds
+from sartor.errors import CorruptFile
 from sartor.method import Recommender
 from sartor.profile.records import Record
+from sartor.profile.schema import evidence as evidence_table
 from sartor.recommend.als import ALS
 
 KEY = bytes(range(32))
@@ -67,16 +69,14 @@ def until(holds: Any, seconds: float = 10.0) -> bool:
     return False
 
 
-def test_an_answer_changes_soon_after_it_was_given_reason_to(engine: Engine) -> None:
-    waits = []
-    for number in range(12):
-        before = items(engine.recommend("ana", exclude=None))
-        start = time.perf_counter()
-        engine.observe("ana", [number * 7])
-        assert until(lambda before=before: items(engine.recommend("ana", exclude=None)) != before)
-        waits.append(time.perf_counter() - start)
-    # Half the polling interval of other processes: waking up does not wait for that, even on a busy machine.
-    assert np.median(waits) < adapting.POLL / 2, waits
+def test_an_answer_changes_after_it_was_given_reason_to_without_waiting_for_the_next_look(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon is the benchmark's matter; here the next look would come too late, however busy the machine is."""
+    monkeypatch.setattr(adapting, "POLL", 3600.0)
+    with Engine(url, master_key=KEY) as engine:
+        for number in range(12):
+            before = items(engine.recommend("ana", exclude=None))
+            engine.observe("ana", [number * 7])
+            assert until(lambda before=before: items(engine.recommend("ana", exclude=None)) != before, 60)
 
 
 def test_evidence_of_another_process_is_noticed(engine: Engine, url: str) -> None:
@@ -108,11 +108,43 @@ def test_one_person_who_cannot_be_adapted_stops_nobody_and_shows(url: str, monke
         assert engine.status().failing == 0
 
 
+def test_damaged_evidence_of_one_person_stops_nobody_else(url: str) -> None:
+    with Engine(url, master_key=KEY, background=False) as engine:
+        for number in range(6):
+            engine.observe(f"p{number}", [number])
+        with engine.store.db.write("default") as connection:
+            hers = evidence_table.c.subject == engine.store.keyring.subject("default", "p3")
+            connection.execute(evidence_table.update().where(hers).values(data=b"damaged, and longer than a nonce"))
+        assert engine.catch_up(60)
+        status = engine.status()
+        assert (status.stale, status.failing, status.adapting.last_error) == (1, 1, "StoreProblem")
+        assert [engine.recommend(f"p{number}").fallback for number in (0, 1, 2, 4, 5)] == [None] * 5
+
+
+def test_a_tenant_whose_model_is_damaged_stops_no_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Engine(url, master_key=KEY, background=False) as engine:
+        engine.for_tenant("broken").observe("ana", [3])
+        engine.observe("ana", [3])
+        active = engine._models.active
+
+        def broken(tenant: str, verb: str = "recommend") -> Any:
+            if tenant == "broken":
+                raise CorruptFile("the model is not what its name says")
+            return active(tenant, verb)
+
+        monkeypatch.setattr(engine._models, "active", broken)
+        with pytest.raises(CorruptFile):
+            engine._adapter.step()
+        assert engine.recommend("ana").fallback is None
+
+
 def test_whom_a_killed_worker_had_claimed_is_taken_over(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine(url, master_key=KEY, background=False) as engine:
         engine.observe("ana", [3, 5])
-        assert engine.store.claim(worker="died", limit=10, lease=0.3)
+        assert engine.store.claim(worker="died", limit=10, lease=600)
         assert engine._adapter.step() == 0
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 601)
         assert engine.catch_up(10)
         assert engine.recommend("ana").fallback is None
 

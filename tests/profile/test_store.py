@@ -209,15 +209,21 @@ def test_a_large_state_lies_in_a_file(store: ProfileStore) -> None:
         store.state("t", "ana", "draw")
 
 
-def test_claims_are_exclusive_and_taken_over_when_they_die(store: ProfileStore, open_store: Open) -> None:
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass, however fast or slow the machine is."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+
+
+def test_claims_are_exclusive_and_taken_over_when_they_die(store: ProfileStore, open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     store.append("t", [record for n in range(5) for record in clicks(f"p{n}", 1)])
     other = open_store()
-    first, second = store.claim(worker="a", limit=3, lease=0.3), other.claim(worker="b", limit=10)
+    first, second = store.claim(worker="a", limit=3, lease=600), other.claim(worker="b", limit=10)
     assert len(first) == 3
     assert not {one.person for one in first} & {one.person for one in second}
     assert other.claim(worker="b") == []
     other.done(second)
-    time.sleep(0.35)
+    later(monkeypatch, 601)
     taken = other.claim(worker="b")
     assert {one.person for one in taken} == {one.person for one in first}
     assert {one.attempts for one in taken} == {2}
@@ -367,14 +373,15 @@ def test_api_keys(store: ProfileStore) -> None:
         store.create_key("t", label="x", scopes=["everything"])
 
 
-def test_jobs(store: ProfileStore, open_store: Open) -> None:
+def test_jobs(store: ProfileStore, open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put_job("t", "fit", {"method": "ease"})
     other = open_store()
-    claims = [one.claim_job(worker=name, lease=0.2) for one, name in ((store, "a"), (other, "b"))]
+    claims = [one.claim_job(worker=name, lease=600) for one, name in ((store, "a"), (other, "b"))]
     (job,) = [claim for claim in claims if claim is not None]
     assert job.args == {"method": "ease"}
-    assert store.job_progress("t", job.id, worker=job.claimed_by, progress=0.5, log="half", lease=0.1)
-    time.sleep(0.15)
+    assert store.job_progress("t", job.id, worker=job.claimed_by, progress=0.5, log="half", lease=600)
+    assert other.claim_job(worker="c") is None
+    later(monkeypatch, 601)
     again = other.claim_job(worker="c")
     assert again is not None
     with pytest.raises(Conflict):
@@ -382,8 +389,25 @@ def test_jobs(store: ProfileStore, open_store: Open) -> None:
     store.cancel_job("t", job.id)
     assert not store.job_progress("t", job.id, worker="c")
     ended = store.finish_job("t", job.id, worker="c", status="cancelled")
-    assert (ended.status, ended.progress, ended.log) == ("cancelled", 0.5, ("half",))
+    assert (ended.status, ended.progress, ended.log) == ("cancelled", 0.5, ("half", "its worker died; another one goes on"))
     assert [one.id for one in store.jobs("t", status="cancelled")] == [job.id]
+
+
+def test_a_job_that_kills_its_workers_is_given_up(store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = store.put_job("t", "fit", {})
+    for _ in range(3):
+        claimed = store.claim_job(worker="w", lease=600)
+        assert claimed is not None
+        assert claimed.id == job.id
+        later(monkeypatch, 601)
+    assert store.claim_job(worker="w") is None
+    assert (store.job("t", job.id).status, store.job("t", job.id).error) == ("failed", "its worker died 3 times")
+
+
+def test_a_key_opens_also_when_its_use_cannot_be_noted(store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    card, secret = store.create_key("t", label="x", scopes=["read"])
+    monkeypatch.setattr(store.db, "write", lambda *_, **__: (_ for _ in ()).throw(StoreProblem("the disk is full")))
+    assert store.check_key(secret).id == card.id
 
 
 def test_the_audit_is_bounded_and_holds_no_content(store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> None:

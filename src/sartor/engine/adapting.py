@@ -118,12 +118,18 @@ class Adapter:
         tenants: dict[str, list[Claim]] = {}
         for claim in claims:
             tenants.setdefault(claim.tenant, []).append(claim)
+        problems: list[Exception] = []
         for tenant, own in tenants.items():
-            self._adapt(tenant, own)
+            try:
+                self._adapt(tenant, own)
+            except Exception as problem:  # a tenant whose model is damaged must not stop the others
+                problems.append(problem)
         took = time.perf_counter() - start
         self._busy += took
         if len(claims) == self._at_once:
             self._at_once = max(FEWEST, min(MOST, self._at_once * 2 if took < 0.5 else self._at_once // 2 if took > 2 else self._at_once))
+        if problems:
+            raise problems[0]
         return len(claims)
 
     # --- one tenant's people
@@ -135,15 +141,23 @@ class Adapter:
             # Whoever installs a model marks everybody.
             self._store.done(claims)
             return
-        people = [claim.person for claim in claims]
-        records = ev.read(self._store, tenant, people, VERB)
+        try:
+            records = ev.read(self._store, tenant, [claim.person for claim in claims], VERB)
+        except StoreProblem as problem:
+            # Damaged evidence of one person must stop nobody else; when the store is away, the next call says so.
+            if len(claims) == 1:
+                self._put_off(claims[0], type(problem).__name__)
+            else:
+                for claim in claims:
+                    self._adapt(tenant, [claim])
+            return
         waiting = [claim for claim in claims if self._wants_state(tenant, claim.person, records.get(claim.person, []))]
         failures: dict[str, str] = {}
-        # The active model last: its states end the mark.
+        # The active model last: its states end the mark. What fails for one that is only prepared is counted there.
         for loaded in targets:
-            own = {claim.person: records.get(claim.person, []) for claim in waiting if claim.person not in failures}
+            own = {claim.person: records.get(claim.person, []) for claim in waiting}
             states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
-            failures |= failed | self._put(tenant, loaded, states, waiting)
+            failures = failed | self._put(tenant, loaded, states, waiting)
         wanted = {claim.person for claim in waiting}
         if idle := [claim for claim in claims if claim.person not in wanted]:
             self._store.done(idle)

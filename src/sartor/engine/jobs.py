@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from sartor.engine import rollout
-from sartor.errors import ConfigError, Conflict, SartorError
+from sartor.errors import ConfigError, Conflict, SartorError, StoreProblem
 
 if TYPE_CHECKING:
     from sartor.engine.engine import Engine
@@ -49,7 +50,10 @@ class JobWatch:
             return
         new = stage != self._stage
         self._share, self._stage = share, stage
-        self._told(share, message, stage if new else None)
+        try:
+            self._told(share, message, stage if new else None)
+        except StoreProblem as problem:
+            log.warning("progress of job %s could not be written: %s", self.job.id, problem.what)
 
     def _told(self, share: float | None, message: str | None, line: str | None) -> None:
         goes_on = self.engine.store.job_progress(
@@ -63,6 +67,9 @@ class JobWatch:
         while not self._done.wait(BEAT):
             try:
                 self._told(None, None, None)
+            except StoreProblem as problem:
+                # The store may be away for a while; whether the job is still ours is seen at the next sign of life.
+                log.warning("job %s could give no sign of life: %s", self.job.id, problem.what)
             except SartorError as stop:
                 self._lost = stop
                 return
@@ -87,8 +94,8 @@ def run_job(engine: Engine, job: Job, *, worker: str) -> Job | None:
     except SartorError as problem:
         status, error = "failed", str(problem)
     except Exception as defect:
-        # The kind only: what a library says may quote what it was given.
-        log.exception("job %s failed", job.id)
+        # The kind and the place only: what a library says may quote what it was given.
+        log.error("job %s failed: %s\n%s", job.id, type(defect).__name__, "".join(traceback.format_tb(defect.__traceback__)))
         status, error = "failed", f"sartor failed: {type(defect).__name__}"
     try:
         return own.store.finish_job(job.tenant, job.id, worker=worker, status=status, result=result, error=error)

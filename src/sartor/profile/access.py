@@ -7,11 +7,12 @@ import json
 import os
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from sartor.errors import AccessDenied, ConfigError, UnknownId
+from sartor.errors import AccessDenied, ConfigError, StoreProblem, UnknownId
 from sartor.profile.audit import Audit
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
@@ -69,7 +70,8 @@ class Access:
             if person is None:
                 raise denied
         if row.used is None or abs(now - row.used) > _MINUTE:
-            with self.db.write(row.tenant, durable=False) as connection:
+            # A full disk or a busy database must not lock out who only wants to read.
+            with suppress(StoreProblem), self.db.write(row.tenant, durable=False) as connection:
                 connection.execute(api_keys.update().where(api_keys.c.tenant == row.tenant, api_keys.c.id == row.id).values(used=now))
         return _card(row, person)
 

@@ -24,6 +24,9 @@ KEPT = 1_000
 """Finished jobs per tenant; older ones go."""
 LINES = 200
 """Of a job's log."""
+DEATHS = 3
+"""Workers that may die of a job; then it is not tried again: what takes a process down would go on doing so."""
+_DIED = "its worker died; another one goes on"
 _FINISHED = ("done", "failed", "cancelled")
 
 
@@ -73,7 +76,7 @@ class Jobs:
         """See `ProfileStore.claim_job`."""
         now, scope = time.time(), EVERY_TENANT if tenant is None else tenant
         free = sa.or_(jobs.c.status == "queued", sa.and_(jobs.c.status == "running", jobs.c.lease < now))
-        query = sa.select(jobs.c.tenant, jobs.c.id).where(free).order_by(jobs.c.id).limit(1)
+        query = sa.select(jobs.c.tenant, jobs.c.id, jobs.c.status, jobs.c.log).where(free).order_by(jobs.c.id).limit(1)
         if kinds is not None:
             query = query.where(jobs.c.kind.in_(list(kinds)))
         if tenant is not None:
@@ -85,11 +88,15 @@ class Jobs:
             row = connection.execute(query.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
-            connection.execute(
-                jobs.update()
-                .where(jobs.c.tenant == row.tenant, jobs.c.id == row.id)
-                .values(status="running", claimed_by=worker, lease=now + lease, started=sa.func.coalesce(jobs.c.started, now))
-            )
+            lines = json.loads(row.log)
+            if row.status == "running":
+                if lines.count(_DIED) + 1 >= DEATHS:
+                    end = {"status": "failed", "finished": now, "lease": None, "error": f"its worker died {DEATHS} times"}
+                    connection.execute(jobs.update().where(jobs.c.tenant == row.tenant, jobs.c.id == row.id).values(**end))
+                    return None
+                lines = [*lines, _DIED][-LINES:]
+            taken = {"status": "running", "claimed_by": worker, "lease": now + lease, "started": sa.func.coalesce(jobs.c.started, now)}
+            connection.execute(jobs.update().where(jobs.c.tenant == row.tenant, jobs.c.id == row.id).values(**taken, log=json.dumps(lines)))
         return self.get(row.tenant, row.id)
 
     def progress(self, tenant: str, job: str, *, worker: str, progress: float | None, message: str | None, lease: float, log: str | None) -> bool:
