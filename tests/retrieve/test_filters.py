@@ -1,0 +1,146 @@
+"""Filters: the algebra and the text form against polars, named errors, bitmaps and standing filters."""
+
+from __future__ import annotations
+
+import datetime
+import operator
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sartor.errors import BadValue, ConfigError, CorruptFile, MissingColumn, StateMismatch, WrongType
+from sartor.retrieve.attributes import Attributes
+from sartor.retrieve.bitmaps import Bitmap, Standing
+from sartor.retrieve.filters import Filter, field, parse
+from sartor.retrieve.index import ItemIndex
+
+FRAME = pl.DataFrame(
+    {
+        "year": [1990, 2000, None, 2010, 1990, 1985, 2020],
+        "price": [1.5, None, 2.0, float("nan"), 0.0, -3.25, 1e9],
+        "genre": ["noir", "drama", "noir", None, "it's", "", "drama"],
+        "tags": [["a", "b"], [], None, ["c"], ["a", None], ["bb"], ["b", "c"]],
+        "new": [True, False, None, True, False, True, True],
+        "day": [datetime.date(2020, 1, day) for day in range(1, 7)] + [None],
+    }
+)
+COMPARISONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def _quoted(value: Any) -> str:
+    text = value.isoformat() if isinstance(value, datetime.date) else value
+    return "'" + text.replace("'", "''") + "'" if isinstance(text, str) else str(text).lower() if isinstance(value, bool) else repr(value)
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> tuple[Filter, str, pl.Expr]:
+    """The same comparison three times: ours, as text, polars'."""
+    name = draw(st.sampled_from(["year", "price", "genre", "tags", "new", "day"]))
+    column = pl.col(name).fill_nan(None) if name == "price" else pl.col(name)
+    values: dict[str, st.SearchStrategy[Any]] = {
+        "year": st.sampled_from([1985, 1990, 1990.5, 2000, 2021, -5, 1e30]),
+        "price": st.sampled_from([1.5, 2, 0, -3.25, 1e9, 0.1]),
+        "genre": st.sampled_from(["noir", "drama", "it's", "", "opera"]),
+        "tags": st.sampled_from(["a", "b", "c", "z"]),
+        "new": st.booleans(),
+        "day": st.dates(datetime.date(2019, 12, 30), datetime.date(2020, 1, 9)),
+    }
+    value = draw(values[name])
+    if name == "tags":
+        return field(name).contains(value), f"tags contains {_quoted(value)}", column.list.contains(value)
+    ops = ["==", "!="] if name in ("genre", "new") else list(COMPARISONS)
+    if name not in ("new", "day") and draw(st.booleans()):
+        several = draw(st.lists(values[name], min_size=1, max_size=3))
+        return field(name).is_in(several), f"{name} in ({', '.join(map(_quoted, several))})", pl.any_horizontal([column == one for one in several])
+    op = draw(st.sampled_from(ops))
+    return COMPARISONS[op](field(name), value), f'"{name}" {op} {_quoted(value)}', COMPARISONS[op](column, pl.lit(value))
+
+
+def _combined(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    both = st.tuples(inner, inner)
+    return st.one_of(
+        both.map(lambda two: (two[0][0] & two[1][0], f"({two[0][1]} AND {two[1][1]})", two[0][2] & two[1][2])),
+        both.map(lambda two: (two[0][0] | two[1][0], f"({two[0][1]} or {two[1][1]})", two[0][2] | two[1][2])),
+        inner.map(lambda one: (~one[0], f"not ({one[1]})", ~one[2])),
+    )
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.recursive(terms(), _combined, max_leaves=5))
+def test_filters_and_their_text_say_what_polars_says(case: tuple[Filter, str, pl.Expr]) -> None:
+    ours, text, theirs = case
+    expected = FRAME.select(theirs.fill_null(False).alias("kept"))["kept"].to_list()
+    bits = Attributes(FRAME).bitmap(ours)
+    assert bits.mask().tolist() == expected
+    assert len(bits) == sum(expected)
+    assert parse(text) == ours or Attributes(FRAME).bitmap(parse(text)).mask().tolist() == expected
+
+
+def test_text_contains_and_true_is_not_one() -> None:
+    attributes = Attributes(FRAME)
+    assert attributes.bitmap(parse("genre contains 'r'")).rows().tolist() == [0, 1, 2, 6]
+    assert attributes.bitmap(parse("year between 1990 and 2000 and genre not in ('drama')")).rows().tolist() == [0, 4]
+    assert len(attributes.bitmap(field("year") == 1)) == 0
+    with pytest.raises(WrongType):
+        attributes.bitmap(field("year") == True)  # noqa: E712
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("jahr > 1990", MissingColumn, "jahr"),
+        ("genre > 'a'", WrongType, "genre"),
+        ("year = 'old'", WrongType, "year"),
+        ("year contains 19", WrongType, "year"),
+        ("tags = 'a'", WrongType, "tags"),
+        ("day > 'soon'", WrongType, "day"),
+        ("", ConfigError, "empty"),
+        ("year > ", ConfigError, "at its end"),
+        ("year > 1 genre = 'a'", ConfigError, "genre"),
+        ("year > 1; drop table", ConfigError, "character 9"),
+        ("(" * 40 + "year > 1" + ")" * 40, ConfigError, "nested"),
+        (" or ".join(["year = 1"] * 101), ConfigError, "comparisons"),
+        ("select * from read_csv('x')", ConfigError, "character 7"),
+    ],
+)
+def test_what_is_wrong_with_a_filter_is_named(text: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Attributes(FRAME).bitmap(parse(text))
+
+
+def test_filters_are_not_combined_with_and_or() -> None:
+    with pytest.raises(ConfigError, match="neither true"):
+        _ = field("year") > 1 and field("year") < 2  # type: ignore[truthy-bool]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=200))
+def test_bitmaps_are_sets_of_rows(two: list[tuple[bool, bool]]) -> None:
+    a, b = np.array(two, bool).reshape(-1, 2).T
+    left, right = Bitmap.of(a), Bitmap.of(b)
+    for ours, theirs in ((left & right, a & b), (left | right, a | b), (~left, ~a)):
+        assert ours.mask().tolist() == theirs.tolist()
+        assert len(ours) == theirs.sum()
+    again = Standing.from_bytes(Standing(left, "x", False).to_bytes())
+    assert again.bitmap.mask().tolist() == a.tolist()
+
+
+def test_standing_filters_hold_for_their_index_and_no_other() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(100, 8)).astype(np.float32)
+    index = ItemIndex.make("exact").build(vectors, attributes=pl.DataFrame({"old": np.arange(100) < 50}))
+    own = Standing.from_bytes(index.standing("old = false", blocked=[60, 70, "nobody"]).to_bytes())
+    assert set(index.search(vectors[60], 100, allowed=own)[0]) == set(range(50, 100)) - {60, 70}
+    closed = index.standing(blocked=[60], later=False)
+    index.add(vectors[60:61] * 2, [1000], pl.DataFrame({"old": [False]}))
+    assert index.search(vectors[60], 1, allowed=own)[0] == [1000]
+    assert 1000 not in index.search(vectors[60], 200, allowed=closed)[0]
+    with pytest.raises(StateMismatch):
+        ItemIndex.make("exact").build(vectors).search(vectors[0], allowed=own)
+    with pytest.raises(CorruptFile):
+        Standing.from_bytes(own.to_bytes()[:-3])
+    with pytest.raises(BadValue, match="corrupted"):
+        Bitmap(np.array([1 << 40], np.uint64), 30)
