@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sartor.data.world import World
 from sartor.engine import Engine, preparing, rollout, training, validation
 from sartor.engine.jobs import run_job
-from sartor.errors import CorruptFile, EmptyData, ModelRefused, UnknownId
+from sartor.errors import CorruptFile, EmptyData, ModelRefused, StoreProblem, UnknownId
 from sartor.evaluate import evaluate
 from sartor.profile.records import Record
 from sartor.systems import make
@@ -211,6 +211,9 @@ def test_folders_go_when_nothing_refers_to_them_any_more(engine: Engine) -> None
     # The oldest has lost its states; the two before the active one could serve again.
     assert engine._models.sweep() == [found[0].fingerprint]
     assert [folder.exists() for folder in folders] == [False, True, True, True]
+    # With it goes what the store noted of it, which would grow with every fit.
+    assert found[0].fingerprint not in [card.fingerprint for card in engine.models()]
+    assert [bool(engine.store.members("default", one.fingerprint)) for one in found] == [False, True, True, True]
     assert engine.switch(found[1].fingerprint).status == "active"
 
 
@@ -288,3 +291,35 @@ def test_a_model_tells_how_many_were_forgotten_while_it_was_fitted(engine: Engin
     found = engine.fit("ease", EASE, progress=False)
     assert found.report["forgotten_meanwhile"] == 1
     assert "fit again" in engine.models()[0].report["note"]
+
+
+def test_a_fit_outlives_a_store_that_is_away_and_a_defect_is_logged_without_what_it_quotes(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def job() -> Any:
+        engine.store.put_job("default", "fit", {"method": "ease", "settings": EASE})
+        return engine.store.claim_job(worker="w")
+
+    tell, times = engine.store.job_progress, []
+
+    def away(*given: Any, **how: Any) -> bool:
+        times.append(1)
+        if len(times) % 2:
+            raise StoreProblem("the database cannot be reached")
+        return tell(*given, **how)
+
+    monkeypatch.setattr(engine.store, "job_progress", away)
+    done = run_job(engine, job(), worker="w")
+    assert done is not None
+    assert done.status == "done"
+    assert len(times) > 3
+
+    def defect(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("ana bought a secret")
+
+    monkeypatch.setattr(rollout, "fit", defect)
+    failed = run_job(engine, job(), worker="w")
+    assert failed is not None
+    assert (failed.status, failed.error) == ("failed", "sartor failed: ZeroDivisionError")
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text.replace('raise ZeroDivisionError("ana bought a secret")', "")

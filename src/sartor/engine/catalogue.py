@@ -173,6 +173,7 @@ class Shelves:
         _ = shelf.frame, shelf.titles, shelf.hidden
         if len(self._shelves) > 64:
             self._shelves.clear()
+            self._frames = {tenant: known}
         self._shelves[tenant, method.fingerprint_] = known[0], shelf
         self._took[tenant] = max(time.perf_counter() - start, self._took.get(tenant, 0.0) / 2)
         return shelf
@@ -184,7 +185,7 @@ class Shelves:
             while read != self._store.items_version(tenant):
                 time.sleep(min(2 * self._took.get(tenant, 0.0), 5.0) if read >= 0 else 0.0)
                 self._read(tenant, method)
-                read = self._frames[tenant][0]
+                read = self._frames.get(tenant, (read, None))[0]
         except Exception as problem:  # the store is closed or away: the next request that meets a change starts this again
             log.warning("the catalogue could not be read again: %s", type(problem).__name__)
         finally:

@@ -13,6 +13,7 @@ from sartor import _storage
 from sartor.engine.evidence import as_population, read
 from sartor.engine.ids import ItemIds
 from sartor.engine.models import REFERENCE
+from sartor.engine.validation import FLOOR
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +74,7 @@ class Drift:
     still_popular: float | None
     """Of the items most popular now, the share that were among the most popular in training."""
     list_change: float | None
-    """Mean share of the top 10 of people with new evidence that the new evidence replaced."""
+    """Mean share of the top 10 of people with new evidence that the new evidence replaced; None for fewer than 5 people."""
     people_compared: int
     model_age_seconds: float
     alarm: bool
@@ -208,4 +209,5 @@ def _list_change(engine: Engine, loaded: Loaded, ids: ItemIds, verb: str) -> tup
     seen = [ids.map.array[made[1][person]["items"]].tolist() if person in made[1] else [] for person in both]
     tops = [loaded.method.recommend([states.get(person) for person in both], LISTED, exclude=seen).indices for states in made]
     same = [np.isin(new[new >= 0], was).mean() for was, new in zip(*tops, strict=True) if (new >= 0).any()]
-    return (float(1 - np.mean(same)), len(same)) if same else (None, 0)
+    # What fewer people than that did is theirs, not a figure about the population.
+    return (float(1 - np.mean(same)), len(same)) if len(same) >= FLOOR else (None, 0)

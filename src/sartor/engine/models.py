@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,6 +219,7 @@ class Models:
     def _write(self, method: Recommender) -> None:
         target = self.path(method.fingerprint_)
         if target.exists():
+            os.utime(target)  # young again: `sweep` must not take it away before its card is there
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=self.folder, prefix=".new-"))
@@ -242,7 +244,7 @@ class Models:
         shutil.rmtree(Work.of_tenant(self.folder, tenant), ignore_errors=True)
 
     def sweep(self) -> list[str]:
-        """Remove the folders that nothing refers to any more, and return their names.
+        """Remove the folders that nothing refers to any more, with their cards and the notes on whom they were fitted on; return their names.
 
         A folder stays while a card of any tenant lets its model serve, prepare or wait, or a state of anybody was made by it: that state
         can still be restored.
@@ -255,6 +257,8 @@ class Models:
         gone = []
         for path in old:
             if path.is_dir() and not path.name.startswith(".") and path.name not in needed:
+                # First what points to the folder: a crash in between leaves a folder for the next time.
+                self.store.drop_model(path.name)
                 shutil.rmtree(path)
                 gone.append(path.name)
             elif path.name.startswith(".new-") or (path.suffix == REFERENCE and path.stem not in needed):
@@ -263,6 +267,8 @@ class Models:
 
     def close(self) -> None:
         """Leave all models; the files stay."""
+        with suppress(ValueError):  # closed already
+            self.store.on_forget.remove(self._forgotten)
         with self._lock:
             self._known.clear()
             self._methods.clear()

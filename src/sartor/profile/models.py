@@ -116,6 +116,17 @@ class ModelTable:
                 found |= set(connection.execute(sa.select(states.c.model).where(states.c.tenant == tenant).distinct()).scalars())
         return found
 
+    def drop(self, fingerprint: str) -> None:
+        """See `ProfileStore.drop_model`."""
+        with self.db.read(EVERY_TENANT) as connection:
+            names = list(connection.execute(sa.select(tenants.c.tenant)).scalars())
+        for tenant in names:
+            with self.db.write(tenant) as connection:
+                unused = models.c.status.in_(("retired", "refused"))
+                connection.execute(models.delete().where(models.c.tenant == tenant, models.c.fingerprint == fingerprint, unused))
+                connection.execute(members.delete().where(members.c.tenant == tenant, members.c.model == fingerprint))
+                self._changed(connection, tenant)
+
     def _retire(self, connection: sa.Connection, tenant: str, verb: str, but: str) -> None:
         others = (models.c.tenant == tenant, models.c.verb == verb, models.c.status == "active", models.c.fingerprint != but)
         connection.execute(models.update().where(*others).values(status="retired"))

@@ -117,6 +117,12 @@ class ProfileStore:
         """Close every connection of this process."""
         self.db.close()
 
+    def check(self) -> None:
+        """Raise `StoreProblem` when the database does not answer, or has another master key by now."""
+        with self.db.read(EVERY_TENANT) as connection:
+            if connection.execute(sa.select(keyring.c.wrapped)).scalar() != self.keyring.sealed_root:
+                raise StoreProblem("the master key of this store was changed", fix="start this process again")
+
     def __enter__(self) -> Self:
         return self
 
@@ -311,6 +317,11 @@ class ProfileStore:
         """Whether a purpose is allowed now."""
         return self._consents.allowed(tenant, person, purpose)
 
+    def default_consent(self, tenant: str) -> frozenset[str]:
+        """What people are taken to agree to until they say otherwise."""
+        with self.db.read(tenant) as connection:
+            return self._consents.defaults(connection, tenant)
+
     def set_default_consent(self, tenant: str, purposes: Collection[str]) -> None:
         """What people are taken to agree to until they say otherwise; all purposes but `train` and `share` at first. Marks everybody stale."""
         self._consents.set_defaults(tenant, purposes)
@@ -351,6 +362,10 @@ class ProfileStore:
     def model_references(self) -> set[str]:
         """Fingerprints that any tenant's states refer to, and of models that are preparing, candidates or active."""
         return self._models.references()
+
+    def drop_model(self, fingerprint: str) -> None:
+        """Delete a model's cards, and whom it was fitted on, of all tenants: for a model whose files go, since nothing refers to it."""
+        self._models.drop(fingerprint)
 
     def put_items(self, tenant: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add or replace items: `item` (the id), `hidden`, and any attributes as JSON; how many."""
