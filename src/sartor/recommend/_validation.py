@@ -40,7 +40,7 @@ class Validation:
     held_out: the validation events. Raises `EmptyData` when none of them is of a person and an item of `data`.
     """
 
-    def __init__(self, method: ItemRecommender, data: Interactions, held_out: Population, *, k: int = 10, people: int = 2000) -> None:
+    def __init__(self, method: ItemRecommender, data: Interactions, held_out: Population, *, k: int = 10, people: int = 10_000) -> None:
         truth = held_out.interactions(items=data.items)
         rows = data.people.numbers(truth.people.ids)
         usable = np.flatnonzero((rows >= 0) & (truth.lengths > 0))

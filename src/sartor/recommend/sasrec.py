@@ -23,7 +23,7 @@ class SASRec(SequentialRecommender):
 
     For people whose order of events says something, in catalogues up to some 100,000 items with the default full softmax, and beyond
     with `loss="sampled_softmax"`. It needs minutes of training where EASE needs seconds, and gives more for it: on the last item of
-    ml-100k an NDCG@10 of 0.104 against 0.071, both tuned on the item before (benchmarks/quality_sequence.py).
+    ml-100k an NDCG@10 of 0.092 against 0.071, both tuned on the item before; its four settings gave 0.092 to 0.104 (docs/quality.md).
 
     The defaults are meant for sparse and for small data. On the validation part of ml-100k (943 people, 32 per batch) they reach an
     NDCG@10 of 0.114 and 0.115 on the last item (two seeds) and 0.190 on the last share of events, against 0.106 to 0.113 and 0.191
