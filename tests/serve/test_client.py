@@ -13,6 +13,7 @@ import pytest
 from serve_shop import Shop
 
 from sartor import errors
+from sartor.engine import training
 from sartor.errors import ConfigError, SartorError
 from sartor.serve import AsyncClient, Client
 from sartor.serve.answers import AnswerOut
@@ -67,6 +68,22 @@ def test_everything_a_client_is_for(shared: Shop) -> None:
         client.revoke_key(made.key.id)
         assert client.export("cli/ent").startswith(b"PK")
         assert client.forget("cli/ent").verified
+
+
+def test_consents_assumed_of_everybody_make_a_first_fit_possible(own: Shop) -> None:
+    with Client(own.url, own.keys["default"]) as client:
+        client.observe([{"person": f"p{n}", "item": f"i{n % 9}"} for n in range(40)])
+        client.set_consents("p0", {"train": False})
+        assert not client.default_consents({}).purposes["train"]
+        assert client.default_consents({"train": True, "share": False}).purposes["recommend"]
+        assert client.consents("p1").purposes["train"].granted
+        assert not client.consents("p0").purposes["train"].granted
+        assert set(training.population(own.engine.store, "default").events.collect()["person"]) == {f"p{n}" for n in range(1, 40)}
+        assert not own.engine.store.allowed("other", "p1", "train")
+        switch = client.activate(client.models().items[0].fingerprint)
+        assert [job.status for job in client.follow(switch.id, every=0.1)][-1] == "done"
+    assert own.get("/v1/consents", key=own.key(scopes=("profile", "models", "write"))).status_code == 403
+    assert own.call("PUT", "/v1/consents", key=own.key(person="p1"), json={"purposes": {"train": False}}).status_code == 403
 
 
 def test_the_same_without_waiting(shared: Shop) -> None:

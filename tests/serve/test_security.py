@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from serve_shop import Shop, opened
 
 from sartor.errors import ConfigError
+from sartor.profile.rotate import rotate_master
+from sartor.profile.store import ProfileStore
 from sartor.serve import Settings, create_app
 from sartor.serve.run import run
 
@@ -450,3 +452,11 @@ def test_an_export_leaves_nothing_on_the_servers_disk(shared: Shop, tmp_path: Pa
 def test_a_key_of_one_person_sees_no_numbers_of_all(shared: Shop) -> None:
     assert shared.get("/metrics", key=shared.key(person="p1")).status_code == 403
     assert shared.get("/metrics").status_code == 200
+
+
+def test_a_process_with_an_old_master_key_is_not_ready(own: Shop) -> None:
+    assert own.get("/readyz", key="").json() == {"ready": True, "model": True}
+    with ProfileStore.open(f"sqlite:///{own.engine.store.db.path}") as store:
+        rotate_master(store)
+    assert problem(own.get("/readyz", key=""), 503, "store-problem")["fix"] == "start this process again"
+    assert own.get("/healthz", key="").status_code == 200

@@ -207,6 +207,12 @@ def set_consents(person: Id, purposes: Mapping[str, bool], *, text: str = "", ve
     )
 
 
+def default_consents(purposes: Mapping[str, bool]) -> Ask[overview.DefaultsOut]:
+    """Say what is assumed of everybody who has not said anything; purposes that are not named stay. {} only asks."""
+    method, json = ("PUT", {"purposes": dict(purposes)}) if purposes else ("GET", None)
+    return Ask(method, "/v1/consents", overview.DefaultsOut, json=json)
+
+
 def export(person: Id) -> Ask[bytes]:
     """Everything that is kept of a person: a zip file."""
     return _get(_person(person, "/export"), bytes)
@@ -231,9 +237,9 @@ def fit(method: str, settings: Mapping[str, Any] | None = None, *, holdout: floa
     return Ask("POST", "/v1/models", overview.JobOut, json=body, repeat=False)
 
 
-def activate(fingerprint: str, *, force: bool = False) -> Ask[overview.ModelOut]:
-    """Switch to a fitted model."""
-    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.ModelOut, json={"force": force})
+def activate(fingerprint: str, *, force: bool = False) -> Ask[overview.JobOut]:
+    """Start a job that switches to a fitted model."""
+    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.JobOut, json={"force": force}, repeat=False)
 
 
 def jobs() -> Ask[overview.JobsOut]:

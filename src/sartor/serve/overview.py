@@ -150,6 +150,10 @@ class KeyOut(Out):
     last_used: str | None
 
 
+class DefaultsOut(Out):
+    purposes: dict[str, bool]
+
+
 class KeysOut(Out):
     items: list[KeyOut]
     next: str | None

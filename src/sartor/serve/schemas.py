@@ -228,6 +228,10 @@ class ConsentsIn(In):
     source: Annotated[str, StringConstraints(max_length=64)] = "api"
 
 
+class DefaultsIn(In):
+    purposes: Annotated[dict[Purpose, bool], Field(min_length=1)]
+
+
 class FitIn(In):
     method: Name
     settings: Facts = {}

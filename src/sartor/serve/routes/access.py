@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from sartor import __version__
 from sartor.errors import BadValue
+from sartor.profile.records import PURPOSES
 from sartor.serve import mapping
 from sartor.serve.auth import check_scope
-from sartor.serve.gate import Guarded, Here, needs
-from sartor.serve.overview import KeysOut, MeOut, NewKeyOut, RequestsOut
-from sartor.serve.schemas import KeyIn, KeyPath, Limit
+from sartor.serve.gate import Call, Guarded, Here, needs
+from sartor.serve.overview import DefaultsOut, KeysOut, MeOut, NewKeyOut, RequestsOut
+from sartor.serve.schemas import DefaultsIn, KeyIn, KeyPath, Limit
 
 router = APIRouter(prefix="/v1", tags=["access"], route_class=Guarded)
 
@@ -57,8 +59,27 @@ def revoke(call: Here, key: KeyPath) -> Response:
     return Response(status_code=204)
 
 
+@router.get("/consents", response_model=DefaultsOut, **needs("admin"))
+def defaults(call: Here) -> Response:
+    """What is assumed of everybody who has not said anything, for every purpose."""
+    return mapping.json_response(_defaults(call))
+
+
+@router.put("/consents", response_model=DefaultsOut, **needs("admin", cost=20))
+def assume(call: Here, given: DefaultsIn) -> Response:
+    """Change that; purposes that are not named stay. What a person said herself always counts before it."""
+    assumed = _defaults(call)["purposes"] | given.purposes
+    call.engine.store.set_default_consent(call.caller.tenant, [purpose for purpose, granted in assumed.items() if granted])
+    return mapping.json_response({"purposes": assumed})
+
+
 @router.get("/requests", response_model=RequestsOut, **needs("admin"))
 def requests(call: Here, limit: Limit = 100) -> Response:
     """The newest requests of the tenant that this process answered: routes, not addresses."""
     own = [one for one in reversed(call.server.log.ring) if one.tenant == call.caller.tenant]
     return mapping.page([mapping.request(one) for one in own[:limit]], None)
+
+
+def _defaults(call: Call) -> dict[str, Any]:
+    assumed = call.engine.store.default_consent(call.caller.tenant)
+    return {"purposes": {purpose: purpose in assumed for purpose in PURPOSES}}

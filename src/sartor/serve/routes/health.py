@@ -23,9 +23,10 @@ async def health() -> HealthOut:
 
 @router.get("/readyz")
 def ready(request: Request) -> ReadyOut:
-    """The store answers too; problem 503 when it does not."""
+    """The store answers too, and this process has its master key; problem 503 when not."""
     server: Server = request.app.state.server
     engine = server.engine
+    engine.store.check()
     return ReadyOut(ready=True, model=engine.store.active_model(engine.tenant, "recommend") is not None)
 
 
