@@ -62,3 +62,25 @@ def test_an_archive_with_an_unknown_purpose_stores_nothing(store: ProfileStore) 
     with pytest.raises(CorruptFile):
         store.import_("other", target.getvalue())
     assert store.people("other") == []
+
+
+def test_work_that_ends_after_a_forget_leaves_no_line_about_her(store: ProfileStore) -> None:
+    store.append("shop", [Record("ana", id="1")])
+    store.audit("shop", "looked at", person="ana")
+    assert len(store.audits("shop", "ana")) == 1
+    store.forget("shop", "ana", scan_files=False)
+    store.audit("shop", "export", person="ana")
+    assert store.audits("shop", "ana") == []
+    assert store.audits("shop")[0].action == "export"
+    assert not store.forget("shop", "ana").known
+
+
+def test_an_id_that_is_also_an_items_is_no_trace_of_her(store: ProfileStore) -> None:
+    if store.dialect != "sqlite":
+        pytest.skip("PostgreSQL's files are not scanned without being asked")
+    store.put_items("shop", [{"item": "100001"}])
+    store.append("shop", [Record("100001", id="1")])
+    receipt = store.forget("shop", "100001")
+    assert receipt.verified
+    assert not receipt.compacted
+    assert "item" in receipt.note

@@ -13,8 +13,8 @@ from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import AuditLine
-from sartor.profile.schema import audit, tenants
-from sartor.profile.tenancy import add_tenant
+from sartor.profile.schema import audit, people, tenants
+from sartor.profile.tenancy import add_tenant, next_position
 
 KEPT = 100_000
 """Lines per tenant; older ones go, but those of forgetting: `tombstones` are read from them."""
@@ -43,10 +43,15 @@ class Audit:
             connection.execute(audit.delete().where(*old))
 
     def add(self, tenant: str, action: str, person: str | None, detail: Mapping[str, Any]) -> None:
-        """A line of its own."""
+        """A line of its own; of somebody who is not known, or not any more, it keeps what was done and not to whom."""
         tenant = check_tenant(tenant)
         subject = None if person is None else self.keyring.subject(tenant, check_name(person, "person"))
         with self.db.write(tenant) as connection:
+            # With the tenant's row held nobody is forgotten: work on her that ends after a forget leaves no trace of her.
+            next_position(self.db, connection, tenant, 0)
+            known = sa.select(people.c.subject).where(people.c.tenant == tenant, people.c.subject == subject)
+            if subject is not None and connection.execute(known).first() is None:
+                subject = None
             self.write(connection, tenant, action, subject, detail)
 
     def lines(self, tenant: str, person: str | None, limit: int) -> list[AuditLine]:

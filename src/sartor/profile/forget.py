@@ -135,9 +135,13 @@ def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_
     found.removed["files"] = sum(store.blobs.delete(name) for name in found.files)
     emptied = empty_log(store)
     seconds = time.perf_counter() - start
+    notes: list[str] = []
     needles: dict[str, list[str | bytes]] = {"person id": [person], "subject": [subject], "data key and rows": list(found.traces)}
+    if _is_item(store, tenant, person):
+        del needles["person id"]
+        notes.append("An item has the same id, which is no trace of the person: the files were not looked through for it.")
     seen, why = _scanned(store, needles, scan_files, also)
-    notes = [why] if why else []
+    notes += [why] if why else []
     compacted = False
     if found.anything and seen is not None and size(places(store)) <= SCANNED and any(hit.file == str(store.db.path) for hit in seen.hits):
         # SQLite clears what it deletes, but not what it left behind when it moved rows between pages before.
@@ -169,6 +173,12 @@ def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_
         tombstone.hex(),
         " ".join(notes),
     )
+
+
+def _is_item(store: ProfileStore, tenant: str, name: str) -> bool:
+    with store.db.read(tenant) as connection:
+        found = sa.select(schema.items.c.item).where(schema.items.c.tenant == tenant, schema.items.c.item == name)
+        return connection.execute(found).first() is not None
 
 
 def tombstone_of(store: ProfileStore, tenant: str, subject: bytes) -> bytes:
