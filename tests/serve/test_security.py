@@ -460,3 +460,12 @@ def test_a_process_with_an_old_master_key_is_not_ready(own: Shop) -> None:
         rotate_master(store)
     assert problem(own.get("/readyz", key=""), 503, "store-problem")["fix"] == "start this process again"
     assert own.get("/healthz", key="").status_code == 200
+
+
+def test_what_is_dear_counts_for_more_and_stays_possible(tmp_path: Path, model: Any) -> None:
+    with opened(tmp_path, model, rate="30/minute") as shop:
+        searches = [shop.get("/v1/items?query=Title", key=key).status_code for key in [shop.key()] * 2]
+        assert searches == [200, 429]
+        assert [shop.get("/v1/items", key=key).status_code for key in [shop.key()] * 9] == [200] * 9
+        exports = [shop.get("/v1/people/p1/export", key=key).status_code for key in [shop.key()] * 2]
+        assert exports == [200, 429]

@@ -39,6 +39,15 @@ class Call:
     engine: Engine
     server: Server
 
+    def search(self, query: str | None) -> None:
+        """Count a search for more than a look: it goes through everything the tenant has."""
+        if query:
+            self.server.rate.check(self.caller.key, SEARCH)
+
+
+SEARCH = 20
+"""Requests that a search counts as, beside its own."""
+
 
 def needs(
     scope: str | None, *, cost: int = 1, anybody: bool = False, gives: str | None = None, query: type[BaseModel] | None = None

@@ -25,7 +25,8 @@ class Rate:
 
     def check(self, key: str, cost: int = 1) -> None:
         """Count a request; raise `Refused` with status 429 and Retry-After when it is one too many."""
-        if self.item is None or self.windows.hit(self.item, key, cost=cost):
+        # What costs more than a whole window must still be possible once in one.
+        if self.item is None or self.windows.hit(self.item, key, cost=min(cost, self.item.amount)):
             return
         wait = max(1, math.ceil(self.windows.get_window_stats(self.item, key).reset_time - time.time()))
         raise Refused(

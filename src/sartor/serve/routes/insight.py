@@ -36,7 +36,7 @@ def evaluation(call: Here) -> Response:
     return mapping.json_response(_EMPTY | {name: card.report[name] for name in _EMPTY if name in card.report} | {"model": card.fingerprint})
 
 
-@router.get("/status", response_model=StatusOut, **needs("models"))
+@router.get("/status", response_model=StatusOut, **needs("models", cost=5))
 def status(call: Here) -> Response:
     """What waits, how states are made, how far people have moved away from what the model was fitted on, and how much is kept."""
     now, found = call.engine.status(), drift(call.engine)

@@ -29,6 +29,7 @@ def put_items(call: Here, given: ItemsIn) -> Response:
 @router.get("", response_model=ItemsOut, **needs("read"))
 def items(call: Here, query: Search = None, limit: Limit = 100, after: Annotated[str, Query(max_length=ID_LENGTH)] = "") -> Response:
     """The catalogue in the order of the ids, a page at a time; with `query`, items whose id or title holds it."""
+    call.search(query)
     found = call.engine.store.items(call.caller.tenant, after=after, limit=limit + 1, query=query)
     rows = [_shown(row) for row in found.head(limit).iter_rows(named=True)]
     return mapping.page(rows, str(rows[-1]["item"]) if found.height > limit else None)

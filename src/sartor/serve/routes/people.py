@@ -19,9 +19,10 @@ from sartor.serve.schemas import AttributesIn, EventPath, ItemPath, Limit, Perso
 router = APIRouter(prefix="/v1/people", tags=["people"], route_class=Guarded)
 
 
-@router.get("", response_model=PeopleOut, **needs("profile"))
+@router.get("", response_model=PeopleOut, **needs("profile", cost=5))
 def people(call: Here, query: Search = None, limit: Limit = 100, after: Annotated[str, Query(max_length=4096)] = "") -> Response:
     """Everybody the tenant knows, a page at a time; with `query`, those whose id holds it."""
+    call.search(query)
     found = call.engine.store.people(call.caller.tenant, after=after, limit=limit + 1, query=query)
     return mapping.page([mapping.person(card) for card in found[:limit]], found[limit - 1].person if len(found) > limit else None)
 
