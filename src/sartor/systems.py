@@ -86,6 +86,8 @@ _TABLE = (
            "recommend", "method", "sartor.recommend.m2trec:M2TRec", "deep"),
     System("ssl-item", "Self-supervised Learning for Large-scale Item Recommendations", "Yao et al.", 2020, "CIKM 2021",
            "recommend", "method", "sartor.recommend.ssl_item:SSLTwoTower", "deep"),
+    System("fanns", "Benchmarking Filtered Approximate Nearest Neighbor Search on Transformer-based Embedding Vectors", "Iff et al.", 2025, "arXiv",
+           "retrieve", "part", "sartor.retrieve.planner:PlannedIndex"),
     System("powerwalk", "PowerWalk: Scalable Personalized PageRank via Random Walks with Vertex-Centric Decomposition", "Liu et al.", 2016, "CIKM",
            "retrieve", "method", "sartor.recommend.powerwalk:PowerWalkRecommender"),
     System("fastrp", "Fast and Accurate Network Embeddings via Very Sparse Random Projection", "Chen et al.", 2019, "CIKM",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sartor.errors import BadValue, ConfigError, CorruptFile
+
+_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(1, dtype=np.uint8)
+"""How many bits each 16-bit number has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,11 @@ class Bitmap:
         return cls(np.zeros(-(-size // 64), np.uint64), size)
 
     def __len__(self) -> int:
-        return int(np.bitwise_count(self.words).sum())
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return int(_ONES[self.words.view(np.uint16)].sum(dtype=np.int64))
 
     def __and__(self, other: Bitmap) -> Bitmap:
         self._same_size(other)

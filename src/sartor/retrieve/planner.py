@@ -8,8 +8,8 @@ Costs per row are measured at build. How much of the index a query will look at 
 measured, on the first queries of a batch, because not only the share of allowed items decides but also where they lie. A query with fewer
 results than there are allowed items is answered again exactly.
 
-Source of the problem and of its benchmark: Iff et al., Benchmarking Filtered Approximate Nearest Neighbor Search Algorithms on
-Transformer-based Embedding Vectors, 2025.
+Source of the problem and of its benchmark: Iff et al., Benchmarking Filtered Approximate Nearest Neighbor Search on Transformer-based
+Embedding Vectors, 2025.
 """
 
 from __future__ import annotations
