@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 SHARES = np.array([1.0, 0.9, 0.7, 0.5, 0.2, 0.1, 0.03, 0.01])
 """Of allowed rows, for which the stop is calibrated; between two of them the smaller one's holds."""
 SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
-GROUPS, EACH, K = 4, 32, 10
-"""Queries: the neighbours of some random vectors, so that one filter can be against a whole group."""
-LEAST = 8
+GROUPS, EACH, K = 8, 32, 10
+"""Queries: half of the groups are neighbours of one vector, so that one filter can be against them all, half are from everywhere."""
+LEAST = 48
 """Queries of one kind of filter on which it is judged."""
-MARGIN = 0.03
+MARGIN = 0.02
 """Recall aimed at beyond the target: other queries are not these."""
 
 
@@ -32,9 +32,9 @@ def calibrate(index: InvertedIndex) -> tuple[np.ndarray, np.ndarray]:
     n = index.rows
     vectors, numbers = index._vectors.array, index._numbers.array
     groups = []
-    for seed in rng.choice(n, min(GROUPS, n), replace=False):
+    for number, seed in enumerate(rng.choice(n, min(GROUPS, n), replace=False)):
         near, _ = index._exactly(vectors[seed : seed + 1], min(EACH * 8, n), None)
-        own = np.sort(rng.choice(near[0], min(EACH, n), replace=False))
+        own = np.sort(rng.choice(n if number % 2 else near[0], min(EACH, n), replace=False))
         groups.append((vectors[index._places.array[own]], own.astype(np.int32), _by_nearness(index, vectors[seed], numbers)))
     slacks, looked = np.full((len(SHARES), 2), np.inf, np.float32), np.ones((len(SHARES), 2), np.float32)
     for at, share in enumerate(SHARES):
