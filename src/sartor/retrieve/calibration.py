@@ -60,6 +60,9 @@ def calibrate(index: InvertedIndex) -> tuple[np.ndarray, np.ndarray]:
             for against in (0, 1):
                 enough = hits[against, :, 0] >= LEAST
                 good = (hits[against, enough, 1] >= min(index.recall + MARGIN, 0.995) * hits[against, enough, 2]).all()
+                if not against and not enough.any():
+                    # So few vectors tell nothing, and are soon compared all.
+                    good = np.False_
                 if good and not np.isfinite(slacks[at, against]):
                     slacks[at, against] = slack
                     if not against and (looks := np.concatenate(work)).size:
