@@ -469,3 +469,18 @@ def test_what_is_dear_counts_for_more_and_stays_possible(tmp_path: Path, model: 
         assert [shop.get("/v1/items", key=key).status_code for key in [shop.key()] * 9] == [200] * 9
         exports = [shop.get("/v1/people/p1/export", key=key).status_code for key in [shop.key()] * 2]
         assert exports == [200, 429]
+
+
+def test_streams_are_shared_between_tenants_and_end_with_their_key(tmp_path: Path, model: Any) -> None:
+    with opened(tmp_path, model, streams=2, jobs=False, key_seconds=0.1) as shop:
+        card, key = shop.engine.store.create_key("default", label="short", scopes=("models",))
+        jobs = {tenant: shop.call("POST", "/v1/models", key=used, json={"method": "popularity"}).json()["id"] for tenant, used in shop.keys.items()}
+        with shop.http.stream("GET", f"/v1/jobs/{jobs['default']}/stream", headers={"Authorization": f"Bearer {key}"}) as followed:
+            told = followed.iter_lines()
+            assert next(told) == "event: progress"
+            problem(shop.get(f"/v1/jobs/{jobs['default']}/stream"), 503, "too-many-streams")
+            headers = {"Authorization": f"Bearer {shop.keys['other']}"}
+            with shop.http.stream("GET", f"/v1/jobs/{jobs['other']}/stream", headers=headers) as others:
+                assert others.status_code == 200
+            shop.engine.store.revoke_key("default", card.id)
+            assert "event: end" in list(told)

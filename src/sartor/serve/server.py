@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Server:
         self.batcher: Batcher[str, Answer] = Batcher(self._recommend, most=settings.batch)
         self.tracing = Tracing() if wanted() else None
         self.span = self.tracing.span if self.tracing else no_span
-        self.streams = 0
+        self.streams: Counter[str] = Counter()
         self.stopping = False
         self.runner = Runner(engine, opening) if settings.jobs else None
         self._engines: dict[str, Engine] = {engine.tenant: engine}

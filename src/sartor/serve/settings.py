@@ -33,7 +33,7 @@ class Settings:
     open_requests: int = 1_000
     """Most requests of the API that are open at once in this process; more are told to come again, rather than all waiting longer and longer."""
     streams: int = 32
-    """Most open event streams in this process."""
+    """Most open event streams in this process, at most half of them of one tenant."""
     ring: int = 500
     """How many requests `GET /v1/requests` remembers."""
     origins: tuple[str, ...] = ()

@@ -74,11 +74,12 @@ async def follow(request: Request, job: JobPath) -> Response:
     call = call_of(request)
     server, store, tenant = call.server, call.engine.store, call.caller.tenant
     first = await to_thread.run_sync(store.job, tenant, job)
-    if server.streams >= server.settings.streams:
+    most = server.settings.streams
+    if server.streams.total() >= most or server.streams[tenant] >= max(1, most // 2):
         raise Refused(503, "too-many-streams", "too many jobs are being followed", fix="ask for the job itself now and then")
 
     async def events() -> AsyncIterator[bytes]:
-        server.streams += 1
+        server.streams[tenant] += 1
         try:
             now, told, quiet = first, b"", 0.0
             while True:
@@ -94,9 +95,13 @@ async def follow(request: Request, job: JobPath) -> Response:
                 if quiet >= QUIET:
                     yield b": still here\n\n"
                     quiet = 0.0
+                await server.keys.caller(request.scope["headers"])
                 now = await to_thread.run_sync(store.job, tenant, job)
+        except Refused:
+            # The key has ended meanwhile, and with it what it opened.
+            yield b"event: end\ndata: {}\n\n"
         finally:
-            server.streams -= 1
+            server.streams[tenant] -= 1
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
