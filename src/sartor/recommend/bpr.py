@@ -42,7 +42,9 @@ class BPR(VectorRecommender):
     factors: int = 64
     learning_rate: float = 0.05
     regularization: float = 0.01
-    """L2 on the vectors and biases that a step touches."""
+    """L2 on the vectors that a step touches."""
+    bias_regularization: float | None = None
+    """L2 on the biases that a step touches; None is that of the vectors."""
     epochs: int = 60
     patience: int = 0
     """Validations without a better score before stopping; 0 never stops early."""
@@ -59,9 +61,10 @@ class BPR(VectorRecommender):
         rng = np.random.default_rng(self.seed)
         people, items = (((rng.random((n, self.factors), np.float32)) - np.float32(0.5)) / np.float32(self.factors) for n in had.shape)
         biases = np.zeros(had.shape[1], np.float32)
-        settings = {name: getattr(self, name) for name in ("factors", "learning_rate", "regularization", "seed")}
+        settings = {name: getattr(self, name) for name in ("factors", "learning_rate", "regularization", "bias_regularization", "seed")}
         checkpoint = Checkpoint(run.checkpoint, {**settings, "data": run.key})
         done, best, best_score, waited = 0, None, -np.inf, 0
+        on_bias = self.regularization if self.bias_regularization is None else self.bias_regularization
         if left := checkpoint.resume():
             arrays, facts = left
             people, items, biases, done = arrays["people"], arrays["items"], arrays["biases"], int(facts["epoch"])
@@ -80,7 +83,7 @@ class BPR(VectorRecommender):
                 order = np.random.default_rng([self.seed, epoch]).permutation(rows.size)
                 skipped = _epoch(
                     order, rows, indices, indptr, people, items, biases, np.float32(self.learning_rate), np.float32(self.regularization),
-                    self.seed * 1_000_003 + epoch,
+                    np.float32(on_bias), self.seed * 1_000_003 + epoch,
                 )  # fmt: skip
                 if not np.isfinite(items).all():
                     raise Diverged(
@@ -102,10 +105,11 @@ class BPR(VectorRecommender):
         checkpoint.done()
 
     def _check(self) -> None:
-        if self.factors < 1 or self.epochs < 0 or self.learning_rate <= 0 or self.regularization < 0 or self.validate_every < 1:
+        shrinks = (self.regularization, self.bias_regularization or 0.0)
+        if self.factors < 1 or self.epochs < 0 or self.learning_rate <= 0 or min(shrinks) < 0 or self.validate_every < 1:
             raise ConfigError(
-                f"factors {self.factors}, epochs {self.epochs}, learning_rate {self.learning_rate}, regularization {self.regularization}",
-                fix="use factors >= 1, epochs >= 0, learning_rate > 0, regularization >= 0, validate_every >= 1",
+                f"factors {self.factors}, epochs {self.epochs}, learning_rate {self.learning_rate}, regularization {shrinks}",
+                fix="use factors >= 1, epochs >= 0, learning_rate > 0, regularizations >= 0, validate_every >= 1",
             )
 
     def _export(self, people: np.ndarray, items: np.ndarray, biases: np.ndarray) -> None:
@@ -126,7 +130,7 @@ class BPR(VectorRecommender):
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _epoch(order, rows, indices, indptr, people, items, biases, rate, regularization, seed):  # type: ignore[no-untyped-def]
+def _epoch(order, rows, indices, indptr, people, items, biases, rate, regularization, bias_regularization, seed):  # type: ignore[no-untyped-def]
     """One pass of SGD, in place; returns how many pairs were already in the right order."""
     np.random.seed(seed & 0x7FFFFFFF)  # noqa: NPY002  numba's own generator
     count, factors = items.shape
@@ -146,12 +150,12 @@ def _epoch(order, rows, indices, indptr, people, items, biases, rate, regulariza
             gap += people[person, a] * (items[had, a] - items[other, a])
         right += gap > 0
         push = rate / (np.float32(1) + np.exp(gap))
-        shrink = np.float32(1) - rate * regularization
+        shrink, bias_shrink = np.float32(1) - rate * regularization, np.float32(1) - rate * bias_regularization
         for a in range(factors):
             x, v, w = people[person, a], items[had, a], items[other, a]
             people[person, a] = shrink * x + push * (v - w)
             items[had, a] = shrink * v + push * x
             items[other, a] = shrink * w - push * x
-        biases[had] = shrink * biases[had] + push
-        biases[other] = shrink * biases[other] - push
+        biases[had] = bias_shrink * biases[had] + push
+        biases[other] = bias_shrink * biases[other] - push
     return right

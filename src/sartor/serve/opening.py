@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from sartor.engine import Engine
+
+
+SWITCH = 0.0005
+"""Seconds; the interpreter's own 0.005 is most of an answer's time under load."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Opening:
         from sartor.serve.logs import quiet_libraries
 
         quiet_libraries()
+        # The loop and the thread that answers hand the interpreter to each other several times per request, each time after at most this long.
+        sys.setswitchinterval(SWITCH)
         engine = self.engine()
         app = create_app(engine, dev=self.dev, settings=self.settings, opening=self)
         inner = app.router.lifespan_context
