@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import Call
 from typer.testing import CliRunner
 
 from sartor.cli import app
 from sartor.data.world import World
-
-Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Call
+from calls import Call
 
 from sartor.cli import app
 from sartor.method import State

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Call
+from calls import Call
 
 from sartor import Evidence, make
 from sartor.cli.demo import story

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conftest import Call
+from calls import Call
 from typer.testing import CliRunner
 
 from sartor.cli import app

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Call
+from calls import Call
 
 from sartor import Evidence, load, make
 from sartor._storage import from_bytes

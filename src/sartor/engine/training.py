@@ -42,7 +42,7 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
     if not parts:
         raise EmptyData(
             f"tenant '{tenant}' has no events that may be used to {purpose}",
-            fix=f"observe events, and record the consent of people to '{purpose}', or a default for the tenant (PUT /v1/consents, set_default_consent)",
+            fix=f"observe events, and record people's consent to '{purpose}', or the tenant's default (PUT /v1/consents, set_default_consent)",
         )
     whole = all(frame.schema["item"].is_integer() for frame in parts)
     kind = pl.Int64 if whole else pl.String
