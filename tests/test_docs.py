@@ -49,16 +49,15 @@ def test_python_examples_run(page: Path, folder: Path) -> None:
         del sys.modules[module.__name__]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any("$ sartor " in one for _, one in blocks(page, "console"))], ids=lambda page: page.name
+)
 def test_console_examples_run(page: Path, folder: Path) -> None:
-    ran = 0
     for number, source in blocks(page, "console"):
         for line in source.splitlines():
             if line.startswith("$ sartor "):
                 result = CliRunner().invoke(app, shlex.split(line)[2:])
                 assert result.exit_code == 0, f"{page.name}, block in line {number}: {line}\n{result.output}"
-                ran += 1
-    assert ran
 
 
 def test_the_readme_example_is_short() -> None:
