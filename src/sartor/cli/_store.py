@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from sartor.errors import ConfigError, FileProblem, MissingExtra
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
+    from sartor.profile.store import ProfileStore
 
 Db = Annotated[
     str | None,
@@ -45,16 +47,36 @@ def open_engine(db: str | None, tenant: str, models: Path | None, master_key: Pa
     return engine_class()(found, tenant=tenant, models=folder(found, models), master_key=master_key, background=False)
 
 
+def open_store(db: str | None, master_key: Path | None) -> ProfileStore:
+    """The store alone, for what needs no model."""
+    found = url(db)
+    check_there(found)
+    check_extra()
+    from sartor.profile.store import ProfileStore
+
+    return ProfileStore.open(found, master_key=master_key, create=False)
+
+
 def engine_class() -> type[Engine]:
     """`sartor.Engine`, or the sentence that says which extra is missing."""
+    check_extra()
+    from sartor.engine import Engine
+
+    return Engine
+
+
+def check_extra() -> None:
+    """Raise `MissingExtra` without what a store needs."""
     try:
         import cryptography  # noqa: F401
         import sqlalchemy  # noqa: F401
     except ImportError as missing:
         raise MissingExtra(str(missing.name), "engine") from missing
-    from sartor.engine import Engine
 
-    return Engine
+
+def when(seconds: float | None) -> str:
+    """A time for tables, UTC."""
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def folder(found: str, models: Path | None) -> Path | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sartor.cli import _face, _store
+from sartor.cli._store import when
 from sartor.cli.serve import SCOPES
 
 if TYPE_CHECKING:
@@ -28,14 +28,13 @@ def create(
     days: Annotated[float | None, typer.Option("--days", min=0, help="Until it expires. Default: never.", show_default=False)] = None,
     db: _store.Db = None,
     tenant: _store.Tenant = "default",
-    models: _store.Models = None,
     master_key: _store.MasterKey = None,
     as_json: _face.Json = False,
 ) -> None:
     """Make a key; its secret is shown this once and kept nowhere."""
     expires = None if days is None else time.time() + days * 86_400
-    with _store.open_engine(db, tenant, models, master_key) as engine:
-        card, secret = engine.store.create_key(tenant, label=label, scopes=tuple(scopes or ("read", "write")), person=person, expires=expires)
+    with _store.open_store(db, master_key) as store:
+        card, secret = store.create_key(tenant, label=label, scopes=tuple(scopes or ("read", "write")), person=person, expires=expires)
     if as_json:
         _face.emit({"key": _plain(card), "secret": secret})
         return
@@ -47,18 +46,25 @@ def create(
 def list_all(
     db: _store.Db = None,
     tenant: _store.Tenant = "default",
-    models: _store.Models = None,
     master_key: _store.MasterKey = None,
     as_json: _face.Json = False,
 ) -> None:
     """All keys, the revoked ones too; never their secrets."""
-    with _store.open_engine(db, tenant, models, master_key) as engine:
-        cards = engine.store.keys(tenant)
+    with _store.open_store(db, master_key) as store:
+        cards = store.keys(tenant)
     if as_json:
         _face.emit({"keys": [_plain(one) for one in cards]})
         return
     rows = [
-        [one.id, one.label, ", ".join(sorted(one.scopes)), one.person or "everybody", _day(one.created), _state(one), _day(one.last_used)]
+        [
+            one.id,
+            one.label,
+            ", ".join(sorted(one.scopes)),
+            one.person or "everybody",
+            when(one.created),
+            _state(one),
+            when(one.last_used),
+        ]
         for one in cards
     ]
     _face.stdout().print(_face.table(None, ["id", "label", "may", "person", "made", "state", "last used"], rows, left=7))
@@ -69,13 +75,12 @@ def revoke(
     key: Annotated[str, typer.Argument(help="Its id, from `sartor keys list`.")],
     db: _store.Db = None,
     tenant: _store.Tenant = "default",
-    models: _store.Models = None,
     master_key: _store.MasterKey = None,
     as_json: _face.Json = False,
 ) -> None:
     """From now on the key opens nothing; running servers notice within seconds."""
-    with _store.open_engine(db, tenant, models, master_key) as engine:
-        engine.store.revoke_key(tenant, key)
+    with _store.open_store(db, master_key) as store:
+        store.revoke_key(tenant, key)
     if as_json:
         _face.emit({"revoked": key})
     else:
@@ -90,9 +95,5 @@ def _state(card: KeyCard) -> str:
     if card.revoked is not None:
         return "revoked"
     return (
-        "expired" if card.expires is not None and card.expires <= time.time() else "open" if card.expires is None else f"until {_day(card.expires)}"
+        "expired" if card.expires is not None and card.expires <= time.time() else "open" if card.expires is None else f"until {when(card.expires)}"
     )
-
-
-def _day(seconds: float | None) -> str:
-    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sartor.cli import _face, _store
+from sartor.cli._store import when
 from sartor.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="See, export and forget what is kept of a person.")
@@ -38,7 +38,14 @@ def show(
     for sentence in known.sentences:
         out.print(sentence, markup=False, highlight=False, soft_wrap=True)
     rows = [
-        [_when(one.time if one.time is not None else one.received), one.frame, one.kind or "", str(one.content.get("item", "")), one.source, one.id]
+        [
+            when(one.time if one.time is not None else one.received),
+            one.frame,
+            one.kind or "",
+            str(one.content.get("item", "")),
+            one.source,
+            one.id,
+        ]
         for one in newest
     ]
     if rows:
@@ -63,7 +70,7 @@ def history(
         _face.emit({"person": person, "states": [dataclasses.asdict(one) for one in versions]})
         return
     rows = [
-        [str(one.version), _when(one.made), one.model[:8], "held" if one.held else "", one.restored_from, one.position, one.nbytes]
+        [str(one.version), when(one.made), one.model[:8], "held" if one.held else "", one.restored_from, one.position, one.nbytes]
         for one in versions
     ]  # fmt: skip
     if not rows:
@@ -144,7 +151,3 @@ def _show_receipt(facts: dict[str, object]) -> None:
         out.print(f"model {one['fingerprint'][:8]} ({one['status']}) was fitted while she was in the population", markup=False, highlight=False)
     verdict = "The files were scanned: nothing of her is left." if facts["verified"] else "NOT verified: see --json for the whole receipt."
     out.print(f"{verdict} {facts['note']}".strip(), markup=False, highlight=False, soft_wrap=True)
-
-
-def _when(seconds: float | None) -> str:
-    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
