@@ -15,7 +15,7 @@ from sartor.data.population import Evidence
 from sartor.engine import evidence as ev
 from sartor.engine.answers import Answer, Fallback, Pick
 from sartor.engine.catalogue import Shelf, Shelves
-from sartor.errors import BadValue, ConfigError, UnknownId
+from sartor.errors import ConfigError, UnknownId
 
 if TYPE_CHECKING:
     from sartor.engine.ids import Id
@@ -337,12 +337,3 @@ def says_something(state: State, known: int) -> bool:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def check_one(item: Any) -> Id:
-    """An item id that was given as an argument."""
-    if item is None:
-        raise BadValue("no item is given", fix="give an item's id")
-    from sartor.engine.ids import item_id
-
-    return item_id(item)
