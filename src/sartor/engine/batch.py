@@ -1,6 +1,7 @@
 """Everybody at once: states and lists of all people, shard by shard, into Parquet files; in this process, in several, or on a Ray cluster.
 
-A shard is a fixed set of people and is worked on by one thread in one batch, so its numbers are the same bit for bit wherever it is done.
+A shard is a fixed set of people and is worked on by one thread in one batch, so its lists are the same wherever it is done (scores to within
+a last bit: BLAS chooses its kernels by process and processor).
 A run that was stopped goes on: shards whose files are there are not done again.
 """
 
