@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ import polars as pl
 
 from sartor import _storage
 from sartor.data.ids import IdMap, Ids, id_column
-from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, MissingColumn, UnknownId
+from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, UnknownId
+from sartor.retrieve.graph.edges import checked_weights, edge_columns, node_numbers
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -51,7 +52,7 @@ class Graph:
         Raises `MissingColumn`, `UnknownId` for an edge to a node that is not among `nodes`, `BadValue` for a missing id and for a weight
         that is negative, NaN or infinite, `EmptyData` when there is neither node nor edge.
         """
-        sources, targets, weights = _columns(edges)
+        sources, targets, weights = edge_columns(edges)
         if nodes is None:
             kind = pl.Int64() if sources.dtype.is_integer() and targets.dtype.is_integer() else pl.String()
             ids = IdMap.of(pl.concat([sources.cast(kind).rename("node"), targets.cast(kind).rename("node")]))
@@ -61,7 +62,7 @@ class Graph:
                 raise BadValue("a node occurs twice", fix="give each node once", id=repr(ids.ids.filter(ids.ids.is_duplicated())[0]))
         if not len(ids):
             raise EmptyData("the graph has no node", fix="give edges, or nodes")
-        return cls._of(ids, _numbers(ids, sources), _numbers(ids, targets), weights, directed)
+        return cls._of(ids, node_numbers(ids, sources), node_numbers(ids, targets), weights, directed)
 
     @classmethod
     def from_matrix(cls, matrix: Any, *, ids: Ids | None = None, directed: bool | None = None) -> Graph:
@@ -81,7 +82,7 @@ class Graph:
         if directed is False and asymmetric:
             raise ConfigError("the matrix is not symmetric", fix="give directed=True, or matrix + matrix.T")
         rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(matrix.indptr))
-        weights = None if np.all(matrix.data == 1) else _checked_weights(matrix.data)
+        weights = None if np.all(matrix.data == 1) else checked_weights(matrix.data)
         return cls._of(named, rows, matrix.indices.astype(np.int64), weights, asymmetric if directed is None else directed, both_stored=True)
 
     @classmethod
@@ -176,7 +177,7 @@ class Graph:
 
     def number(self, nodes: Ids) -> np.ndarray:
         """int64 numbers of node ids; raises `UnknownId` naming the first that is not there."""
-        return _numbers(self.ids, id_column(nodes))
+        return node_numbers(self.ids, id_column(nodes))
 
     def find(self, nodes: Sequence[Any]) -> np.ndarray:
         """int64 numbers of a few node ids, -1 where there is no such node; in microseconds, where a join of columns takes half a millisecond."""
@@ -206,8 +207,8 @@ class Graph:
         keys = np.repeat(np.arange(n, dtype=np.int64), self.degrees), self.indices.astype(np.int64)
         weights = self.weights
         if remove is not None:
-            sources, targets, _ = _columns(remove)
-            rows, columns = _numbers(ids, sources), _numbers(ids, targets)
+            sources, targets, _ = edge_columns(remove)
+            rows, columns = node_numbers(ids, sources), node_numbers(ids, targets)
             if not self.directed:
                 rows, columns = np.concatenate([rows, columns]), np.concatenate([columns, rows])
             gone, own = rows * n + columns, keys[0] * n + keys[1]
@@ -218,13 +219,13 @@ class Graph:
             keep = ~np.isin(own, gone)
             keys, weights = (keys[0][keep], keys[1][keep]), None if weights is None else weights[keep]
         if add is not None:
-            sources, targets, extra = _columns(add)
+            sources, targets, extra = edge_columns(add)
             fresh = pl.concat([ids.coerce(sources).rename("node"), ids.coerce(targets).rename("node")])
             if fresh.null_count():
                 raise BadValue("an id is missing or is not of this graph's type", fix=f"ids here are {ids.ids.dtype}")
             new = fresh.unique(maintain_order=True).filter(pl.Series(ids.numbers(fresh.unique(maintain_order=True)) < 0))
             ids = IdMap(pl.concat([ids.ids.rename("node"), new]), name=ids.name) if len(new) else ids
-            rows, columns = _numbers(ids, sources), _numbers(ids, targets)
+            rows, columns = node_numbers(ids, sources), node_numbers(ids, targets)
             if not self.directed:
                 other = rows != columns
                 rows, columns = np.concatenate([rows, columns[other]]), np.concatenate([columns, rows[other]])
@@ -279,43 +280,3 @@ class Graph:
         if graph.fingerprint != facts["fingerprint"] or len(ids) != len(graph):
             raise CorruptFile("the edges are not those that were saved", fix="write the file again", file=path)
         return graph
-
-
-def _columns(edges: Any) -> tuple[pl.Series, pl.Series, np.ndarray | None]:
-    if isinstance(edges, pl.LazyFrame):
-        edges = edges.collect()
-    if isinstance(edges, Mapping):
-        edges = pl.DataFrame(edges)
-    if isinstance(edges, pl.DataFrame):
-        if missing := [name for name in ("source", "target") if name not in edges.columns]:
-            raise MissingColumn(f"edges have no column {missing}", fix=f"they have {edges.columns}", frame="edges", column=missing[0])
-        weight = edges["weight"].cast(pl.Float64).fill_null(1.0).to_numpy() if "weight" in edges.columns else None
-        sources, targets = id_column(edges["source"]), id_column(edges["target"])
-    elif isinstance(edges, Sequence) and len(edges) in (2, 3):
-        sources, targets = id_column(edges[0]), id_column(edges[1])
-        weight = np.asarray(edges[2], np.float64) if len(edges) == 3 and edges[2] is not None else None
-    else:
-        raise ConfigError(f"edges are a {type(edges).__name__}", fix="give a frame with source and target, or two or three arrays")
-    if len(sources) != len(targets) or (weight is not None and weight.size != len(sources)):
-        raise ConfigError(f"{len(sources)} sources, {len(targets)} targets", fix="give one target (and weight) for each source")
-    for name, series in (("source", sources), ("target", targets)):
-        if series.null_count():
-            row = int(np.flatnonzero(series.is_null().to_numpy())[0])
-            raise BadValue("the id is missing", fix="leave the edge out", frame="edges", column=name, row=row)
-    return sources, targets, None if weight is None else _checked_weights(weight)
-
-
-def _checked_weights(weights: np.ndarray) -> np.ndarray:
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if bad.size:
-        what = f"the weight {weights[bad[0]]:g} is {'negative' if weights[bad[0]] < 0 else 'not finite'}"
-        raise BadValue(what, fix="weights are strengths: positive numbers", frame="edges", column="weight", row=int(bad[0]))
-    return np.asarray(weights, np.float32)
-
-
-def _numbers(ids: IdMap, nodes: pl.Series) -> np.ndarray:
-    numbers = ids.numbers(nodes)
-    missing = np.flatnonzero(numbers < 0)
-    if missing.size:
-        raise UnknownId(f"{missing.size} of {numbers.size} node ids are not in the graph", id=repr(nodes[int(missing[0])]), fix="add them as nodes")
-    return numbers.astype(np.int64)

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from sartor import _storage
 from sartor.errors import ConfigError, CorruptFile, FileProblem, StaleIndex
 from sartor.method import Ranking
-from sartor.parts.threads import even, over_rows, threads
 from sartor.parts.topk import top_k
 from sartor.retrieve.graph.csr import Graph
 from sartor.retrieve.graph.ppr import PowerIteration, SeedBatch, Seeds, check_restart, found_share, seed_batch
-from sartor.retrieve.graph.walks import GOLDEN, step, stream, uniform
+from sartor.retrieve.graph.stored_walks import answers, repair_walks, stored_walks, walk_ends
 
 BUDGETS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
 """Walks per query that `calibrate` tries, beside 2 to 20 power iterations."""
 _BLOCK = 2_000_000
 """Scores held at once."""
-_LEAST_STRIDE, _SECOND_STRIDE = 0.7548776662466927, 0.5698402909980532
-"""Of the additive sequence that covers the unit square most evenly (powers of the inverse plastic number)."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +77,11 @@ class PowerWalk:
         if walks < 1 or rounds < 0 or budget < 1:
             raise ConfigError(f"walks {walks}, rounds {rounds}, budget {budget}", fix="use at least 1 walk, a budget of at least 1, rounds >= 0")
         self.walks, self.restart, self.rounds, self.budget, self.seed = walks, restart, rounds, budget, seed
-        self.ends = _ends(walks, restart)
+        self.ends = walk_ends(walks, restart)
         self.curve: tuple[Plan, ...] = ()
         """From `calibrate`: ways to answer, cheapest first."""
         self._take(graph)
-        self.visits = self._empty(len(graph))
-        everybody = np.ones(len(graph), np.bool_)
-        over_rows(_fill, even(np.ones(len(graph)), 8 * threads()), *self._walkers(), everybody, True, self.visits)
+        self.visits = stored_walks(graph, self.ends, seed)
 
     @property
     def nbytes(self) -> int:
@@ -97,12 +91,6 @@ class PowerWalk:
     def _take(self, graph: Graph) -> None:
         self.graph, self.version, self.fingerprint = graph, graph.version, graph.fingerprint
         self._exact: PowerIteration | None = None
-
-    def _empty(self, n: int) -> np.ndarray:
-        return np.empty((n, int(self.ends[-1])), np.int32)
-
-    def _walkers(self) -> tuple[np.ndarray | np.uint64, ...]:
-        return self.graph.indptr, self.graph.indices, self.graph.cumulative, self.ends, np.uint64(self.seed)
 
     # --- answers
 
@@ -163,11 +151,7 @@ class PowerWalk:
 
     def _spread(self, batch: SeedBatch, *, rounds: int, budget: float) -> tuple[np.ndarray, np.ndarray]:
         """Scores float32 [queries, nodes], and how many edges and visits were read int64 [queries]."""
-        n = len(self.graph)
-        out, read = np.zeros((len(batch), n + 1), np.float32), np.zeros(len(batch), np.int64)
-        arrays = (batch.indptr, batch.nodes, batch.weights, self.graph.indptr, self.graph.indices, self.graph.shares, self.visits, self.ends)
-        over_rows(_answer, even(np.ones(len(batch)), 4 * threads()), *arrays, self.restart, rounds, budget, out, read)
-        return out[:, :n], read
+        return answers(self.graph, batch, self.visits, self.ends, restart=self.restart, rounds=rounds, budget=budget)
 
     # --- which way
 
@@ -225,16 +209,12 @@ class PowerWalk:
         if n < old or not graph.ids.ids.head(old).equals(self.graph.ids.ids, check_names=False):
             raise StaleIndex(f"the graph's first {old} nodes are not those of the index", fix="make the new graph with Graph.changed, or build anew")
         changed = self.graph.rows_changed(graph)
-        visits = self._empty(n)
+        visits = np.full((n, int(self.ends[-1])), n, np.int32)
         visits[:old] = np.where(self.visits == old, n, self.visits)
         changed[old:] = True
         self._take(graph)
         self.visits = visits
-        touched = np.zeros(n, np.bool_)
-        over_rows(_touched, even(np.ones(n), 8 * threads()), visits, self.ends, changed, touched)
-        touched[old:] = True
-        over_rows(_fill, even(touched + 1e-3, 8 * threads()), *self._walkers(), touched, False, visits)
-        return int(touched.sum())
+        return int(repair_walks(graph, self.ends, self.seed, changed, visits).size)
 
     def save(self, file: str | Path) -> Path:
         """Write the walks, without the graph, as one safetensors file, all or nothing."""
@@ -261,7 +241,7 @@ class PowerWalk:
         index = cls.__new__(cls)
         for name in ("walks", "restart", "rounds", "budget", "seed"):
             setattr(index, name, facts[name])
-        index.ends = _ends(index.walks, index.restart)
+        index.ends = walk_ends(index.walks, index.restart)
         index.curve = tuple(Plan(*one) for one in facts.get("curve", ()))
         index._take(graph)
         index.version, index.fingerprint = facts["version"], facts["fingerprint"]
@@ -277,125 +257,6 @@ class PowerWalk:
         return index
 
 
-def _ends(walks: int, restart: float) -> np.ndarray:
-    """int64 [walks + 1]: where each walk's visits begin and end in a row. The same for every node; the start itself is not stored.
-
-    Lengths are quantiles of the geometric distribution, so ordered that consecutive ones are spread over all of it.
-    """
-    order = np.argsort(np.argsort((0.5 + np.arange(walks) * _SECOND_STRIDE) % 1, kind="stable"), kind="stable")
-    lengths = np.floor(np.log1p(-(order + 0.5) / walks) / np.log1p(-restart)).astype(np.int64)
-    return np.concatenate([[0], np.cumsum(lengths)])
-
-
 def _part(batch: SeedBatch, start: int, stop: int) -> SeedBatch:
     first, last = batch.indptr[start], batch.indptr[stop]
     return SeedBatch(batch.indptr[start : stop + 1] - first, batch.nodes[first:last], batch.weights[first:last], batch.unknown[start:stop])
-
-
-@numba.njit(nogil=True, cache=True)
-def _fill(first, last, indptr, indices, cumulative, ends, seed, which, fresh, visits):  # type: ignore[no-untyped-def]
-    """Walk from some nodes; n stands where a walk has ended at a node without edges."""
-    n = indptr.size - 1
-    for origin in range(first, last):
-        if not which[origin]:
-            continue
-        # The first steps of a node's walks go round its edges evenly, from a random beginning.
-        turn = uniform(stream(seed, origin, -1))
-        for walk in range(ends.size - 1):
-            state = stream(seed, origin, walk)
-            node = origin
-            draw = (turn + walk * _LEAST_STRIDE) % 1.0
-            for at in range(ends[walk], ends[walk + 1]):
-                if node < n:
-                    node = step(node, draw, indptr, indices, cumulative)
-                    if node < 0:
-                        node = n
-                visits[origin, at] = node
-                state += GOLDEN
-                draw = uniform(state)
-
-
-@numba.njit(nogil=True, cache=True)
-def _touched(first, last, visits, ends, changed, out):  # type: ignore[no-untyped-def]
-    """Which nodes have a walk that leaves a changed node."""
-    n = changed.size
-    for origin in range(first, last):
-        found = changed[origin]
-        if not found:
-            for walk in range(ends.size - 1):
-                for at in range(ends[walk], ends[walk + 1] - 1):
-                    node = visits[origin, at]
-                    if node < n and changed[node]:
-                        found = True
-                        break
-                if found:
-                    break
-        out[origin] = found
-
-
-@numba.njit(nogil=True, cache=True)
-def _answer(first, last, seed_indptr, seeds, weights, indptr, indices, shares, visits, ends, restart, rounds, budget, out, read):  # type: ignore[no-untyped-def]
-    n = indptr.size - 1
-    walks = ends.size - 1
-    mass, arriving = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    now, following = np.empty(n, np.int32), np.empty(n, np.int32)
-    for query in range(first, last):
-        score = out[query]
-        count = 0
-        for at in range(seed_indptr[query], seed_indptr[query + 1]):
-            if mass[seeds[at]] == 0:
-                now[count] = seeds[at]
-                count += 1
-            mass[seeds[at]] += weights[at]
-        turn, carried, work = 0, 0.5, 0
-        for turn_of in range(rounds + 1):
-            arrived = 0
-            for place in range(count):
-                node = now[place]
-                own = mass[node]
-                mass[node] = 0
-                score[node] += restart * own
-                start, stop = indptr[node], indptr[node + 1]
-                if start == stop:
-                    continue
-                wanted = own * budget
-                if turn_of < rounds and stop - start <= wanted:
-                    work += stop - start
-                    if shares.size == 0:
-                        share = np.float32((1 - restart) * own / (stop - start))
-                        for at in range(start, stop):
-                            target = indices[at]
-                            if arriving[target] == 0:
-                                following[arrived] = target
-                                arrived += 1
-                            arriving[target] += share
-                    else:
-                        for at in range(start, stop):
-                            target = indices[at]
-                            if arriving[target] == 0:
-                                following[arrived] = target
-                                arrived += 1
-                            arriving[target] += np.float32((1 - restart) * own) * shares[at]
-                    continue
-                # Whole walks only: what is left over is carried to the next node, so that about `budget` are read in all.
-                if wanted >= walks:
-                    number, each = walks, np.float32(restart * own / walks)
-                else:
-                    carried += wanted
-                    number, each = int(carried), np.float32(restart / budget)
-                    carried -= number
-                for _ in range(number):
-                    for at in range(ends[turn], ends[turn + 1]):
-                        score[visits[node, at]] += each
-                    work += ends[turn + 1] - ends[turn]
-                    turn = turn + 1 if turn + 1 < walks else 0
-            mass, arriving = arriving, mass
-            now, following = following, now
-            count = arrived
-        total = 0.0
-        for node in range(n):
-            total += score[node]
-        scale = np.float32(1 / total)
-        for node in range(n):
-            score[node] *= scale
-        read[query] = work

@@ -20,7 +20,15 @@ _BITS, _UNIT = np.uint64(11), 1.0 / (1 << 53)
 
 
 def walks(
-    graph: Graph, starts: np.ndarray, length: int, *, restart: float = 0.0, decay: float = 0.0, backtrack: bool = True, seed: int = 0
+    graph: Graph,
+    starts: np.ndarray,
+    length: int,
+    *,
+    restart: float = 0.0,
+    decay: float = 0.0,
+    backtrack: bool = True,
+    seed: int = 0,
+    numbers: np.ndarray | None = None,
 ) -> np.ndarray:
     """One walk from each start.
 
@@ -32,6 +40,7 @@ def walks(
     decay: probability, before each step, to end there.
     backtrack: False: never to the node it has just come from, unless there is no other.
     seed: of all random draws.
+    numbers: int [walks], the walks' own numbers; default: 0, 1, .... Any part of some walks, asked for with its numbers, is that part.
 
     Returns int32 [walks, length + 1], the start first; -1 after the end. A walk also ends at a node without outgoing edges.
     """
@@ -40,10 +49,30 @@ def walks(
         raise ConfigError(f"length {length}, restart {restart:g}, decay {decay:g}", fix="use length >= 0 and probabilities in [0, 1)")
     if starts.size and not 0 <= starts.min() <= starts.max() < len(graph):
         raise UnknownId("a start is no node number of this graph", id=int(starts.max()), fix=f"there are {len(graph)} nodes")
+    numbers = np.arange(starts.size) if numbers is None else np.asarray(numbers, np.int64)
+    if numbers.shape != starts.shape:
+        raise ConfigError(f"{numbers.size} numbers for {starts.size} starts", fix="give one number per walk")
     out = np.full((starts.size, length + 1), -1, np.int32)
     bounds = even(np.ones(starts.size), 8 * threads())
-    over_rows(_walks, bounds, starts, graph.indptr, graph.indices, graph.cumulative, restart, decay, backtrack, np.uint64(seed), out)
+    over_rows(_walks, bounds, starts, numbers, graph.indptr, graph.indices, graph.cumulative, restart, decay, backtrack, np.uint64(seed), out)
     return out
+
+
+def repaired(
+    paths: np.ndarray, before: Graph, after: Graph, *, restart: float = 0.0, decay: float = 0.0, backtrack: bool = True, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The walks of a changed graph from those of the graph before, bit for bit as if all were walked anew.
+
+    Only walks that leave a node whose edges changed are walked again. The other settings must be those that `walks` was called with.
+    Returns the walks, and int64 numbers of those that were walked again.
+    """
+    changed = before.rows_changed(after)
+    again = np.flatnonzero(((paths[:, :-1] >= 0) & changed[paths[:, :-1]]).any(axis=1))
+    out = paths.copy()
+    out[again] = walks(
+        after, paths[again, 0], paths.shape[1] - 1, restart=restart, decay=decay, backtrack=backtrack, seed=seed, numbers=again
+    )  # fmt: skip
+    return out, again
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -86,9 +115,9 @@ def step(node, draw, indptr, indices, cumulative):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def _walks(first, last, starts, indptr, indices, cumulative, restart, decay, backtrack, seed, out):  # type: ignore[no-untyped-def]
+def _walks(first, last, starts, numbers, indptr, indices, cumulative, restart, decay, backtrack, seed, out):  # type: ignore[no-untyped-def]
     for walk in range(first, last):
-        state = stream(seed, walk, 0)
+        state = stream(seed, numbers[walk], 0)
         origin = starts[walk]
         node, before = origin, -1
         out[walk, 0] = origin
