@@ -111,6 +111,10 @@ class StoreProblem(SartorError):
     """The store of evidence and states cannot be reached, is full, corrupt, too new, or was made with another master key."""
 
 
+class Unreadable(StoreProblem):
+    """Something that is stored of one person is not what was written: it does not open, or its file is gone. The store itself works."""
+
+
 class AccessDenied(SartorError):
     """A key is unknown, expired, revoked, or does not allow this."""
 

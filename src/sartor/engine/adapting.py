@@ -187,7 +187,7 @@ class Adapter:
         """Whether there is something to make a state of, or an older state that evidence taken away must leave."""
         if records:
             return True
-        return self._store.allowed(tenant, person, VERB) and self._store.state(tenant, person, VERB) is not None
+        return self._store.allowed(tenant, person, VERB) and bool(self._store.history(tenant, person, VERB))
 
     def _put_off(self, claim: Claim, reason: str) -> None:
         self._failed += 1

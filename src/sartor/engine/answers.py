@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from sartor.engine.ids import Id
     from sartor.profile.records import Consent, StateCard
 
-Fallback = Literal["unknown person", "no consent", "no evidence the model knows", "attributes only", "not adapted yet", "no model"]
+Fallback = Literal[
+    "unknown person", "no consent", "no evidence the model knows", "attributes only", "not adapted yet", "state unreadable", "no model"
+]
 """Why an answer is not made from a state of the person's own; the answer itself is then the population's, or of people with her attributes."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sartor.engine import evidence as ev
 from sartor.engine.answers import Profile
 from sartor.engine.serving import VERB
-from sartor.errors import UnknownId
+from sartor.errors import UnknownId, Unreadable
 
 if TYPE_CHECKING:
     from sartor.engine.engine import Engine
@@ -34,7 +35,9 @@ def profile(engine: Engine, person: str) -> Profile:
                 titles[item] = shelf.titles[number]
                 categories.update(dict.fromkeys(shelf.categories[number], count))
     times = [record.time if record.time is not None else record.received or 0.0 for record in records]
-    stored = None if loaded is None else store.state(tenant, person, VERB, model=loaded.fingerprint)
+    stored = None
+    with suppress(Unreadable):  # said by the answers, and made anew
+        stored = None if loaded is None else store.state(tenant, person, VERB, model=loaded.fingerprint)
     after = stored.position if stored is not None else 0
     lag = sum(record.position > after for record in records if record.frame in ev.READS[VERB])
     found = Profile(

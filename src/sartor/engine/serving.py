@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from sartor.data.population import Evidence
 from sartor.engine import evidence as ev
 from sartor.engine.answers import Answer, Fallback, Pick
 from sartor.engine.catalogue import Shelf, Shelves
-from sartor.errors import ConfigError, UnknownId
+from sartor.errors import ConfigError, StoreProblem, UnknownId
 
 if TYPE_CHECKING:
     from sartor.engine.ids import Id
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sartor.profile.records import Record, StoredState
     from sartor.profile.standing import Standing
     from sartor.profile.store import ProfileStore
+
+log = logging.getLogger(__name__)
 
 VERB = "recommend"
 MOST = 1_000
@@ -181,9 +184,13 @@ class Serving:
             return Own(fallback="no consent", note="this person does not allow recommending: the population's answer, nothing of hers was used")
         if not standing.known:
             return Own(fallback="unknown person", note="nothing is known of this person: the population's answer")
+        if standing.unreadable is not None:
+            return self._damaged(tenant, person, standing.unreadable)
         stored = standing.stored
         if stored is None:
             return self._without_state(tenant, person, loaded)
+        if stored.state.fingerprint != loaded.fingerprint:
+            return self._damaged(tenant, person, stored.version)
         newer = self._newer(tenant, person, stored.position) if standing.newer else []
         seen = tuple(record.content.get("item") for record in newer if record.frame == "events")
         facts = stored.state.notes
@@ -210,6 +217,18 @@ class Serving:
             return cold
         note = "nothing of this person may be used or says anything: the population's answer"
         return Own(None, None, None, seen, len(records), "no evidence the model knows", note)
+
+    def _damaged(self, tenant: str, person: str, version: int) -> Own:
+        """Somebody's own answer has to wait for another state; nobody gets an error for what happened to stored bytes."""
+        note = f"version {version} of the state cannot be read and is made anew: the population's answer"
+        records: list[Record] = []
+        try:
+            self._store.renew_state(tenant, person, VERB, version)
+            records = self._newer(tenant, person, 0)
+        except StoreProblem as problem:  # read-only, full, or the evidence is damaged too: the next request tries again
+            log.warning("a person with a damaged state could not be marked or read: %s", problem.what)
+        seen = tuple(record.content.get("item") for record in records if record.frame == "events")
+        return Own(None, None, None, seen, len(records), "state unreadable", note)
 
     def _cold(self, tenant: str, person: str, seen: tuple[Any, ...], lag: int) -> Own | None:
         """A state made of the person's attributes on the spot, for who has no usable events; None where there is nothing to go by."""

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from sartor._storage import write_atomically
-from sartor.errors import StoreProblem
+from sartor.errors import StoreProblem, Unreadable
 
 BIG = 2**20
 """Bytes from which a state goes to a file."""
@@ -29,15 +29,13 @@ class Blobs:
         return name
 
     def get(self, name: str) -> bytes:
-        """Read and compare with the name."""
+        """Read and compare with the name; raises `Unreadable`."""
         try:
             sealed = self._path(name).read_bytes()
         except OSError as cause:
-            raise StoreProblem(
-                f"a state's file cannot be read: {cause.strerror}", fix="restore the folder from a backup", file=self.folder
-            ) from cause
+            raise Unreadable(f"a state's file cannot be read: {cause.strerror}", fix="restore the folder from a backup", file=self.folder) from cause
         if hashlib.sha256(sealed).hexdigest() != name:
-            raise StoreProblem("a state's file was changed", fix="restore the folder from a backup", file=self.folder)
+            raise Unreadable("a state's file was changed", fix="restore the folder from a backup", file=self.folder)
         return sealed
 
     def delete(self, name: str) -> bool:

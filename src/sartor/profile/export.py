@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from sartor.data.schema import SCHEMAS, FrameName
-from sartor.errors import FileProblem
+from sartor.errors import FileProblem, Unreadable
 from sartor.profile import schema
 from sartor.profile.append import FRAMES_OF_PEOPLE
 from sartor.profile.archive import ArchiveWriter, iso
@@ -146,7 +146,11 @@ def _parquet(frame: FrameName, rows: list[dict[str, Any]]) -> bytes:
 
 def _states(store: ProfileStore, tenant: str, person: str, verb: str, writer: ArchiveWriter) -> Iterator[str]:
     for card in reversed(store.history(tenant, person, verb)):
-        stored = store.state(tenant, person, verb, version=card.version)
+        try:
+            stored = store.state(tenant, person, verb, version=card.version)
+        except Unreadable:
+            writer.add_json(f"states/{verb}-{card.version}.json", {"words": ["This version is damaged: it cannot be read, by nobody."]})
+            continue
         if stored is not None:  # else it made room for a newer one meanwhile
             name = f"states/{verb}-{card.version}"
             writer.add(f"{name}.safetensors", stored.state.to_bytes())

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sartor.errors import ConfigError, StoreProblem
+from sartor.errors import ConfigError, StoreProblem, Unreadable
 
 ENVIRONMENT = "SARTOR_MASTER_KEY"
 _NONCE = 12
@@ -66,7 +66,7 @@ class PersonKey:
         return seal(self.key, data, self._about + table.encode())
 
     def open(self, table: str, sealed: bytes) -> bytes:
-        """The reverse of `seal`; raises `StoreProblem` when the bytes were changed, or moved from another row's person or table."""
+        """The reverse of `seal`; raises `Unreadable` when the bytes were changed, or moved from another row's person or table."""
         return self.opener(table)(sealed)
 
     def opener(self, table: str) -> Callable[[bytes], bytes]:
@@ -77,7 +77,7 @@ class PersonKey:
             try:
                 return decrypt(sealed[:_NONCE], sealed[_NONCE:], about)
             except (InvalidTag, ValueError) as cause:
-                raise StoreProblem(
+                raise Unreadable(
                     "something stored does not open with its person's key", fix="restore the database from a backup", table=table
                 ) from cause
 

@@ -7,6 +7,7 @@ needs to answer it.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sartor.errors import Unreadable
 from sartor.profile.blobs import Blobs
 from sartor.profile.database import Database
 from sartor.profile.evidence import check_purpose
 from sartor.profile.keyring import Keyring
-from sartor.profile.packing import unpack
 from sartor.profile.records import GRANTED, StoredState
 from sartor.profile.schema import consents, evidence, holds, people, states, tenants
+from sartor.profile.states import opened
 from sartor.profile.tenancy import People, chunks
+
+log = logging.getLogger(__name__)
 
 Told = Callable[[float, list[int]], None]
 """Told of every batch: its seconds, and the bytes of each state in it."""
@@ -39,6 +43,8 @@ class Standing:
     """The state that answers: the held one, or the newest of that model; None without consent too, nothing is looked at then."""
     newer: bool
     """Whether there is evidence that this state has not seen."""
+    unreadable: int | None = None
+    """Version of the state that would answer, but is damaged."""
 
 
 class Standings:
@@ -71,11 +77,12 @@ class Standings:
         allowed = default if row.granted is None else bool(row.granted)
         if not allowed or row.version is None:
             return Standing(True, allowed, None, bool(row.newer))
-        sealed = row.data if row.file is None else self.blobs.get(row.file)
-        state = unpack(self.keyring.person(tenant, row.subject, row.wrapped).open("states", sealed))
-        held = row.held == row.version
-        stored = StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
-        return Standing(True, True, stored, bool(row.newer))
+        key = self.keyring.person(tenant, row.subject, row.wrapped)
+        try:
+            return Standing(True, True, opened(key, self.blobs, verb, row), bool(row.newer))
+        except Unreadable as problem:
+            log.warning("a stored state cannot be read (version %d, %d bytes): %s", row.version, row.nbytes, problem.what)
+            return Standing(True, True, None, True, unreadable=row.version)
 
 
 def _statement() -> sa.Select[Any]:

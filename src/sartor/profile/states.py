@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from sartor.errors import ConfigError, TooLarge, UnknownId
+from sartor.errors import ConfigError, CorruptFile, TooLarge, UnknownId, Unreadable
 from sartor.method import State
 from sartor.profile.audit import Audit
 from sartor.profile.blobs import BIG, Blobs
@@ -147,10 +148,7 @@ class States:
             return None if row is None else self._opened(tenant, subject, verb, row)
 
     def _opened(self, tenant: str, subject: bytes, verb: str, row: Any) -> StoredState:
-        sealed = row.data if row.file is None else self.blobs.get(row.file)
-        state = unpack(self.keyring.person(tenant, subject, row.wrapped).open("states", sealed))
-        held = row.held == row.version
-        return StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
+        return opened(self.keyring.person(tenant, subject, row.wrapped), self.blobs, verb, row)
 
     def get_many(self, tenant: str, persons: Sequence[str], verb: str, model: str | None) -> dict[str, StoredState]:
         """See `ProfileStore.states`."""
@@ -175,7 +173,8 @@ class States:
                     .where(states.c.tenant == tenant, states.c.verb == verb)
                 )
                 for row in connection.execute(query):
-                    found[subjects[row.subject]] = self._opened(tenant, row.subject, verb, row)
+                    with suppress(Unreadable):
+                        found[subjects[row.subject]] = self._opened(tenant, row.subject, verb, row)
         return found
 
     def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
@@ -217,11 +216,16 @@ class States:
             raise UnknownId("the person was forgotten meanwhile")
         return found
 
-    def release(self, tenant: str, person: str, verb: str) -> None:
-        """Serve the newest state again."""
+    def release(self, tenant: str, person: str, verb: str, version: int | None = None) -> None:
+        """Serve the newest state again; with `version`, only when that is the one that is held."""
         subject = self.keyring.subject(tenant, check_name(person, "person"))
+        where = [holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb]
+        if version is not None:
+            where.append(holds.c.version == version)
+            with self.db.read(tenant) as connection:
+                if connection.execute(sa.select(holds.c.version).where(*where)).first() is None:
+                    return
         with self.db.write(tenant) as connection:
-            where = (holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
             if connection.execute(holds.delete().where(*where)).rowcount:
                 self.audit.write(connection, tenant, "state released", subject, {"verb": verb})
 
@@ -245,6 +249,17 @@ class States:
         for file in files:
             self.blobs.delete(file)
         return count
+
+
+def opened(key: PersonKey, blobs: Blobs, verb: str, row: Any) -> StoredState:
+    """A row's state; raises `Unreadable` when it is not what was written."""
+    sealed = row.data if row.file is None else blobs.get(row.file)
+    try:
+        state = unpack(key.open("states", sealed))
+    except CorruptFile as cause:
+        raise Unreadable("a stored state is not one", fix="adapt the person again") from cause
+    held = row.held == row.version
+    return StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
 
 
 def check_verb(verb: str) -> str:

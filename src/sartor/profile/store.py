@@ -245,11 +245,11 @@ class ProfileStore:
         return self._states.put(tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear)
 
     def state(self, tenant: str, person: str, verb: str, *, version: int | None = None, model: str | None = None) -> StoredState | None:
-        """The held state, else the newest; of one model, or one version, when asked. None when there is none."""
+        """The held state, else the newest, or None; of one model, or one version, when asked. Raises `Unreadable` for a damaged one."""
         return self._states.get(tenant, person, verb, version=version, model=model)
 
     def states(self, tenant: str, people: Sequence[str], verb: str, *, model: str | None = None) -> dict[str, StoredState]:
-        """The same for many people: those who have one."""
+        """The same for many people: those who have one that can be read."""
         return self._states.get_many(tenant, people, verb, model)
 
     def standing(self, tenant: str, people: Sequence[str], *, purpose: str, verb: str, model: str) -> dict[str, Standing]:
@@ -267,6 +267,12 @@ class ProfileStore:
     def release(self, tenant: str, person: str, verb: str) -> None:
         """Serve the newest state again."""
         self._states.release(tenant, person, verb)
+
+    def renew_state(self, tenant: str, person: str, verb: str, version: int) -> None:
+        """A version turned out to be unreadable: hold it no longer, and mark the person stale unless she is."""
+        self._states.release(tenant, person, verb, version)
+        if not self._queue.is_stale(tenant, person):
+            self._queue.mark(tenant, [person])
 
     def states_behind(self, tenant: str, verb: str, model: str) -> list[str]:
         """People whose states of a model have seen less than those of another: what was removed since is still in them."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from sartor.errors import UnknownId
+from sartor.errors import UnknownId, Unreadable
 from sartor.serve import mapping
 from sartor.serve.answers import StateOut, StatesOut
 from sartor.serve.gate import Call, Guarded, Here, needs
@@ -20,11 +21,15 @@ VERB = "recommend"
 
 @router.get("/states", response_model=StatesOut, **needs("profile", cost=2))
 def states(call: Here, person: PersonPath) -> Response:
-    """All kept versions, newest first."""
+    """All kept versions that can be read, newest first."""
     store, tenant = call.engine.store, call.caller.tenant
-    found = [store.state(tenant, person, VERB, version=card.version) for card in call.engine.history(person)]
-    current = store.state(tenant, person, VERB)
-    shown = [mapping.state(one, current=current is not None and one.version == current.version, lag=None) for one in found if one is not None]
+    cards = call.engine.history(person)
+    serves = next((card.version for card in cards if card.held), cards[0].version if cards else None)
+    shown = []
+    for card in cards:
+        with suppress(Unreadable):
+            if (one := store.state(tenant, person, VERB, version=card.version)) is not None:
+                shown.append(mapping.state(one, current=card.version == serves, lag=None))
     return mapping.page(sorted(shown, key=lambda one: -one["version"]), None)
 
 
