@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from sartor.data.world import World
 from sartor.engine import Engine, als_shards
-from sartor.engine.batch import batch
+from sartor.engine.batch import Done, Shard, Worker, batch
 from sartor.errors import ConfigError, FileProblem, NotFitted
 from sartor.recommend.als import ALS
 
@@ -85,6 +86,85 @@ def test_a_stopped_run_goes_on_with_what_is_missing(url: str, lists: Path, tmp_p
     assert not list(out.glob(".part-*"))
     # A finished run is not gone on with: evidence may have changed.
     assert batch(url, out, workers=1, shard_people=SHARD).resumed == 0
+
+
+@pytest.fixture
+def own(url: str, tmp_path: Path) -> str:
+    """The same store, to be changed."""
+    source = Path(url.removeprefix("sqlite:///"))
+    shutil.copytree(source.parent, tmp_path / "own")
+    return f"sqlite:///{tmp_path}/own/{source.name}"
+
+
+def stop(out: Path, *gone: str) -> None:
+    """As if the run had been stopped before these files were made."""
+    note = json.loads((out / "batch.json").read_bytes())
+    (out / "batch.json").write_text(json.dumps({**note, "status": "running"}))
+    for name in gone:
+        (out / name).unlink()
+
+
+def people_in(out: Path) -> set[str]:
+    return set(pl.read_parquet(out / "part-*.parquet")["person"])
+
+
+def shard_of(person: str, out: Path) -> str:
+    (name,) = [path.name for path in out.glob("part-*") if person in set(pl.read_parquet(path)["person"])]
+    return name
+
+
+def test_a_resumed_run_trusts_no_list_of_somebody_who_took_something_back(own: str, tmp_path: Path) -> None:
+    out = tmp_path / "lists"
+    batch(own, out, workers=1, shard_people=SHARD)
+    before = files(out)
+    with Engine(own, background=False) as engine:
+        hers = engine.store.evidence("default", "3")
+        engine.consent("12", "recommend", False)
+        engine.correct("21", [engine.store.evidence("default", "21")[-1].id])
+        engine.forget("3")
+        engine.observe("3", [hers[0].content["item"]])  # known again, with other evidence
+    touched = {shard_of(person, out) for person in ("12", "21", "3")}
+    stop(out)
+    again = batch(own, out, workers=1, shard_people=SHARD)
+    assert again.resumed == 3 - len(touched)
+    assert people_in(out) == {str(person) for person in range(100)} - {WITHOUT, "12"} | {"stranger"}
+    untouched = before.keys() - touched
+    assert {name: files(out)[name] for name in untouched} == {name: before[name] for name in untouched}
+    fresh = tmp_path / "fresh"
+    batch(own, fresh, workers=1, shard_people=SHARD)
+    assert files(out) == files(fresh), "not what a run from the start gives"
+
+
+def test_a_resumed_run_does_everything_again_when_a_default_was_withdrawn(own: str, tmp_path: Path) -> None:
+    out = tmp_path / "lists"
+    batch(own, out, workers=1, shard_people=SHARD)
+    with Engine(own, background=False) as engine:
+        engine.store.set_default_consent("default", ["train"])
+        engine.consent("5", "recommend", True)
+    stop(out)
+    assert batch(own, out, workers=1, shard_people=SHARD).resumed == 0
+    assert people_in(out) == {"5"}
+
+
+def test_who_takes_something_back_during_the_run_is_not_in_its_lists(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, seen = tmp_path / "lists", []
+    real = Worker.__call__
+
+    def work(worker: Worker, shard: Shard) -> Done:
+        found = real(worker, shard)
+        if not seen:
+            with Engine(own, background=False) as engine:
+                first, second = shard.people[0], shard.people[1]
+                engine.forget(first)
+                engine.consent(second, "recommend", False)
+            seen.extend([first, second])
+        return found
+
+    monkeypatch.setattr(Worker, "__call__", work)
+    found = batch(own, out, workers=1, shard_people=SHARD)
+    assert people_in(out).isdisjoint(seen)
+    assert (found.shards, found.people, found.skipped) == (3, len(people_in(out)), 2)
+    assert len(list(out.glob("part-*"))) == 3
 
 
 def test_states_can_be_kept_for_serving(url: str, tmp_path: Path) -> None:
