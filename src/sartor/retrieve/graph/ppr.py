@@ -104,22 +104,37 @@ class PowerIteration:
         if not tolerance >= 0 or iterations < 1:
             raise ConfigError(f"tolerance {tolerance}, iterations {iterations}", fix="use a tolerance >= 0 and at least one iteration")
         batch = seeds if isinstance(seeds, SeedBatch) else seed_batch(self.graph, seeds)
-        n = len(self.graph)
-        out = np.zeros((len(batch), n))
+        out = np.zeros((len(batch), len(self.graph)))
         for row in range(len(batch)):
-            span = slice(batch.indptr[row], batch.indptr[row + 1])
-            left: np.ndarray = np.bincount(batch.nodes[span], batch.weights[span], n)
-            total = out[row]
-            for _ in range(iterations):
-                total += self.restart * left
-                scaled = left * self._inverse
-                left = np.empty(n)
-                over_rows(_pull, self._bounds, self._indptr, self._sources, self._weights, scaled, 1 - self.restart, left)
-                if left.sum() <= tolerance:
-                    break
-            total += left
-            total /= total.sum()
+            total, left = self._rounds(batch, row, tolerance, iterations)[-1]
+            np.add(total, left, out=out[row])
+            out[row] /= out[row].sum()
         return out
+
+    def after_each(self, batch: SeedBatch, row: int, *, upto: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+        """Of one query: scores after each of the first iterations float64 [upto, nodes], and after the last one, as `scores` gives them."""
+        rounds = self._rounds(batch, row, tolerance, 1000, keep=upto)
+        first = np.stack([total + left for total, left in (rounds + [rounds[-1]] * upto)[:upto]])
+        last = rounds[-1][0] + rounds[-1][1]
+        return first / first.sum(axis=1, keepdims=True), last / last.sum()
+
+    def _rounds(self, batch: SeedBatch, row: int, tolerance: float, iterations: int, keep: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The sum of the series so far and what is left, after each of the first `keep` iterations and after the last."""
+        n, span = len(self.graph), slice(batch.indptr[row], batch.indptr[row + 1])
+        left: np.ndarray = np.bincount(batch.nodes[span], batch.weights[span], n)
+        total = np.zeros(n)
+        kept = []
+        for number in range(1, iterations + 1):
+            total += self.restart * left
+            scaled = left * self._inverse
+            left = np.empty(n)
+            over_rows(_pull, self._bounds, self._indptr, self._sources, self._weights, scaled, 1 - self.restart, left)
+            done = number == iterations or left.sum() <= tolerance
+            if done or number <= keep:
+                kept.append((total.copy() if number <= keep else total, left))
+            if done:
+                break
+        return kept
 
 
 def check_restart(restart: float) -> None:

@@ -117,7 +117,7 @@ def _answer(first, last, seed_indptr, seeds, weights, indptr, indices, shares, v
                 now[count] = seeds[at]
                 count += 1
             mass[seeds[at]] += weights[at]
-        turn, carried, work = 0, 0.5, 0
+        turn, carried, work, total = 0, 0.5, 0, 0.0
         for turn_of in range(rounds + 1):
             arrived = 0
             for place in range(count):
@@ -125,6 +125,7 @@ def _answer(first, last, seed_indptr, seeds, weights, indptr, indices, shares, v
                 own = mass[node]
                 mass[node] = 0
                 score[node] += restart * own
+                total += restart * own
                 start, stop = indptr[node], indptr[node + 1]
                 if start == stop:
                     continue
@@ -155,17 +156,17 @@ def _answer(first, last, seed_indptr, seeds, weights, indptr, indices, shares, v
                     number, each = int(carried), np.float32(restart / budget)
                     carried -= number
                 for _ in range(number):
+                    length = ends[turn + 1] - ends[turn]
                     for at in range(ends[turn], ends[turn + 1]):
                         score[visits[node, at]] += each
-                    work += ends[turn + 1] - ends[turn]
+                    work += length
+                    total += each * length
                     turn = turn + 1 if turn + 1 < walks else 0
             mass, arriving = arriving, mass
             now, following = following, now
             count = arrived
-        total = 0.0
-        for node in range(n):
-            total += score[node]
-        scale = np.float32(1 / total)
+        # What stands at n was not anywhere.
+        scale = np.float32(1 / (total - score[n]))
         for node in range(n):
             score[node] *= scale
         read[query] = work
