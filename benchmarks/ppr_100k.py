@@ -15,7 +15,8 @@ import _pagerank
 
 NAME = "ppr-100k"
 UNIT = "queries per CPU second"
-PEER = "scikit-network"
+PEER = "scipy"
+"""Whose power iteration was the fastest in all runs so far."""
 HIGHER_IS_BETTER = True
 NODES, EDGES = 100_000, 1_000_000
 
@@ -32,6 +33,6 @@ def ours() -> dict[str, Any]:
 
 
 def peer() -> dict[str, Any]:
-    found = _pagerank.peer(graph())
+    found = _pagerank.peer(graph(), PEER)
     print(json.dumps(found["size"]), file=sys.stderr)
     return found

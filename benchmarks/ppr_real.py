@@ -16,7 +16,8 @@ import _pagerank
 
 NAME = "ppr-real"
 UNIT = "queries per CPU second"
-PEER = "scikit-network"
+PEER = "scipy"
+"""Whose power iteration was the fastest in all runs so far."""
 HIGHER_IS_BETTER = True
 
 
@@ -36,6 +37,6 @@ def ours() -> dict[str, Any]:
 
 
 def peer() -> dict[str, Any]:
-    found = _pagerank.peer(graph())
+    found = _pagerank.peer(graph(), PEER)
     print(json.dumps(found["size"]), file=sys.stderr)
     return found
