@@ -262,8 +262,22 @@ class Searcher(Method):
     """Finds items for a query, for one person."""
 
     @abstractmethod
-    def search(self, queries: Sequence[str], states: States, k: int = 10, *, candidates: Sequence[Any] | None = None) -> Ranking:
-        """The k best items for each query, as the person of each state would want them."""
+    def search(
+        self, queries: Sequence[str], states: States, k: int = 10, *, where: Any = None, strength: float | None = None, exclude: Exclude = None,
+        candidates: Sequence[Any] | None = None,
+    ) -> Ranking:  # fmt: skip
+        """The k best items for each query, as the person of each state would want them.
+
+        Parameters
+        ----------
+        queries: one text each; an empty one is a `ConfigError`.
+        states: one per query; None means the population's order.
+        k: how many items; fewer are given when fewer are found.
+        where: a condition on items' attributes, as text or as a `sartor.retrieve.filters.Filter`.
+        strength: how much the person counts, from 0 (the population's order) to 1; None is the method's own measure, which it learned.
+        exclude: as in `recommend`, but nothing is left out by default: people also search for what they know.
+        candidates: item ids to choose from, one list for all.
+        """
 
 
 class Writer(Method):

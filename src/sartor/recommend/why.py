@@ -43,24 +43,35 @@ def why(method: ItemRecommender, state: State, item: Any, top: int = 3) -> list[
     if top < 1:
         raise ConfigError(f"top is {top}", fix="ask for at least 1 reason")
     method.check_state(state)
-    wanted = method._known([item])
+    things, counts, moved = contributions(method, state, method._known([item]))
+    return strongest(method, things, counts, moved[:, 0], top)
+
+
+def contributions(method: ItemRecommender, state: State, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What every distinct thing of a history does to the scores of some items.
+
+    Returns the things' item numbers int32 [things], how many events of the history each has, and float64 [things, wanted]: the scores of the
+    wanted items (numbers) with the whole history less those without the thing.
+    """
     things, which, counts = np.unique(state["items"], return_inverse=True, return_counts=True)
-    if not things.size:
-        return []
-    step = max(1, EVENTS_AT_ONCE // state["items"].size)
-    parts = []
+    step = max(1, EVENTS_AT_ONCE // max(1, state["items"].size))
+    parts = [np.empty((0, wanted.size))]
     for start in range(0, things.size, step):
         # The whole history goes along in every batch, so that both sides of a difference are made in the same way.
         scores = _scores(method, state, which, np.concatenate([[-1], np.arange(start, min(start + step, things.size))]), wanted)
         parts.append(scores[0] - scores[1:])
-    contributions = np.concatenate(parts)
-    order = np.argsort(-contributions, kind="stable")[:top]
+    return things, counts, np.concatenate(parts)
+
+
+def strongest(method: ItemRecommender, things: np.ndarray, counts: np.ndarray, moved: np.ndarray, top: int) -> list[Reason]:
+    """The things that move one item up most, from a column of `contributions`."""
+    order = np.argsort(-moved, kind="stable")[:top]
     ids = method.items_.array[things]
-    return [Reason(ids[row], float(contributions[row]), int(counts[row])) for row in order if contributions[row] > 0]
+    return [Reason(ids[row], float(moved[row]), int(counts[row])) for row in order if moved[row] > 0]
 
 
 def _scores(method: ItemRecommender, state: State, which: np.ndarray, left_out: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Scores of the wanted item, one for each history without the thing of that number (-1: the whole history)."""
+    """float64 [left out, wanted]: one row for each history without the thing of that number (-1: the whole history)."""
     keep = which[None, :] != left_out[:, None]
     rows, events = np.nonzero(keep)
     indptr = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
@@ -72,4 +83,4 @@ def _scores(method: ItemRecommender, state: State, which: np.ndarray, left_out: 
     people = IdMap(np.arange(left_out.size), name="history")
     histories = Interactions(people, method.items_, indptr, state["items"][events], column("values"), column("weights"), column("times"))
     states = list(method._states(histories, [None] * left_out.size, histories.lengths.tolist(), 0))
-    return np.asarray(method._score(states, wanted), np.float64)[:, 0]
+    return np.asarray(method._score(states, wanted), np.float64)

@@ -1,0 +1,345 @@
+"""Search in which the same words find different things for different people."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import numpy as np
+import polars as pl
+
+from sartor import _storage
+from sartor.data import splits
+from sartor.errors import ConfigError, EmptyData, MissingColumn
+from sartor.method import Exclude, Ranking, Run, Searcher, State, States, learned
+from sartor.recommend._base import ItemRecommender, PersonalArrays, _check_batch
+from sartor.recommend.ease import EASE
+from sartor.recommend.why import Reason, contributions, strongest
+from sartor.retrieve.bitmaps import Bitmap
+from sartor.retrieve.bm25 import BM25, checked_queries
+from sartor.retrieve.filters import Filter
+from sartor.retrieve.fusion import FusionRanker, Pool, normalised
+from sartor.retrieve.hybrid import HybridIndex
+from sartor.retrieve.index import ItemIndex
+from sartor.retrieve.queries import MadeFrom, Queries
+
+if TYPE_CHECKING:
+    from sartor.data.interactions import Interactions
+    from sartor.data.population import Population
+
+TEXT_FIELDS = ("title", "categories", "text")
+AT_ONCE = 64
+"""Queries searched together."""
+UNTAUGHT = (5.0, 2.0, 5.0, 1.0)
+"""Weights where there is nothing to learn them from: of words, vectors, popularity, taste (in its own deviations)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SearchRanking(Ranking):
+    """A ranking that knows what everybody would have been shown."""
+
+    population_ranks: np.ndarray
+    """int32 [queries, k], the place of each item in the population's answer to the same query, from 1; 0 where there is no item."""
+    notes: tuple[str, ...]
+    """One per query; empty when there is nothing to say."""
+    plan: str
+    """How the candidates were found."""
+
+    def to_frame(self, people: Sequence[Any] | None = None) -> pl.DataFrame:
+        """Long form: person, rank (1 is best), item, score, population_rank."""
+        return super().to_frame(people).with_columns(population_rank=self.population_ranks[self.indices >= 0])
+
+
+@dataclass(kw_only=True, eq=False)
+class PersonalSearch(ItemRecommender, Searcher):
+    """Query relevance plus taste: candidates come from words (BM25) and vectors, and a person's own state of any recommender moves them.
+
+        score = w . (words, vectors, popularity) + strength * t * (taste(item, state) - taste(item, nobody))
+
+    Everybody's order is the first part. Its weights w, and the weight t of the taste, are learned by a small listwise ranker from queries of
+    which it is known what was taken: the logged ones (`texts` of kind "query") among held-out events, and made ones (`retrieve.queries`). Held out
+    are the validation events, or a fifth of each person's events, which the taste is fitted without while the weights are learned. At
+    strength 0, and for a state that holds nothing, the order is everybody's.
+
+    It recommends, too: `recommend` is its taste's, so that one state serves both. What it cannot do: find what neither shares a word (or part
+    of one) with the query nor is near it by the encoder.
+
+    Source: after Teevan, Dumais and Horvitz, Personalizing Search via Automated Analysis of Interests and Activities, SIGIR 2005 (a profile
+    re-ranks what a query found); candidates, fusion and the taste are ours.
+
+    State: its taste's.
+    """
+
+    taste: ItemRecommender = field(default_factory=EASE)
+    """Any recommender over the items. One that is not fitted is fitted first, and again with every `fit`."""
+    text_fields: Sequence[str] = TEXT_FIELDS
+    """Columns of the items frame to be searched, those of them that there are; each with its own statistics."""
+    encoder: str = "hashed"
+    """Name or folder, as `represent.text.text_encoder` takes it."""
+    index: str = "exact"
+    """Kind of `ItemIndex` for the vectors."""
+    pool: int = 1000
+    """Candidates of words and of vectors for each query, each."""
+    teaching_people: int = 1000
+    """People whose held-out events teach the weights, at most; two made queries each."""
+
+    search_weights_: np.ndarray = learned()
+    """float64 [3]: words, vectors, popularity."""
+    taste_weight_: float = learned(0.0)
+    taught_by_: int = learned(0)
+    """Queries that the weights were learned from; 0 means that they are the built-in ones."""
+    popularity_: np.ndarray = learned()
+    """float32 [items], log(1 + events), 1 for the most popular."""
+    vectors_: np.ndarray = learned()
+    """float32 [items, dim], of the items' texts."""
+    words_: np.ndarray = learned()
+    """uint8, the word index as safetensors."""
+    attributes_: np.ndarray = learned()
+    """uint8, the catalogue's columns for filters, as Parquet."""
+    encoder_fingerprint_: str = learned("")
+    fits_taste_: bool = learned(False)
+
+    population_frames: ClassVar[tuple[str, ...]] = ("events", "items")
+
+    # --- the recommender in it
+
+    @property
+    def keeps(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the taste keeps of each event."""
+        return self.taste.keeps
+
+    def _encode(self, histories: Interactions) -> PersonalArrays:
+        return self.taste._encode(histories)
+
+    def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
+        return self.taste._score(states, items)
+
+    # --- fit
+
+    def _learn(self, data: Interactions, population: Population, run: Run) -> None:
+        if self.pool < 1 or self.teaching_people < 0:
+            raise ConfigError(f"pool {self.pool}, teaching_people {self.teaching_people}", fix="use a pool of at least 1 and no negative numbers")
+        self.__dict__.pop("hybrid", None)
+        catalogue = population.item_frame(self.items_)
+        self._index(catalogue)
+        counts = data.counts()
+        self.popularity_ = (np.log1p(counts) / max(1.0, float(np.log1p(counts.max(initial=0))))).astype(np.float32)
+        held, known = self._held_out(population, run)
+        if held is None:
+            self._fit_taste(population, run)
+            self._untaught()
+            return
+        if known is population:
+            self._fit_taste(population, run)
+            self._teach(self.taste, known, held, catalogue)
+        else:
+            self._teach(replace(self.taste).fit(known, progress=run.progress), known, held, catalogue)
+            self._fit_taste(population, run)
+
+    def _fit_taste(self, population: Population, run: Run) -> None:
+        if self.fits_taste_ or not self.taste.fingerprint_:
+            self.taste.fit(population, validation=run.validation, progress=run.progress, checkpoint=run.checkpoint)
+            self.fits_taste_ = True
+        if self.taste.items_ != self.items_:
+            raise ConfigError("the taste was fitted on another catalogue", fix="give one that is not fitted")
+
+    def _index(self, catalogue: pl.DataFrame) -> None:
+        present = [name for name in self.text_fields if name in catalogue.columns]
+        if not present:
+            raise MissingColumn(f"the items have none of {list(self.text_fields)}", fix=f"they have {catalogue.columns}", frame="items")
+        made = HybridIndex(words=BM25(fields=dict.fromkeys(present, 1.0)), vectors=ItemIndex.make(self.index), encoder=self.encoder)
+        attributes = catalogue.select(pl.exclude([name for name in ("text", *(["item"])) if name in catalogue.columns]))
+        made.build(catalogue.select(present), self.items_.ids.to_list(), attributes=attributes)
+        table = io.BytesIO()
+        attributes.write_parquet(table)
+        self.attributes_ = np.frombuffer(table.getvalue(), np.uint8)
+        self.words_ = np.frombuffer(_storage.to_bytes(made.words.arrays(), {"fields": present}), np.uint8)
+        self.vectors_, self.encoder_fingerprint_ = made.encoded, made.space
+        self.__dict__["hybrid"] = made
+
+    @cached_property
+    def hybrid(self) -> HybridIndex:
+        """The index over the items' texts, rows numbered as `items_`."""
+        arrays, facts = _storage.from_bytes(self.words_.tobytes(), needs=("fields",))
+        words = BM25(fields=dict.fromkeys(facts["fields"], 1.0)).from_arrays(arrays, self.items_.ids.to_list())
+        made = HybridIndex(words=words, vectors=ItemIndex.make(self.index), encoder=self.encoder)
+        return made.restore(
+            self.vectors_, self.items_.ids.to_list(), pl.read_parquet(io.BytesIO(self.attributes_.tobytes())), self.encoder_fingerprint_
+        )
+
+    def _held_out(self, population: Population, run: Run) -> tuple[Population | None, Population]:
+        """The events that teach the weights, and the population without them."""
+        if run.validation is not None and "events" in run.validation and run.validation.events.head(1).collect().height:
+            return run.validation, population
+        rule = "user-time" if "time" in population.events.collect_schema() else "random"
+        split = splits.make(rule, population, seed=self.seed, test=0.2, validation=0.0)
+        try:
+            split.test.interactions(items=self.items_)
+        except EmptyData:
+            return None, population
+        return (split.test, split.train) if split.test.events.head(1).collect().height else (None, population)
+
+    def _queries(self, held: Population, catalogue: pl.DataFrame) -> Queries:
+        parts = []
+        if "texts" in held:
+            with contextlib.suppress(EmptyData):
+                parts.append(Queries.logged(held.texts.collect(), self.items_).among(held.interactions(items=self.items_)))
+        fields = [name for name in self.text_fields if name in catalogue.columns]
+        for number, made_from in enumerate(get_args(MadeFrom)):
+            with contextlib.suppress(EmptyData):
+                how = {"made_from": made_from, "fields": fields, "people": self.teaching_people, "seed": self.seed + number}
+                parts.append(Queries.made(held, self.items_, catalogue, **how))
+        return Queries.joined(parts)
+
+    def _teach(self, taste: ItemRecommender, known: Population, held: Population, catalogue: pl.DataFrame) -> None:
+        """Learn the weights: first of everybody's order, then how much taste is added to it."""
+        try:
+            queries = self._queries(held, catalogue)
+        except EmptyData:
+            self._untaught()
+            return
+        states = taste.adapt_all(known.only(sorted(set(queries.people.tolist()))))
+        own = [states.get(person) for person in queries.people]
+        found = []
+        for start in range(0, len(queries), AT_ONCE):
+            part = queries.take(np.arange(start, min(start + AT_ONCE, len(queries))))
+            some = own[start : start + AT_ONCE]
+            pool = self._candidates(part.texts, None, None, some)[0]
+            found.append((self._features(pool), self._moved(taste, pool, some), np.diff(pool.indptr), pool.holds(part.indptr, part.wanted)))
+        features, moved, lengths, wanted = (np.concatenate([one[at] for one in found]) for at in range(4))
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        try:
+            everybody = FusionRanker().fit(features, indptr, wanted)
+            personal = FusionRanker().fit(moved[:, None], indptr, wanted, fixed=everybody.score(features))
+        except EmptyData:
+            self._untaught()
+            return
+        assert everybody.weights is not None
+        assert personal.weights is not None
+        self.search_weights_, self.taste_weight_, self.taught_by_ = everybody.weights, float(personal.weights[0]), len(queries)
+
+    def _untaught(self) -> None:
+        warnings.warn("nothing is held out to learn the weights of search from: the built-in ones are used", UserWarning, stacklevel=2)
+        self.search_weights_, self.taught_by_ = np.array(UNTAUGHT[:3]), 0
+        spread = 1.0 if not self.taste.fingerprint_ else float(self.taste.score([None]).std())
+        self.taste_weight_ = UNTAUGHT[3] / max(spread, 1e-6)
+
+    # --- search
+
+    def search(
+        self, queries: Sequence[str], states: States, k: int = 10, *, where: Filter | str | None = None, strength: float | None = None,
+        exclude: Exclude = None, candidates: Sequence[Any] | None = None,
+    ) -> SearchRanking:  # fmt: skip
+        """The k best items for each query, as the person of each state would want them (see `Searcher.search`).
+
+        `where` is asked of the catalogue's columns that `fit` saw. A query of which no word is known is noted; what is found for it then comes
+        from parts of words, or from what the encoder makes of it.
+        """
+        self.check_fitted()
+        asked = checked_queries(queries)
+        _check_batch(states)
+        if len(states) != len(asked):
+            raise ConfigError(f"{len(states)} states for {len(asked)} queries", fix="give one state per query; None is everybody")
+        self.check_states(states)
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of items, at least 1")
+        weight = self._strength(strength) * self.taste_weight_
+        allowed = None if candidates is None else self._allowed(candidates)
+        left_out = self._left_out(states, exclude)
+        parts = []
+        for start in range(0, max(1, len(asked)), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            parts.append(self._search(asked[part], states[part], k, where, allowed, None if left_out is None else left_out[part], weight))
+        indices, scores, ranks = (np.concatenate([one[at] for one in parts]) for at in range(3))
+        words = self.hybrid.words.known(asked)
+        notes = tuple(self._note(total, known, bool((row >= 0).any())) for (total, known), row in zip(words.tolist(), indices, strict=True))
+        return SearchRanking(indices, scores, self.items_, ranks, notes, parts[0][3])
+
+    def _search(
+        self, asked: list[str], states: States, k: int, where: Filter | str | None, allowed: Bitmap | None, left_out: list[np.ndarray] | None,
+        weight: float,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # fmt: skip
+        pool, plan = self._candidates(asked, where, allowed, None, left_out)
+        everybody = self._features(pool) @ self.search_weights_
+        own = everybody + weight * self._moved(self.taste, pool, states) if weight else everybody
+        order, place = pool.order(everybody.astype(np.float32))
+        ranks = np.empty(order.size, np.int32)
+        ranks[order] = place + 1
+        order, place = pool.order(own.astype(np.float32))
+        keep = place < k
+        rows, columns, chosen = pool.queries[keep], place[keep], order[keep]
+        shape = (len(asked), min(k, len(self.items_)))
+        indices, scores, seen = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
+        indices[rows, columns], scores[rows, columns], seen[rows, columns] = pool.items[chosen], own[chosen], ranks[chosen]
+        return indices, scores, seen, plan
+
+    def reasons(self, state: State | None, items: Sequence[Any], top: int = 3, *, strength: float | None = None) -> list[list[Reason]]:
+        """For each of some found items what in the person's own history moved it up, strongest first.
+
+        A contribution is, exactly, the item's search score less its score when the state is made without that thing; it is the same for
+        every query, because the person's part of the score is added to the query's. Empty lists without a state or at strength 0.
+        """
+        if top < 1:
+            raise ConfigError(f"top is {top}", fix="ask for at least 1 reason")
+        self.check_fitted()
+        self.check_state(state)
+        wanted = self._known(items)
+        weight = self._strength(strength) * self.taste_weight_
+        if state is None or not weight:
+            return [[] for _ in items]
+        things, counts, moved = contributions(self, state, wanted)
+        if things.size == 1:
+            # Without it nothing is known of the person.
+            moved = (self._score([state], wanted) - self._score([None], wanted)).astype(np.float64)
+        return [strongest(self, things, counts, weight * moved[:, column], top) for column in range(wanted.size)]
+
+    def _candidates(
+        self, asked: list[str], where: Filter | str | None, allowed: Bitmap | None, seen: States | None, left_out: list[np.ndarray] | None = None
+    ) -> tuple[Pool, str]:
+        found, near = self.hybrid.lists(asked, min(self.pool, len(self.items_)), where=where, allowed=allowed)
+        pool = Pool.of([found, near])
+        out = left_out if seen is None else self._left_out(seen, "seen")
+        if out is not None:
+            indptr = np.concatenate([[0], np.cumsum([one.size for one in out])]).astype(np.int64)
+            pool = pool.keep(~pool.holds(indptr, np.concatenate([*out, np.empty(0, np.int32)])))
+        return pool, f"words: {found.plan}; vectors: {near.plan}"
+
+    def _features(self, pool: Pool) -> np.ndarray:
+        """float32 [entries, 3]: words and vectors as shares of the query's best, popularity."""
+        return np.concatenate([normalised(pool, "max"), self.popularity_[pool.items][:, None]], axis=1)
+
+    def _moved(self, taste: ItemRecommender, pool: Pool, states: States) -> np.ndarray:
+        """float32 [entries]: the taste's score for the entry's person less its score for nobody; 0 for a state that holds nothing."""
+        telling = [row for row, state in enumerate(states) if state is not None and state["items"].size]
+        if not telling:
+            return np.zeros(pool.items.size, np.float32)
+        distinct = {id(states[row]): states[row] for row in telling}
+        place = {key: at for at, key in enumerate(distinct)}
+        lift = taste._score(list(distinct.values()), None) - taste._score([None], None)
+        row_of = np.full(len(states), -1)
+        row_of[telling] = [place[id(states[row])] for row in telling]
+        rows = row_of[pool.queries]
+        return np.where(rows >= 0, lift[rows, pool.items], np.float32(0))
+
+    def _strength(self, strength: float | None) -> float:
+        if strength is None:
+            return 1.0
+        if isinstance(strength, bool) or not isinstance(strength, int | float | np.number) or not 0 <= strength <= 1:
+            raise ConfigError(f"strength is {strength!r}", fix="use a number from 0 (everybody's order) to 1 (as personal as was learned)")
+        return float(strength)
+
+    def _allowed(self, candidates: Sequence[Any]) -> Bitmap:
+        if isinstance(candidates, str):
+            raise ConfigError(f"candidates is '{candidates}'", fix="give a list of item ids")
+        return Bitmap.of_rows(self._known(candidates), len(self.items_))
+
+    @staticmethod
+    def _note(total: int, known: int, found: bool) -> str:
+        if known:
+            return "" if known == total else f"{total - known} of {total} words are in no item"
+        return "no word of the query is in any item" + ("; these are the nearest by parts of words or meaning" if found else "")

@@ -1,0 +1,388 @@
+"""BM25: documents by the words of a query, from an inverted index that takes new documents and loses old ones without being built again.
+
+    index = BM25(fields={"title": 1.0, "text": 1.0}).build(frame, ids)      # or BM25().build(["one text", "another"])
+    hits = index.search(["quiet thriller"], 10)
+
+A document's score is the sum over the query's words t, and over its fields f with weight w_f, of
+
+    w_f * idf(t, f) * c / (c + k1 * (1 - b + b * length / mean length)),   idf(t, f) = log(1 + (n - n_t + 1/2) / (n_t + 1/2))
+
+with c how often the field holds the word, n the documents there are and n_t those whose field holds it. All numbers are those of the
+documents that are there now: after any additions and removals scores are, to the bit, those of an index built anew.
+
+Source: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, in the form that Lucene computes; k1 and b as in
+Thakur et al., BEIR, 2021. One joined text is BEIR's "flat", several fields are its "multi-field".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numba
+import numpy as np
+import polars as pl
+
+from sartor.data.ids import as_ids, id_column
+from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, EmptyData, MissingColumn, NotFitted, WrongType
+from sartor.parts.threads import even, over_rows, threads
+from sartor.parts.topk import top_k
+from sartor.retrieve.bitmaps import Bitmap
+from sartor.retrieve.index import Hits
+
+SCORES_IN_MEMORY = 4_000_000
+"""Scores held at once: longer batches are searched in parts."""
+Documents = Sequence[str] | pl.DataFrame | Mapping[str, Sequence[str]]
+FLAT = "text"
+"""The one field of documents that are given as single texts."""
+
+
+def tokens(texts: Sequence[str] | pl.Series) -> pl.Series:
+    """The words of each text: runs of letters, digits and underscores, in lower case and Unicode's compatibility form. list[str] [texts]."""
+    series = texts if isinstance(texts, pl.Series) else pl.Series(texts, dtype=pl.String)
+    return series.fill_null("").str.normalize("NFKC").str.to_lowercase().str.extract_all(r"\w+")
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """Documents that came together: which of them hold which word, and how often."""
+
+    lists: np.ndarray
+    """int32 [m], the numbers of the words (of a field) that occur, ascending."""
+    starts: np.ndarray
+    """int64 [m + 1], where in the next two each word's documents are."""
+    rows: np.ndarray
+    """int32, ascending inside each word."""
+    counts: np.ndarray
+    """float32."""
+
+    @classmethod
+    def of(cls, words: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> _Segment:
+        order = np.lexsort((rows, words))
+        lists, starts = np.unique(words[order], return_index=True)
+        return cls(lists.astype(np.int32), np.append(starts, words.size).astype(np.int64), rows[order].astype(np.int32), counts[order])
+
+    def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.repeat(self.lists, np.diff(self.starts)), self.rows, self.counts
+
+
+class BM25:
+    """An inverted index of texts.
+
+    Parameters
+    ----------
+    k1: how slowly a repeated word stops adding; at least 0.
+    b: how much long texts are held back, 0 to 1.
+    fields: column -> weight, each scored with its own statistics. None joins all columns into one text.
+    """
+
+    def __init__(self, *, k1: float = 0.9, b: float = 0.4, fields: Mapping[str, float] | None = None) -> None:
+        if not 0 <= k1 < np.inf or not 0 <= b <= 1:
+            raise ConfigError(f"k1 is {k1}, b is {b}", fix="use k1 of at least 0 and b from 0 to 1; 0.9 and 0.4 are usual")
+        if fields is not None and (not fields or not all(0 < weight < np.inf for weight in fields.values())):
+            raise ConfigError(f"fields are {dict(fields)}", fix="give each column a weight above 0, or None")
+        self.k1, self.b = float(k1), float(b)
+        self.fields = {FLAT: 1.0} if fields is None else {name: float(weight) for name, weight in fields.items()}
+        self._joined = fields is None
+        self._built = False
+
+    # --- what there is
+
+    def __len__(self) -> int:
+        return self._live if self._built else 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows are numbered, removed ones included."""
+        return len(self._ids) if self._built else 0
+
+    @property
+    def ids(self) -> Sequence[Any]:
+        """Ids by row number."""
+        self._check_built()
+        return self._ids
+
+    @property
+    def words(self) -> int:
+        """Different words, each counted once per field."""
+        return sum(len(own) for own in self._words) if self._built else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index's arrays; words and ids come on top."""
+        return sum(array.nbytes for array in self.arrays().values()) if self._built else 0
+
+    # --- changes
+
+    def build(self, documents: Documents, ids: Sequence[Any] | None = None) -> Self:
+        """Index these documents, and only these: texts, or a table with one row per document.
+
+        Raises `EmptyData`, `MissingColumn`, `WrongType`, `DuplicateRows`.
+        """
+        texts = self._texts(documents)
+        given = id_column(range(len(texts[0])) if ids is None else ids)
+        if not len(texts[0]):
+            raise EmptyData("there are no documents to index", fix="give at least one text")
+        self._id_type: pl.DataType = pl.Int64() if given.dtype.is_integer() else pl.String()
+        self._words: list[dict[str, int]] = [{} for _ in self.fields]
+        self._segments: list[_Segment] = []
+        self._ids: list[Any] = []
+        self._row: dict[Any, int] = {}
+        self._found_in = np.zeros(0, np.int64)
+        self._lengths = np.zeros((len(self.fields), 0), np.float32)
+        self._alive, self._live = np.zeros(0, bool), 0
+        self._built = True
+        try:
+            self._append(texts, given)
+        except BaseException:
+            self._built = False
+            raise
+        return self
+
+    def add(self, documents: Documents, ids: Sequence[Any] | None = None) -> None:
+        """More documents, at once findable. An id that is there already is a `DuplicateRows`: remove it first."""
+        self._check_built()
+        texts = self._texts(documents)
+        self._append(texts, id_column(range(self.rows, self.rows + len(texts[0])) if ids is None else ids))
+
+    def remove(self, ids: Sequence[Any]) -> int:
+        """Take documents out by id; unknown ids are left alone. Returns how many went. Costs one look at every entry of the index."""
+        self._check_built()
+        gone = [row for name in as_ids(ids, self._id_type).to_list() if (row := self._row.pop(name, None)) is not None]
+        if gone:
+            dead = np.zeros(self.rows, bool)
+            dead[gone] = True
+            for one in self._segments:
+                words, rows, _ = one.triples()
+                self._found_in -= np.bincount(words[dead[rows]], minlength=self._found_in.size)
+            self._alive = self._alive & ~dead
+            self._live -= len(gone)
+            self._weigh()
+        return len(gone)
+
+    def _append(self, texts: list[pl.Series], given: pl.Series) -> None:
+        names, first = self._names(given, len(texts[0])), self.rows
+        parts, lengths = [], []
+        for field, column in enumerate(texts):
+            words = tokens(column)
+            lengths.append(words.list.len().to_numpy().astype(np.float32))
+            flat = pl.DataFrame({"row": np.arange(len(column), dtype=np.int32), "word": words}).explode("word").drop_nulls()
+            counted = flat.group_by("row", "word", maintain_order=True).len()
+            parts.append((self._numbered(field, counted["word"]), counted["row"].to_numpy() + first, counted["len"].to_numpy().astype(np.float32)))
+        numbers, rows, counts = (np.concatenate([part[at] for part in parts]) for at in range(3))
+        total = sum(len(own) for own in self._words)
+        self._found_in = np.pad(self._found_in, (0, total - self._found_in.size)) + np.bincount(numbers, minlength=total)
+        self._segments.append(_Segment.of(numbers, rows, counts))
+        self._ids = [*self._ids, *names]
+        self._row |= {name: first + at for at, name in enumerate(names)}
+        self._lengths = np.concatenate([self._lengths, np.stack(lengths)], axis=1)
+        self._alive = np.concatenate([self._alive, np.ones(len(names), bool)])
+        self._live += len(names)
+        self._merge()
+        self._weigh()
+
+    def _numbered(self, field: int, words: pl.Series) -> np.ndarray:
+        """Numbers of words, new ones for words that are new; numbers are shared by all fields."""
+        own = self._words[field]
+        total = sum(len(one) for one in self._words)
+        distinct = words.unique(maintain_order=True)
+        fresh = [word for word in distinct.to_list() if word not in own]
+        own.update(zip(fresh, range(total, total + len(fresh)), strict=True))
+        table = pl.DataFrame({"word": distinct, "number": [own[word] for word in distinct.to_list()]}, schema_overrides={"number": pl.Int32})
+        joined = pl.DataFrame({"word": words}).join(table, on="word", how="left", maintain_order="left")
+        return joined["number"].to_numpy()
+
+    def _merge(self) -> None:
+        """Small segments go into one, so that there are never more than a few and each entry is moved only a few times."""
+        while len(self._segments) > 1 and self._segments[-2].rows.size < 2 * self._segments[-1].rows.size:
+            one, two = self._segments.pop(-2).triples(), self._segments.pop().triples()
+            words, rows, counts = (np.concatenate([a, b]) for a, b in zip(one, two, strict=True))
+            kept = self._alive[rows]
+            self._segments.append(_Segment.of(words[kept], rows[kept], counts[kept]))
+
+    def _weigh(self) -> None:
+        """k1 * (1 - b + b * length / mean length) of every row, and every word's idf times its field's weight."""
+        lengths = self._lengths[:, self._alive]
+        # Summed as integers would be: the same in whatever order documents came.
+        mean = lengths.sum(axis=1, dtype=np.float64) / max(1, self._live)
+        self._norms = (self.k1 * (1 - self.b + self.b * self._lengths / np.maximum(mean, 1e-9)[:, None])).astype(np.float32)
+        field = np.zeros(self._found_in.size, np.int64)
+        for number, own in enumerate(self._words):
+            field[list(own.values())] = number
+        weights = np.array(list(self.fields.values()))[field]
+        self._field_of = field
+        self._weights = np.where(self._found_in > 0, weights * np.log1p((self._live - self._found_in + 0.5) / (self._found_in + 0.5)), 0).astype(
+            np.float32
+        )
+
+    # --- search
+
+    def known(self, queries: Sequence[str]) -> np.ndarray:
+        """int64 [queries, 2]: how many different words each query has, and how many of them are in a document."""
+        self._check_built()
+        out = []
+        for words in tokens(self._asked(queries)).to_list():
+            distinct = set(words)
+            out.append([len(distinct), sum(any(self._found_in[own[word]] for own in self._words if word in own) for word in distinct)])
+        return np.array(out, np.int64).reshape(-1, 2)
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        """float32 [queries, rows]: 0 for documents without a word of the query, and for removed ones."""
+        self._check_built()
+        indptr, numbers, times = self._parsed(self._asked(queries))
+        out = np.zeros((indptr.size - 1, self.rows), np.float32)
+        bounds = even(np.ones(len(out)), threads() if len(out) > 1 else 1)
+        for one in self._segments:
+            at = np.searchsorted(one.lists, numbers)
+            there = (at < one.lists.size) & (one.lists[np.minimum(at, one.lists.size - 1)] == numbers) if one.lists.size else np.zeros(at.size, bool)
+            first, last = (np.where(there, one.starts[np.minimum(at + step, one.lists.size)], 0) for step in (0, 1))
+            over_rows(
+                _add_up, bounds, indptr, first, last, self._weights[numbers] * times, self._field_of[numbers], one.rows, one.counts, self._norms, out
+            )
+        if self._live < self.rows:
+            out[:, ~self._alive] = 0
+        return out
+
+    def search(self, queries: Sequence[str], k: int = 10, *, allowed: Bitmap | np.ndarray | None = None) -> Hits:
+        """The k best documents for each query that hold at least one of its words, among those allowed (a bitmap, or bool [rows]).
+
+        A query without a known word finds nothing: its rows are -1, and `plan` counts such queries. Raises `ConfigError` for an empty query.
+        """
+        self._check_built()
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of documents, at least 1")
+        if not self._live:
+            raise EmptyData("the index holds no document any more", fix="add some")
+        mask = self._mask(allowed)
+        asked = self._asked(queries)
+        found, best = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
+        step = max(1, SCORES_IN_MEMORY // self.rows)
+        for start in range(0, len(asked), step):
+            scores = self.scores(asked[start : start + step])
+            # A word that everybody has still counts a little, so that 0 means no word at all.
+            scores[scores <= 0] = -np.inf
+            if mask is not None:
+                scores[:, ~mask] = -np.inf
+            top, values = top_k(scores, k)
+            found[start : start + step, : top.shape[1]], best[start : start + step, : top.shape[1]] = top, values
+        lost = int((self.known(asked)[:, 1] == 0).sum())
+        what = f"BM25 over {self._live if mask is None else int((mask & self._alive).sum())} of {self._live} documents"
+        return Hits(found, best, self._ids, what + (f"; {lost} queries without a known word" if lost else ""))
+
+    def _parsed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The known words of all queries, one after another: bounds int64 [queries + 1], numbers int32, how often float32."""
+        indptr, numbers, times = [0], [], []
+        for words in tokens(queries).to_list():
+            for word, often in Counter(words).items():
+                for own in self._words:
+                    if (number := own.get(word)) is not None:
+                        numbers.append(number)
+                        times.append(often)
+            indptr.append(len(numbers))
+        return np.array(indptr, np.int64), np.array(numbers, np.int32), np.array(times, np.float32)
+
+    def _mask(self, allowed: Bitmap | np.ndarray | None) -> np.ndarray | None:
+        if allowed is None:
+            return None
+        mask = allowed.mask() if isinstance(allowed, Bitmap) else np.asarray(allowed)
+        if mask.dtype != bool or mask.shape != (self.rows,):
+            raise BadValue(f"what is allowed covers {mask.size} rows, the index has {self.rows}", fix="make it for this version of the index")
+        return mask
+
+    # --- saving
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it as plain arrays, in one segment, for whoever saves it; `from_arrays` takes them back."""
+        self._check_built()
+        words, rows, counts = (np.concatenate([one.triples()[at] for one in self._segments]) for at in range(3))
+        kept = self._alive[rows]
+        whole = _Segment.of(words[kept], rows[kept], counts[kept])
+        text = "\n".join(word for own in self._words for word in own).encode()
+        return {
+            "lists": whole.lists, "starts": whole.starts, "rows": whole.rows, "counts": whole.counts, "lengths": self._lengths, "alive": self._alive,
+            "words": np.frombuffer(text, np.uint8), "sizes": np.array([len(own) for own in self._words], np.int64),
+            "numbers": np.array([number for own in self._words for number in own.values()], np.int32), "found_in": self._found_in,
+        }  # fmt: skip
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray], ids: Sequence[Any]) -> Self:
+        """The reverse of `arrays`, for an index with the same settings. Raises `CorruptFile`."""
+        try:
+            words, numbers = arrays["words"].tobytes().decode().split("\n"), arrays["numbers"].tolist()
+            ends = np.cumsum(arrays["sizes"]).tolist()
+            self._words = [dict(zip(words[a:b], numbers[a:b], strict=True)) for a, b in zip([0, *ends], ends, strict=False)]
+            self._segments = [_Segment(*(arrays[name] for name in ("lists", "starts", "rows", "counts")))]
+            self._lengths, self._alive, self._found_in = arrays["lengths"], arrays["alive"], arrays["found_in"]
+            given = id_column(ids)
+            if self._lengths.shape != (len(self.fields), len(given)) or self._alive.shape != (len(given),) or len(words) < max(ends, default=0):
+                raise ValueError("ids, words or lengths are not as many as they should be")
+        except (KeyError, ValueError, IndexError) as cause:
+            raise CorruptFile("these arrays are not those of a BM25 index with these fields", fix="build it again from the texts") from cause
+        self._id_type = pl.Int64() if given.dtype.is_integer() else pl.String()
+        self._ids = given.to_list()
+        self._row = {name: row for row, (name, there) in enumerate(zip(self._ids, self._alive.tolist(), strict=True)) if there}
+        self._live, self._built = int(self._alive.sum()), True
+        self._weigh()
+        return self
+
+    # --- checks
+
+    def _check_built(self) -> None:
+        if not self._built:
+            raise NotFitted("the index is not built", fix="call build(documents)")
+
+    def _asked(self, queries: Sequence[str]) -> Sequence[str]:
+        return checked_queries(queries)
+
+    def _texts(self, documents: Documents) -> list[pl.Series]:
+        """One column of texts per field."""
+        if isinstance(documents, pl.DataFrame | Mapping):
+            frame = documents if isinstance(documents, pl.DataFrame) else pl.DataFrame(dict(documents))
+            from sartor.represent.text import item_texts
+
+            if self._joined:
+                return [pl.Series(item_texts(frame, frame.columns), dtype=pl.String)]
+            if missing := [name for name in self.fields if name not in frame.columns]:
+                raise MissingColumn(f"the documents have no column {missing}", fix=f"they have {frame.columns}", column=missing[0])
+            return [pl.Series(item_texts(frame, [name]), dtype=pl.String) for name in self.fields]
+        if isinstance(documents, str) or not hasattr(documents, "__len__"):
+            raise WrongType(f"documents are a {type(documents).__name__}", fix="give a list of texts, or a table")
+        if not self._joined:
+            raise WrongType(f"single texts have no fields {list(self.fields)}", fix="give a table with these columns")
+        try:
+            return [pl.Series(documents, dtype=pl.String)]
+        except (TypeError, pl.exceptions.PolarsError) as cause:
+            raise WrongType("a document is not a text", fix="give a list of texts") from cause
+
+    def _names(self, given: pl.Series, n: int) -> list[Any]:
+        names = as_ids(given, self._id_type).to_list()
+        if len(names) != n:
+            raise BadValue(f"{len(names)} ids for {n} documents", fix="give one id per document")
+        if None in names:
+            raise BadValue("an id is missing, or is not of the others' kind", fix="give every document an id of one kind", row=names.index(None))
+        again = [name for name, times in Counter(names).items() if times > 1 or name in self._row]
+        if again:
+            raise DuplicateRows(f"{len(again)} ids occur more than once", fix="remove the old document first", id=repr(again[0]))
+        return names
+
+
+def checked_queries(queries: Sequence[str]) -> list[str]:
+    """A batch of queries as a list; raises `ConfigError` for what is no list of texts, and for an empty query."""
+    if isinstance(queries, str) or not hasattr(queries, "__iter__"):
+        raise ConfigError("queries is not a list of texts", fix="give a list: [query]")
+    asked = list(queries)
+    for row, one in enumerate(asked):
+        if not isinstance(one, str) or not one.strip():
+            raise ConfigError("a query is empty, or not a text", fix="write what to look for; without a query, recommend", row=row)
+    return asked
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(start, stop, indptr, first, last, weights, fields, rows, counts, norms, out):  # type: ignore[no-untyped-def]
+    for query in range(start, stop):
+        for at in range(indptr[query], indptr[query + 1]):
+            weight, norm = weights[at], norms[fields[at]]
+            for place in range(first[at], last[at]):
+                row, count = rows[place], counts[place]
+                out[query, row] += weight * (count / (count + norm[row]))
