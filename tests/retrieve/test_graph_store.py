@@ -18,7 +18,7 @@ from sartor.retrieve.graph.csr import Graph
 from sartor.retrieve.graph.generated import block_graph
 from sartor.retrieve.graph.powerwalk import PowerWalk
 from sartor.retrieve.graph.ppr import PowerIteration, SeedBatch, found_share
-from sartor.retrieve.graph.walks import walks
+from sartor.retrieve.graph.walks import repaired, walks
 
 
 def closed_form(graph: Graph, seeds: np.ndarray, restart: float = 0.15) -> np.ndarray:
@@ -157,6 +157,31 @@ def test_walks_follow_edges_and_weights() -> None:
     assert (home[:, 1] == start).mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_not_turning_back_draws_by_weight_among_the_rest() -> None:
+    # b's other neighbours are c, d and e; who comes from a goes to them by weight, and a leaf sends everybody back.
+    graph = Graph.from_edges((["a", "b", "b", "b"], ["b", "c", "d", "e"], [9.0, 1.0, 2.0, 5.0]))
+    start, others = graph.number(["a"]), graph.number(["c", "d", "e"])
+    paths = walks(graph, np.repeat(start, 20_000), 3, backtrack=False, seed=5)
+    np.testing.assert_allclose([(paths[:, 2] == one).mean() for one in others], [0.125, 0.25, 0.625], atol=0.015)
+    assert (paths[:, 3] == graph.number(["b"])).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"restart": 0.2, "decay": 0.1, "backtrack": False, "seed": 3}])
+def test_parts_and_repaired_walks_are_the_same_walks(large: Graph, settings: dict[str, Any]) -> None:
+    starts = np.random.default_rng(0).integers(0, 3000, 2000)
+    whole = walks(large, starts, 6, **settings)
+    some = np.array([3, 1999, 500])
+    np.testing.assert_array_equal(walks(large, starts[some], 6, numbers=some, **settings), whole[some])
+    first = int(np.flatnonzero(large.degrees > 3)[0])
+    later = large.changed(add=([5, 3001, 17], [900, 5, 2000]), remove=([first], [int(large.indices[large.indptr[first]])]))
+    fixed, again = repaired(whole, large, later, **settings)
+    np.testing.assert_array_equal(fixed, walks(later, starts, 6, **settings))
+    assert 0 < again.size < 1000
+    assert (fixed != whole).any()
+    with pytest.raises(ConfigError, match="numbers"):
+        walks(large, starts, 6, numbers=some)
+
+
 def test_comes_back_from_disk(large: Graph, tmp_path: Path) -> None:
     index = PowerWalk(large, walks=5)
     index.calibrate(queries=4)
@@ -191,6 +216,12 @@ def test_bad_input_has_a_name(large: Graph) -> None:
         Graph.from_matrix(csr_matrix(np.ones((2, 3))))
     with pytest.raises(EmptyData):
         Graph.from_edges(([], []))
+    with pytest.raises(ConfigError, match="restart 1"):
+        walks(large, np.zeros(1), 4, restart=1.0)
+    with pytest.raises(BadValue, match="negative"):
+        large.changed(add=([1], [2], [-1.0]))
+    with pytest.raises(BadValue, match="negative"):
+        Graph.from_matrix(csr_matrix(-np.eye(3)))
     with pytest.raises(UnknownId, match="no such edge"):
         Graph.from_edges((["a"], ["b"])).changed(remove=(["a"], ["a"]))
     index = PowerWalk(large, walks=4)

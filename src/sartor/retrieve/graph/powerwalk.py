@@ -65,7 +65,10 @@ class PowerWalk:
     which is the same; queries of a batch run beside each other and do not share reads.
     """
 
-    def __init__(self, graph: Graph, *, walks: int = 50, restart: float = 0.15, rounds: int = 4, budget: int = 16_000, seed: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, *, walks: int = 50, restart: float = 0.15, rounds: int = 4, budget: int = 16_000, seed: int = 0,
+        visits: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         """Build the index.
 
         Parameters
@@ -75,6 +78,7 @@ class PowerWalk:
         rounds: of exact spreading, at most.
         budget: walks read per query, where `search` is not told how good it must be.
         seed: of all random draws.
+        visits: int32 [nodes, visits per node], where the walks have been made already, by `stored_walks` in parts.
         """
         check_restart(restart)
         if walks < 1 or rounds < 0 or budget < 1:
@@ -84,7 +88,7 @@ class PowerWalk:
         self.curve: tuple[Plan, ...] = ()
         """From `calibrate`: ways to answer, cheapest first."""
         self._take(graph)
-        self.visits = stored_walks(graph, self.ends, seed)
+        self.visits = stored_walks(graph, self.ends, seed) if visits is None else self._checked(visits)
 
     @property
     def nbytes(self) -> int:
@@ -247,15 +251,16 @@ class PowerWalk:
         index._take(graph)
         index.version, index.fingerprint = facts["version"], facts["fingerprint"]
         index.check(graph)
-        # Compiled loops do not look at bounds: a damaged file must end here.
-        if (
-            visits.shape != (len(graph), index.ends[-1])
-            or visits.dtype != np.int32
-            or (visits.size and not 0 <= visits.min() <= visits.max() <= len(graph))
-        ):
-            raise CorruptFile("the stored walks are not of this graph's nodes", fix="build the index again")
-        index.visits = visits
+        index.visits = index._checked(visits)
         return index
+
+    def _checked(self, visits: np.ndarray) -> np.ndarray:
+        """Compiled loops do not look at bounds: a damaged file must end here."""
+        n = len(self.graph)
+        fits = visits.shape == (n, self.ends[-1]) and visits.dtype == np.int32
+        if not fits or (visits.size and not 0 <= visits.min() <= visits.max() <= n):
+            raise CorruptFile("the stored walks are not of this graph's nodes", fix="build the index again")
+        return visits
 
 
 def _part(batch: SeedBatch, start: int, stop: int) -> SeedBatch:

@@ -45,10 +45,7 @@ def walks(
     Returns int32 [walks, length + 1], the start first; -1 after the end. A walk also ends at a node without outgoing edges.
     """
     starts = np.asarray(starts, np.int64)
-    if length < 0 or not 0 <= restart < 1 or not 0 <= decay < 1:
-        raise ConfigError(f"length {length}, restart {restart:g}, decay {decay:g}", fix="use length >= 0 and probabilities in [0, 1)")
-    if starts.size and not 0 <= starts.min() <= starts.max() < len(graph):
-        raise UnknownId("a start is no node number of this graph", id=int(starts.max()), fix=f"there are {len(graph)} nodes")
+    check_walks(graph, starts, length, restart=restart, decay=decay)
     numbers = np.arange(starts.size) if numbers is None else np.asarray(numbers, np.int64)
     if numbers.shape != starts.shape:
         raise ConfigError(f"{numbers.size} numbers for {starts.size} starts", fix="give one number per walk")
@@ -56,6 +53,14 @@ def walks(
     bounds = even(np.ones(starts.size), 8 * threads())
     over_rows(_walks, bounds, starts, numbers, graph.indptr, graph.indices, graph.cumulative, restart, decay, backtrack, np.uint64(seed), out)
     return out
+
+
+def check_walks(graph: Graph, starts: np.ndarray, length: int, *, restart: float = 0.0, decay: float = 0.0) -> None:
+    """Raise `ConfigError` for settings that are out of range, `UnknownId` for a start that is no node number."""
+    if length < 0 or not 0 <= restart < 1 or not 0 <= decay < 1:
+        raise ConfigError(f"length {length}, restart {restart:g}, decay {decay:g}", fix="use length >= 0 and probabilities in [0, 1)")
+    if starts.size and not 0 <= starts.min() <= starts.max() < len(graph):
+        raise UnknownId("a start is no node number of this graph", id=int(starts.max()), fix=f"there are {len(graph)} nodes")
 
 
 def repaired(
