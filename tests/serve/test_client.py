@@ -75,6 +75,8 @@ def test_consents_assumed_of_everybody_make_a_first_fit_possible(own: Shop) -> N
         client.observe([{"person": f"p{n}", "item": f"i{n % 9}"} for n in range(40)])
         client.set_consents("p0", {"train": False})
         assert not client.default_consents({}).purposes["train"]
+        assert client.set_kinds({"purchase": 3, "dislike": 0}).weights == client.kinds().weights == {"dislike": 0.0, "purchase": 3.0}
+        assert client.set_kinds(None).default
         assert client.default_consents({"train": True, "share": False}).purposes["recommend"]
         assert client.consents("p1").purposes["train"].granted
         assert not client.consents("p0").purposes["train"].granted

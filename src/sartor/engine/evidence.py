@@ -150,12 +150,31 @@ def read(store: ProfileStore, tenant: str, people: Sequence[str], verb: str) -> 
 
 
 def newest(store: ProfileStore, tenant: str, people: Sequence[str], verb: str) -> dict[str, list[Record]]:
-    """Of each person the newest `NEWEST` records of every frame that the verb may use, oldest first: events do not push attributes out."""
+    """Of each person the newest `NEWEST` records of every frame that the verb may use, oldest first: events do not push attributes out.
+
+    Their weights are those of their kinds (`by_kind`).
+    """
+    from sartor.profile import kinds
+
     found: dict[str, list[Record]] = {person: [] for person in people}
     for frame in READS[verb]:
         for person, records in store.evidence_of(tenant, people, purpose=verb, frames=[frame], limit=NEWEST).items():
             found[person] = sorted(found[person] + records, key=lambda record: record.position) if found[person] else records
-    return found
+    weights = kinds.weights(store, tenant)
+    return {person: by_kind(records, weights) for person, records in found.items()}
+
+
+def by_kind(records: Sequence[Record], weights: Mapping[str, float]) -> list[Record]:
+    """Records whose events weigh what they say (1 where they say nothing) times what the tenant gives to their kind (`sartor.profile.kinds`)."""
+
+    def weighed(record: Record) -> Record:
+        factor = 1.0 if record.frame != "events" or record.kind is None else weights.get(record.kind, 1.0)
+        if factor == 1:
+            return record
+        weight = _finite(record.content.get("weight"))
+        return replace(record, content={**record.content, "weight": factor * (1.0 if weight is None or weight < 0 else weight)})
+
+    return [weighed(record) for record in records]
 
 
 def faded(records: Sequence[Record], rules: Sequence[Rule]) -> list[Record]:
@@ -182,7 +201,7 @@ def attributes(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def counts(record: Record) -> bool:
-    """Whether something is learned from an event. One of weight 0 (disliked, waved away) says only that she need not see the item again."""
+    """Whether something is learned from an event. One of weight 0 (disliked, returned) says only that she need not see the item again."""
     return _finite(record.content.get("weight")) != 0
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def profile(engine: Engine, person: str) -> Profile:
     """See `Engine.profile`."""
+    from sartor.profile import kinds
+
     store, tenant = engine.store, engine.tenant
     records = store.evidence(tenant, person)
     consents = store.consents(tenant, person)
@@ -25,7 +27,8 @@ def profile(engine: Engine, person: str) -> Profile:
         raise UnknownId("nothing is known of this person", id=repr(person), fix="observe something first")
     loaded = engine._models.active(tenant, VERB)
     events = [record for record in records if record.frame == "events"]
-    items = Counter(str(record.content.get("item")) for record in events if ev.counts(record))
+    chosen = [record for record in ev.by_kind(events, kinds.weights(store, tenant)) if ev.counts(record)]
+    items = Counter(str(record.content.get("item")) for record in chosen)
     titles: dict[str, str | None] = {}
     categories: Counter[str] = Counter()
     if loaded is not None:

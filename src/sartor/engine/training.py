@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -36,8 +37,10 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
     """
     from sartor.data.population import Population
     from sartor.engine.evidence import people_frame
+    from sartor.profile import kinds
 
-    parts = [_clean(frame) for frame in store.scan(tenant, purpose=purpose, frames=("events",), after=after, until=until)]
+    weights = kinds.weights(store, tenant)
+    parts = [_clean(frame, weights) for frame in store.scan(tenant, purpose=purpose, frames=("events",), after=after, until=until)]
     parts = [frame for frame in parts if frame.height]
     if not parts:
         raise EmptyData(
@@ -47,6 +50,8 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
     whole = all(frame.schema["item"].is_integer() for frame in parts)
     kind = pl.Int64 if whole else pl.String
     events = pl.concat([frame.with_columns(pl.col("item").cast(kind)) for frame in parts], how="diagonal")
+    if "weight" in events.columns:
+        events = events.with_columns(pl.col("weight").fill_null(1.0))
     frames: dict[Any, pl.DataFrame] = {"events": events}
     items = store.items(tenant)
     if items.height:
@@ -67,8 +72,8 @@ def people(population: Population) -> list[str]:
     return found
 
 
-def _clean(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns that methods read, of events that have an item, in the order in which they were given."""
+def _clean(frame: pl.DataFrame, kinds: Mapping[str, float]) -> pl.DataFrame:
+    """The columns that methods read, of events that have an item, in the order in which they were given; weights as `evidence.by_kind` has them."""
     if "item" not in frame.columns:
         return frame.clear()
     wanted = [name for name in ("person", "item", "time", "kind", "value", "weight") if name in frame.columns]
@@ -76,10 +81,16 @@ def _clean(frame: pl.DataFrame) -> pl.DataFrame:
     numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in ("value", "weight") if name in wanted]
     out = frame.sort("position").select(wanted).filter(pl.col("item").is_not_null()).with_columns(numbers)
     weight = pl.col("weight")
-    if "weight" not in wanted:
+    if "weight" in wanted:
+        out = out.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0)).then(weight).otherwise(1.0))
+    elif "kind" in wanted and not kinds.keys().isdisjoint(out["kind"].unique()):
+        out = out.with_columns(weight=pl.lit(1.0))
+    else:
         return out
+    if "kind" in wanted:
+        out = out.with_columns(weight=weight * pl.col("kind").replace_strict(kinds, default=1.0, return_dtype=pl.Float64) if kinds else weight)
     # Nothing is learned from an event of weight 0 (`evidence.counts`).
-    return out.with_columns(weight=pl.when(weight.is_finite() & (weight >= 0)).then(weight).otherwise(1.0)).filter(weight > 0)
+    return out.filter(weight > 0)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sartor.engine.adapting import one
-from sartor.engine.evidence import NEWEST, event_records, faded, known, newest, passed
+from sartor.engine.evidence import NEWEST, by_kind, event_records, faded, known, newest, passed
 from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
 from sartor.engine.serving import VERB, Ask, says_something
@@ -52,6 +52,8 @@ def what_if(engine: Engine, person: Any, add: Any = (), remove: Sequence[str] = 
 
     Raises `UnknownId` for a record she does not have, `EmptyData` when nothing is to be changed, `NotFitted` when no model serves.
     """
+    from sartor.profile import kinds
+
     loaded, who = engine._models.active(engine.tenant), person_id(person)
     if loaded is None:
         raise NotFitted("no model serves yet", fix="fit one, or install one")
@@ -64,6 +66,7 @@ def what_if(engine: Engine, person: Any, add: Any = (), remove: Sequence[str] = 
     records = newest(engine.store, engine.tenant, [who], VERB)[who]
     if missing := set(remove) - {own.id for own in records}:
         raise UnknownId(f"{len(missing)} of these records are not among the person's newest {NEWEST:,} that may be used", id=repr(sorted(missing)[0]))
+    added = by_kind(added, kinds.weights(engine.store, engine.tenant))
     changed = [own for own in records if own.id not in set(remove)] + added
     before, after = (_answer(engine, loaded, who, own, k) for own in (records, changed))
     return WhatIf(who, before, after, _moves(before, after))

@@ -55,6 +55,7 @@ tenants = sa.Table(
     sa.Column("models_version", _Big, nullable=False),
     sa.Column("audited", _Big, nullable=False, comment="the newest number of an audit line"),
     sa.Column("consents", _Text, comment="purposes granted by default, JSON; null: the built-in default"),
+    sa.Column("kinds", _Text, comment="weights of kinds of events, JSON; null: the built-in default"),
     sa.Column("created", _Double, nullable=False),
 )
 

@@ -276,4 +276,10 @@ class ErasureOut(BaseModel):
     finished: str
 
 
+class KindsOut(Out):
+    weights: dict[str, float]
+    default: bool
+    """Whether these are the ones that hold until others are set."""
+
+
 # --- models, jobs

@@ -213,6 +213,16 @@ def default_consents(purposes: Mapping[str, bool]) -> Ask[overview.DefaultsOut]:
     return Ask(method, "/v1/consents", overview.DefaultsOut, json=json)
 
 
+def kinds() -> Ask[out.KindsOut]:
+    """What events of a kind count; those not named count 1."""
+    return _get("/v1/kinds", out.KindsOut)
+
+
+def set_kinds(weights: Mapping[str, float] | None) -> Ask[out.KindsOut]:
+    """Replace what events of each kind count, from 0 (teaches nothing) on; None goes back to the default."""
+    return Ask("PUT", "/v1/kinds", out.KindsOut, json={"weights": None if weights is None else dict(weights)})
+
+
 def export(person: Id) -> Ask[bytes]:
     """Everything that is kept of a person: a zip file."""
     return _get(_person(person, "/export"), bytes)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from sartor.errors import StoreProblem
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this version of sartor works with."""
 
 
