@@ -13,7 +13,7 @@ With `hits@k` the relevant items among the first k of a list and `R` all relevan
 | map         | sum over hits of precision at their rank, / min(k, R) |
 | map_ref     | the same / R, as trec_eval and the survey's reference code have it; it cannot reach 1 where R > k |
 | ndcg        | sum over hits of 1 / log2(rank + 1), / the same sum of an ideal list |
-| ndcg_graded | the same with gains 2^relevance - 1 |
+| ndcg_graded | the same with gains 2^relevance - 1 (or the relevance itself) |
 | auc         | share of (relevant, other) pairs in the right order over the whole catalogue, ties count half |
 
 k stays the divisor of precision where a list is shorter than k. A person without a relevant item gets NaN, never 0: nothing can be said of
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numba
 import numpy as np
@@ -101,7 +101,7 @@ class Truth:
         return Truth(indptr, self.indices[pairs], None if self.relevance is None else self.relevance[pairs])
 
 
-def ranking(best: np.ndarray, truth: Truth, ks: Sequence[int]) -> dict[str, np.ndarray]:
+def ranking(best: np.ndarray, truth: Truth, ks: Sequence[int], *, gain: Literal["exponential", "linear"] = "exponential") -> dict[str, np.ndarray]:
     """All ranking metrics of lists.
 
     Parameters
@@ -110,6 +110,7 @@ def ranking(best: np.ndarray, truth: Truth, ks: Sequence[int]) -> dict[str, np.n
         (`Lists` checks) and would count twice.
     truth: relevant items of the same rows.
     ks: cut-offs.
+    gain: of a grade in `ndcg_graded`: 2^relevance - 1, or the relevance itself, as trec_eval has it.
 
     Returns
     -------
@@ -122,7 +123,8 @@ def ranking(best: np.ndarray, truth: Truth, ks: Sequence[int]) -> dict[str, np.n
     order = np.argsort(np.asarray(ks), kind="stable")
     cuts = np.asarray(ks, np.int64)[order]
     graded = truth.relevance is not None
-    gains = np.exp2(truth.relevance.astype(np.float64)) - 1 if truth.relevance is not None else np.empty(0)
+    gains = np.empty(0) if truth.relevance is None else truth.relevance.astype(np.float64)
+    gains = np.exp2(gains) - 1 if graded and gain == "exponential" else gains
     out = np.empty((best.shape[0], len(RANKING) + graded, cuts.size))
     _measure(np.ascontiguousarray(best, np.int32), truth.indptr, truth.indices, gains, cuts, _discounts(max(best.shape[1], int(cuts[-1]))), out)
     back = np.argsort(order)
