@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,15 +151,20 @@ def save(method: Method, folder: Path) -> Path:
     """Write a fitted method; an existing folder is replaced only when it holds a sartor model."""
     from sartor import __version__
 
+    return write_folder(folder, lambda fresh: _write(method, fresh, __version__))
+
+
+def write_folder(folder: Path, write: Callable[[Path], None], *, marker: str = CONFIG) -> Path:
+    """Fill a folder by `write`, all or nothing; an existing one is replaced only when it is empty or holds the file `marker`."""
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise FileProblem("this is a file", fix="give a folder", file=folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / marker).exists():
         raise FileProblem("this folder holds something other than a sartor model", fix="choose another folder", file=folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write(method, fresh, __version__)
+        write(fresh)
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
             os.replace(folder, old / "model")

@@ -95,6 +95,10 @@ class StaleIndex(SartorError, ValueError):
     """An index was built for another version of what it indexes."""
 
 
+class EndpointFailed(SartorError):
+    """A server that we ask (for embeddings, for words) cannot be reached, fails, or answers something else than it should."""
+
+
 class SpaceMismatch(SartorError, ValueError):
     """Vectors of one encoder were asked of an index of another's."""
 

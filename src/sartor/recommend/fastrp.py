@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sartor.method import Run, learned
+from sartor.parts.unit import unit
 from sartor.recommend._base import PersonalArrays, VectorRecommender
-from sartor.represent.fastrp import FastRP, unit
+from sartor.represent.fastrp import FastRP
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

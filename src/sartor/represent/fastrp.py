@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import BadValue, ConfigError, EmptyData, NotFitted
+from sartor.parts.unit import unit
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -132,9 +133,3 @@ def _checked(matrix: Any, *, square: bool = True) -> csr_matrix:
     if square and not graph.data.any():
         raise EmptyData("the graph has no edge", fix="give edges")
     return graph
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zeros stay zeros."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
