@@ -123,7 +123,7 @@ def _check_size(name: str, value: Any, *, whole: bool) -> None:
 
 
 def _split(name: str, population: Population, part: np.ndarray | pl.Expr) -> Split:
-    whole = _with_catalogue(population)
+    whole = with_catalogue(population)
     events = whole.frames["events"]
     if isinstance(part, np.ndarray):
         events = events.collect().with_columns(pl.Series("_part", part)).lazy()
@@ -150,11 +150,16 @@ def _split(name: str, population: Population, part: np.ndarray | pl.Expr) -> Spl
     parts["validation_evidence"] = rows(VALIDATION_EVIDENCE) if sizes.get(VALIDATION_EVIDENCE) else of_people_in(parts["train"], parts["validation"])
     if sum(sizes.values()) <= IN_MEMORY_ROWS:
         parts = {key: frame.collect().lazy() for key, frame in parts.items()}
-    made = {key: whole.replace(name=f"{population.name} [{key}]", events=frame, **_texts(whole, parts, key)) for key, frame in parts.items()}
+    return of_parts(name, whole, parts)
+
+
+def of_parts(name: str, whole: Population, parts: dict[str, pl.LazyFrame]) -> Split:
+    """A split from the events of its five parts; `whole` has a row for every item (`with_catalogue`)."""
+    made = {key: whole.replace(name=f"{whole.name} [{key}]", events=frame, **_texts(whole, parts, key)) for key, frame in parts.items()}
     return Split(name, **made)
 
 
-def _with_catalogue(population: Population) -> Population:
+def with_catalogue(population: Population) -> Population:
     """With an `items` frame that has a row for every item with events."""
     seen = population.events.select(pl.col("item").unique()).collect(engine="streaming").sort("item")
     if "items" not in population:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -123,44 +123,48 @@ def fit(
         raise ConfigError(f"holdout is {holdout}", fix="hold out a share of people between 0 and 1, such as 0.1")
     model, store, tenant = _method(method, settings, seed), engine.store, engine.tenant
     work = Work.begin(engine._models.folder, tenant, store.position(tenant), model, holdout=holdout, given=population is not None)
-    try:
-        with stage(watch, 0.0, 0.1, "reading evidence"):
-            given = population if population is not None else training.population(store, tenant, until=work.position)
-            parts = validation.split(given, holdout, tenant=tenant)
-        with stage(watch, 0.1, 0.55, "fitting"):
-            fit_seconds = _learn(model, parts, work, progress)
-        active = engine._models.refresh(tenant, VERB)
-        with stage(watch, 0.55, 0.7, "measuring"):
-            verdict, facts = _measured(model, parts, active, headline, seed, min_gain)
-    except Exception as problem:
-        # What a crash or a lost connection interrupted is gone on with; what failed before it learned anything starts anew.
-        if isinstance(problem, Cancelled) or not work.has_checkpoint:
-            work.end()
-        raise
-    report = {
-        **facts, "reason": verdict.sentence, "note": verdict.sentence, "holdout": holdout, "min_gain": min_gain, "seed": seed,
-        "settings": _settings(model), "events": parts.counts()["train"], "seconds": fit_seconds,
-    }  # fmt: skip
-    members = training.people(parts.train)
-    again = active is not None and active.fingerprint == model.fingerprint_
-    status: ModelStatus = "active" if again else "candidate" if verdict.accepted else "refused"
-    card = engine._models.add(tenant, VERB, model, report=report, people=len(members), position=work.position, status=status)
-    gone = len(members) - store.note_members(tenant, card.fingerprint, members)
-    if gone and population is None:
-        report["forgotten_meanwhile"] = gone
-        note = f"{verdict.sentence} {gone:,} people whose evidence is in it were forgotten while it was fitted: fit again to be without them."
-        card = replace(card, report=report | {"note": note})
-        engine._models.note(tenant, VERB, card)
-    drift.remember(engine._models.folder, model, parts.train)
-    work.end()
-    activated = again
-    if verdict.accepted and activate and not again:
-        card = _serve(engine, Loaded(model, card), watch)
-        cold.serve(engine, given, work.position)
-        activated = True
-    if watch is not None:
-        watch.report(1.0, verdict.sentence)
-    return Rollout(card, verdict.accepted, activated, verdict.sentence, time.perf_counter() - started)
+    with ExitStack() as opened:
+        try:
+            with stage(watch, 0.0, 0.1, "reading evidence"):
+                given = population
+                if given is None:
+                    given = opened.enter_context(training.lazily(store, tenant, engine._models.folder, until=work.position))
+                parts = validation.split(given, holdout, tenant=tenant, stops_early=training.stops_early(model))
+            with stage(watch, 0.1, 0.55, "fitting"):
+                fit_seconds = _learn(model, parts, work, progress)
+            active = engine._models.refresh(tenant, VERB)
+            with stage(watch, 0.55, 0.7, "measuring"):
+                verdict, facts = _measured(model, parts, active, headline, seed, min_gain)
+        except Exception as problem:
+            # What a crash or a lost connection interrupted is gone on with; what failed before it learned anything starts anew.
+            if isinstance(problem, Cancelled) or not work.has_checkpoint:
+                work.end()
+            raise
+        counts = parts.counts()
+        report = {
+            **facts, "reason": verdict.sentence, "note": verdict.sentence, "holdout": holdout, "min_gain": min_gain, "seed": seed,
+            "settings": _settings(model), "events": counts["train"], "stopped_by": counts["validation"], "seconds": fit_seconds,
+        }  # fmt: skip
+        members = training.people(parts.train)
+        again = active is not None and active.fingerprint == model.fingerprint_
+        status: ModelStatus = "active" if again else "candidate" if verdict.accepted else "refused"
+        card = engine._models.add(tenant, VERB, model, report=report, people=len(members), position=work.position, status=status)
+        gone = len(members) - store.note_members(tenant, card.fingerprint, members)
+        if gone and population is None:
+            report["forgotten_meanwhile"] = gone
+            note = f"{verdict.sentence} {gone:,} people whose evidence is in it were forgotten while it was fitted: fit again to be without them."
+            card = replace(card, report=report | {"note": note})
+            engine._models.note(tenant, VERB, card)
+        drift.remember(engine._models.folder, model, parts.train)
+        work.end()
+        activated = again
+        if verdict.accepted and activate and not again:
+            card = _serve(engine, Loaded(model, card), watch)
+            cold.serve(engine, given, work.position)
+            activated = True
+        if watch is not None:
+            watch.report(1.0, verdict.sentence)
+        return Rollout(card, verdict.accepted, activated, verdict.sentence, time.perf_counter() - started)
 
 
 def install(
@@ -235,15 +239,16 @@ def _settings(method: Recommender) -> dict[str, Any]:
 def _learn(model: Recommender, parts: Split, work: Work, progress: bool) -> float:
     """Fit on what is not held out, on from the last checkpoint when there is one that fits; seconds."""
     start = time.perf_counter()
+    judged_by = parts.validation if parts.validation.events.head(1).collect().height else None
     with parts.guard():
         try:
-            model.fit(parts.train, progress=progress, checkpoint=work.folder)
+            model.fit(parts.train, validation=judged_by, progress=progress, checkpoint=work.folder)
         except (ConfigError, CorruptFile) as problem:
             if not str(problem.where.get("file", "")).startswith(str(work.folder)):
                 raise
             # Somebody was forgotten or withdrew since: what was learned with them is not gone on from.
             work.restart()
-            model.fit(parts.train, progress=progress, checkpoint=work.folder)
+            model.fit(parts.train, validation=judged_by, progress=progress, checkpoint=work.folder)
     return time.perf_counter() - start
 
 

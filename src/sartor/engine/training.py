@@ -1,15 +1,18 @@
-"""What a model may be fitted on: the evidence of people who consent to "train", as a population in memory."""
+"""What a model may be fitted on: the evidence of people who consent to "train", as a population."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import polars as pl
 
@@ -27,7 +30,7 @@ KEPT_SECONDS = 86_400.0
 
 
 def population(store: ProfileStore, tenant: str, *, until: int | None = None, after: int = 0, purpose: str = "train") -> Population:
-    """Evidence that its people allow for a purpose: `events`, and `items` from the catalogue, `people` from their attributes.
+    """Evidence that its people allow for a purpose: `events`, and `items` from the catalogue, `people` from their attributes; in memory.
 
     Parameters
     ----------
@@ -35,27 +38,77 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
 
     Raises `EmptyData` when nobody's events may be used.
     """
-    from sartor.data.population import Population
-    from sartor.engine.evidence import people_frame
+    with lazily(store, tenant, until=until, after=after, purpose=purpose) as found:
+        return found.replace(events=found.events.collect())
+
+
+@contextmanager
+def lazily(
+    store: ProfileStore, tenant: str, folder: Path | None = None, *, until: int | None = None, after: int = 0, purpose: str = "train"
+) -> Iterator[Population]:  # fmt: skip
+    """The same, whose events are read from a file when they are needed, while inside.
+
+    The file lies in `folder` (default: where temporary files do) without a name, so that nobody can open it and nothing of it is left when this
+    process ends, however it ends. It is not encrypted.
+    """
+    with _nameless(folder) as (path, file):
+        yield _population(store, tenant, _events(store, tenant, path, file, until, after, purpose), until, after, purpose)
+
+
+@contextmanager
+def _nameless(folder: Path | None) -> Iterator[tuple[str, Any]]:
+    """A file to write to, and the path under which this process can read it again and again."""
+    if os.path.isdir("/proc/self/fd"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            yield f"/proc/self/fd/{file.fileno()}", file
+    else:
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".parquet") as file:
+            yield file.name, file
+
+
+_COLUMNS: dict[str, Any] = {"person": pl.String, "item": pl.String, "time": pl.Int64, "kind": pl.String, "value": pl.Float64, "weight": pl.Float64}
+
+
+def _events(
+    store: ProfileStore, tenant: str, path: str, file: Any, until: int | None, after: int, purpose: str
+) -> tuple[pl.LazyFrame, pl.DataType]:  # fmt: skip
+    """Everybody's events, written down batch by batch, and the kind of their items."""
+    import pyarrow.parquet as pq
+
     from sartor.profile import kinds
 
     weights = kinds.weights(store, tenant)
-    parts = [_clean(frame, weights) for frame in store.scan(tenant, purpose=purpose, frames=("events",), after=after, until=until)]
-    parts = [frame for frame in parts if frame.height]
-    if not parts:
+    schema = pl.DataFrame(schema=_COLUMNS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    seen, whole, rows = {"person", "item"}, True, 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for batch in store.scan(tenant, purpose=purpose, frames=("events",), after=after, until=until):
+            part = _clean(batch, weights)
+            if not part.height:
+                continue
+            whole, rows = whole and part.schema["item"].is_integer(), rows + part.height
+            seen.update(part.columns)
+            filled = part.select((pl.col(name) if name in part.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in _COLUMNS.items())
+            writer.write_table(filled.with_columns(pl.col("weight").fill_null(1.0)).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema))
+    file.flush()
+    if not rows:
         raise EmptyData(
             f"tenant '{tenant}' has no events that may be used to {purpose}",
             fix=f"observe events, and record people's consent to '{purpose}', or the tenant's default (PUT /v1/consents, set_default_consent)",
         )
-    whole = all(frame.schema["item"].is_integer() for frame in parts)
-    kind = pl.Int64 if whole else pl.String
-    events = pl.concat([frame.with_columns(pl.col("item").cast(kind)) for frame in parts], how="diagonal")
-    if "weight" in events.columns:
-        events = events.with_columns(pl.col("weight").fill_null(1.0))
-    frames: dict[Any, pl.DataFrame] = {"events": events}
+    kind = pl.Int64() if whole else pl.String()
+    return pl.scan_parquet(path).select(name for name in _COLUMNS if name in seen).with_columns(pl.col("item").cast(kind)), kind
+
+
+def _population(
+    store: ProfileStore, tenant: str, events: tuple[pl.LazyFrame, pl.DataType], until: int | None, after: int, purpose: str
+) -> Population:  # fmt: skip
+    from sartor.data.population import Population
+    from sartor.engine.evidence import people_frame
+
+    frames: dict[Any, Any] = {"events": events[0]}
     items = store.items(tenant)
     if items.height:
-        known = items.with_columns(pl.col("item").cast(kind, strict=False)).filter(pl.col("item").is_not_null())
+        known = items.with_columns(pl.col("item").cast(events[1], strict=False)).filter(pl.col("item").is_not_null())
         frames["items"] = known.drop("hidden", strict=False)
     about: dict[str, dict[str, Any]] = {}
     for frame in store.scan(tenant, purpose=purpose, frames=("people",), after=after, until=until):
@@ -68,8 +121,16 @@ def population(store: ProfileStore, tenant: str, *, until: int | None = None, af
 
 def people(population: Population) -> list[str]:
     """Whose events are in a population, as the store names them."""
-    found: list[str] = population.events.select(pl.col("person").cast(pl.String).unique()).collect()["person"].to_list()
-    return found
+    named = population.events.select(pl.col("person").cast(pl.String).unique()).collect(engine="streaming")["person"]
+    return cast("list[str]", named.sort().to_list())
+
+
+def stops_early(method: Any) -> bool:
+    """Whether training, of a method or of one inside it, stops by held-out events."""
+    from sartor.method import Method
+
+    inside = (getattr(method, field.name) for field in fields(method) if field.init)
+    return getattr(method, "patience", 0) > 0 or any(isinstance(one, Method) and stops_early(one) for one in inside)
 
 
 def _clean(frame: pl.DataFrame, kinds: Mapping[str, float]) -> pl.DataFrame:
@@ -141,6 +202,4 @@ class Work:
 
 
 def _plain(method: Method) -> dict[str, Any]:
-    from dataclasses import fields
-
     return {f.name: repr(getattr(method, f.name)) for f in fields(method) if f.init}

@@ -29,6 +29,8 @@ WANTED_PEOPLE = 50
 """In a small store a larger share is held out, up to a quarter, to have so many."""
 MOST_PEOPLE = 20_000
 """Held-out people that are measured; more would not make the intervals narrower than anybody needs."""
+MOST_JUDGES = 2_000
+"""People of those fitted on whose newest event is held out for training to stop by."""
 FLOOR = 5
 """Groups of fewer people are never shown on their own."""
 LARGEST_LOSS = 0.05
@@ -41,24 +43,28 @@ def held_out(people: Sequence[Any], share: float, *, tenant: str) -> np.ndarray:
     Those whose hash is lowest, so that a larger share holds out the same people and more. In a small store the share is raised until
     `WANTED_PEOPLE` are held out, to a quarter at most.
     """
-    marks = np.array(
-        [int.from_bytes(hashlib.blake2b(f"{tenant}\0{person}".encode(), digest_size=8, person=b"held out").digest(), "big") for person in people],
-        np.uint64,
-    )
+    marks = _marks(people, tenant, b"held out")
     count = max(int((marks < np.uint64(share * 2**64)).sum()) if share < 1 else marks.size, min(WANTED_PEOPLE, marks.size // 4))
     out = np.zeros(marks.size, bool)
     out[np.argsort(marks, kind="stable")[:count]] = True
     return out
 
 
-def split(population: Population, share: float, *, tenant: str, evidence: float = 0.5) -> Split:
+def _marks(people: Sequence[Any], tenant: str, purpose: bytes) -> np.ndarray:
+    digests = (hashlib.blake2b(f"{tenant}\0{person}".encode(), digest_size=8, person=purpose).digest() for person in people)
+    return np.array([int.from_bytes(one, "big") for one in digests], np.uint64)
+
+
+def split(population: Population, share: float, *, tenant: str, evidence: float = 0.5, stops_early: bool = False) -> Split:
     """What is fitted on, and for held-out people the first part of their events to adapt from and the rest to judge by.
 
-    People with one event are never held out. Raises `EmptyData` when fewer than `LEAST_PEOPLE` could be.
+    People with one event are never held out. With `stops_early`, the newest event of some people who are fitted on is held out for training to
+    stop by. What is fitted on stays lazy; the events of people who are held out, or judged by, are in memory. Raises `EmptyData` when fewer than
+    `LEAST_PEOPLE` could be held out.
     """
     from sartor.data import splits
 
-    lengths = population.events.group_by("person").len().collect().sort("person")
+    lengths = population.events.group_by("person").len().collect(engine="streaming").sort("person")
     able = lengths.filter(pl.col("len") > 1)["person"]
     who = able.filter(pl.Series(held_out(able.to_list(), share, tenant=tenant)))
     if who.len() < LEAST_PEOPLE:
@@ -66,10 +72,36 @@ def split(population: Population, share: float, *, tenant: str, evidence: float 
             f"{able.len()} people have 2 or more events that may be used for training; {who.len()} of them could be held out to measure on",
             fix=f"collect events (and consent to 'train') of at least {4 * LEAST_PEOPLE} people, or install a model that was fitted elsewhere",
         )
-    marked = population.events.with_columns(
-        pl.when(pl.col("person").is_in(who.implode())).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
-    )
-    return splits.make("published", population.replace(events=marked), validation=0.0, evidence=evidence)
+    whole = splits.with_catalogue(population)
+    own = _placed(whole.events, who)
+    first = (pl.col("_of") * evidence).floor().clip(1, pl.col("_of") - 1)
+    parts = {"test": own.filter(pl.col("_place") >= first), "evidence": own.filter(pl.col("_place") < first)}
+    judges = _judges(lengths, who, tenant) if stops_early else who.clear()
+    some = _placed(whole.events, judges)
+    newest = pl.col("_place") == pl.col("_of") - 1
+    parts |= {"validation": some.filter(newest), "validation_evidence": some.filter(~newest)}
+    held: dict[str, pl.LazyFrame] = {name: frame.drop("_place", "_of").lazy() for name, frame in parts.items()}
+    train = whole.events.filter(~pl.col("person").is_in(pl.concat([who, judges]).implode()))
+    held["train"] = pl.concat([train, held["validation_evidence"]]) if judges.len() else train
+    return splits.of_parts("held-out-people", whole, held)
+
+
+def _judges(lengths: pl.DataFrame, held_out: pl.Series, tenant: str) -> pl.Series:
+    """Whose newest event training stops by: at most `MOST_JUDGES` of those who keep two, and a fifth of all who are fitted on."""
+    left = lengths.filter(~pl.col("person").is_in(held_out.implode()))
+    able = left.filter(pl.col("len") > 2)["person"]
+    count = min(MOST_JUDGES, left.height // 5, able.len())
+    if count < LEAST_PEOPLE:
+        return able.clear()
+    return able.gather(np.sort(np.argsort(_marks(able.to_list(), tenant, b"judges"), kind="stable")[:count]))
+
+
+def _placed(events: pl.LazyFrame, people: pl.Series) -> pl.DataFrame:
+    """All events of some people, each with its place in its person's time (`_place`, from 0) and how many there are (`_of`); in the order given."""
+    own = events.filter(pl.col("person").is_in(people.implode())).collect().with_row_index("_row")
+    ordered = own.sort("person", *([pl.col("time").fill_null(0)] if "time" in own.columns else []), maintain_order=True)
+    place, of = pl.int_range(pl.len()).over("person"), pl.len().cast(pl.Int64).over("person")
+    return ordered.with_columns(_place=place, _of=of).sort("_row").drop("_row")
 
 
 def measure(method: Recommender, parts: Split, *, headline: str, seed: int, against: bool = False) -> Evaluation:
