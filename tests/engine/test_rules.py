@@ -18,9 +18,9 @@ import sartor
 from sartor import Population
 from sartor.data.world import World
 from sartor.engine import Answer, Engine, Rules, catalogue
-from sartor.engine.catalogue import FILTERS_KEPT
 from sartor.errors import ConfigError, UnknownId
 from sartor.method import Recommender
+from sartor.retrieve.attributes import KEPT
 
 KEY = bytes(range(32))
 ITEMS = 150
@@ -130,10 +130,10 @@ def test_what_is_no_condition_is_refused_soon_and_by_name(engine: Engine, where:
 def test_evaluated_filters_are_bounded_and_new_with_the_catalogue(engine: Engine, tmp_path: Path) -> None:
     loaded = engine._models.active("default")
     assert loaded is not None
-    for year in range(FILTERS_KEPT + 20):
+    for year in range(KEPT + 20):
         engine.recommend("ana", k=1, where=f"year > {year}")
     shelf = engine._shelf(loaded)
-    assert len(shelf._masks) == FILTERS_KEPT
+    assert len(shelf.attributes._compiled) == KEPT
     best = items(engine.recommend("ana", where="price < 100"))
     # A catalogue that takes long to read (here: on a busy machine) follows a moment later.
     engine.store.put_items("default", [{**CATALOGUE[best[0]], "price": 1000.0}])

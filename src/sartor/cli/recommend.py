@@ -157,13 +157,13 @@ def _titles(model: Path, population: Population | None) -> dict[Any, str]:
 
 
 def _filtered(where: str, model: Path, population: Population | None, known: IdMap) -> list[Any]:
-    """Ids of the model's items that the SQL condition keeps."""
-    from sartor.data import conditions
+    """Ids of the model's items that the condition keeps."""
+    from sartor.retrieve.attributes import Attributes
 
     frame = _items(model, population)
     if frame is None:
         raise ConfigError("there is nothing to filter by: the data has no items frame", fix="leave out --filter", file=model)
-    kept = frame.filter(conditions.holds(where, frame))["item"].to_list()
+    kept = frame.filter(Attributes(frame).keeps(where))["item"].to_list()
     kept = [item for item, number in zip(kept, known.numbers(kept).tolist(), strict=True) if number >= 0] if kept else []
     if not kept:
         raise ConfigError("no item of the model passes the filter", fix=f"columns are {', '.join(frame.columns)}", filter=where)

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from sartor.engine.ids import Id
     from sartor.method import Recommender
     from sartor.profile.store import ProfileStore
-
-FILTERS_KEPT = 256
-"""Evaluated filters that a shelf remembers; each is one bool per item."""
+    from sartor.retrieve.attributes import Attributes
 
 WAITED_FOR = 0.05
 """Seconds: a catalogue that is read in less is read by the request that meets its change; a larger one beside it."""
@@ -41,8 +39,6 @@ class Shelf:
         self.hidden_ids = hidden
         self.catalogue = catalogue
         """All items of the catalogue, also those that the model does not know; `item` String."""
-        self._masks: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
 
     @cached_property
     def frame(self) -> pl.DataFrame:
@@ -92,23 +88,19 @@ class Shelf:
             return None
         return {name: value for name, value in found.row(0, named=True).items() if name not in ("item", "hidden")}
 
+    @cached_property
+    def attributes(self) -> Attributes:
+        """What filters ask; it remembers the newest of them."""
+        from sartor.retrieve.attributes import Attributes
+
+        return Attributes(self.frame)
+
     def where(self, condition: str) -> np.ndarray:
-        """bool [items]: for which of the model's items an SQL condition over the attributes holds; unknown is no.
+        """bool [items]: for which of the model's items a condition over the attributes holds (`filter_text.parse`); unknown is no.
 
-        Raises `ConfigError` for a condition that is too long, is not understood, or is not one.
+        Raises `ConfigError` for a condition that is too long, is not understood, or does not fit the attributes.
         """
-        with self._lock:
-            if condition in self._masks:
-                self._masks.move_to_end(condition)
-                return self._masks[condition]
-        from sartor.data import conditions
-
-        mask = conditions.holds(condition, self.frame)
-        with self._lock:
-            self._masks[condition] = mask
-            while len(self._masks) > FILTERS_KEPT:
-                self._masks.popitem(last=False)
-        return mask
+        return self.attributes.keeps(condition)
 
 
 class Shelves:
@@ -170,7 +162,7 @@ class Shelves:
         catalogue = known[1]
         shelf = Shelf(self.ids(method), catalogue, self._store.hidden_items(tenant))
         # Computed here, so that no request is the first.
-        _ = shelf.frame, shelf.titles, shelf.hidden
+        _ = shelf.frame, shelf.titles, shelf.hidden, shelf.attributes
         if len(self._shelves) > 64:
             self._shelves.clear()
             self._frames = {tenant: known}

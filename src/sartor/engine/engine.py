@@ -169,7 +169,7 @@ class Engine:
         ----------
         candidates: the only items to choose from; unknown ones are left out.
         exclude: "seen" leaves out what the person has events with, also those that are not in her state yet; None nothing; or item ids.
-        where: SQL condition over the items' attributes: "year > 1990 AND array_contains(categories, 'Comedy')".
+        where: condition over the items' attributes: "year > 1990 AND array_contains(categories, 'Comedy')".
         rules: pins, boosts, limits; see `Rules`.
         diversity: 0 the method's order .. 1 as unlike each other as can be (maximal marginal relevance).
         personal: False is the population's answer; nothing of the person is looked at.

@@ -22,7 +22,7 @@ DEEP = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the business wants, beside what the person wants. Conditions are SQL over the items' attributes, as in `where`."""
+    """What the business wants, beside what the person wants. Conditions are over the items' attributes, as in `where`."""
 
     pinned: Sequence[Id] = ()
     """Items shown first, in this order, even when the person has seen them or the model does not know them; never when they are hidden."""

@@ -299,7 +299,11 @@ class Serving:
             return None, hidden
         kept = np.flatnonzero(mask).astype(np.int32)
         # Copying most vectors of the catalogue costs more than scoring all and leaving some out.
-        return (None, np.union1d(hidden, np.flatnonzero(~mask)).astype(np.int32)) if 2 * kept.size > mask.size else (kept, hidden)
+        if 2 * kept.size <= mask.size:
+            return kept, hidden
+        dropped = ~mask
+        dropped[hidden] = True
+        return None, np.flatnonzero(dropped).astype(np.int32)
 
     def _left_out(self, own: Own, shelf: Shelf, left_out: np.ndarray, ask: Ask) -> np.ndarray:
         if ask.exclude is None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
 import math
+import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sartor.errors import BadValue, MissingColumn, WrongType
+from sartor.errors import BadValue, ConfigError, DataError, MissingColumn, WrongType
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.filters import And, Filter, Not, Or, Term
+from sartor.retrieve.filter_text import parse
+from sartor.retrieve.filters import And, Call, Column, Compared, Constant, Filter, Holds, Not, Or, Term
+from sartor.retrieve.values import Values, kind_of, utc
 
-KEPT = 128
-"""Compiled filters that are remembered."""
+KEPT = 256
+"""Compiled filters that are remembered: an eighth of a byte per row each."""
 
 
 class Attributes:
@@ -25,22 +28,38 @@ class Attributes:
         self.frame = frame
         self._columns: dict[str, _Column] = {}
         self._compiled: OrderedDict[str, Bitmap] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def bitmap(self, where: Filter) -> Bitmap:
-        """The rows for which a filter holds; raises `MissingColumn` or `WrongType`."""
+    def bitmap(self, where: Filter | str) -> Bitmap:
+        """The rows for which a filter holds; raises `MissingColumn`, `WrongType`, `BadValue`, and `ConfigError` for a text that is none."""
         # By what is written: 1 and true are equal in Python, and not here.
-        key = repr(where)
-        known = self._compiled.get(key)
-        if known is None:
-            known = self._both(where)[0]
+        key = where if isinstance(where, str) else repr(where)
+        with self._lock:
+            known = self._compiled.get(key)
+            if known is not None:
+                self._compiled.move_to_end(key)
+                return known
+        known = self._both(parse(where) if isinstance(where, str) else where)[0]
+        with self._lock:
             self._compiled[key] = known
-            if len(self._compiled) > KEPT:
+            while len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
         return known
+
+    def keeps(self, condition: str) -> np.ndarray:
+        """Bool [rows]: `bitmap` of a text that came from outside, of which every mistake is a `ConfigError` with the text."""
+        try:
+            return self.bitmap(condition).mask()
+        except DataError as wrong:
+            raise ConfigError(f"the filter does not fit the items: {wrong.what}", fix=wrong.fix, filter=condition) from wrong
 
     def _both(self, where: Filter) -> tuple[Bitmap, Bitmap]:
         """For which rows it holds, and for which it does not; for the others it is unknown."""
         match where:
+            case Term(op="is null"):
+                return self._both(Compared(Column(where.name), "is null", Constant(None)))
+            case Term(op="contains") if self._is_text(where.name):
+                return self._both(Holds(Call("contains", (Column(where.name), Constant(where.value)))))
             case Term():
                 column = self._column(where.name)
                 yes = column.rows(where)
@@ -51,7 +70,20 @@ class Attributes:
             case And() | Or():
                 (yes, no), (yes2, no2) = self._both(where.left), self._both(where.right)
                 return (yes & yes2, no | no2) if isinstance(where, And) else (yes | yes2, no & no2)
+            case Compared() | Holds():
+                if not self.frame.width:
+                    raise MissingColumn("items have no attributes", fix="give attributes when the index is built")
+                kept = Values(self.frame, self._holds).test(where)
+                return Bitmap.of(kept.fill_null(False).to_numpy()), Bitmap.of((~kept).fill_null(False).to_numpy())
         raise WrongType(f"a {type(where).__name__} is no filter", fix="use field(...) or parse(...)")
+
+    def _is_text(self, name: str) -> bool:
+        return name in self.frame.columns and kind_of(self.frame.schema[name]) == "text"
+
+    def _holds(self, where: Filter) -> pl.Series:
+        """A condition as a column: null where it is unknown."""
+        yes, no = self._both(where)
+        return pl.DataFrame({"yes": yes.mask(), "known": (yes | no).mask()}).select(pl.when("known").then("yes"))["yes"]
 
     def _column(self, name: str) -> _Column:
         if name not in self._columns:
@@ -97,24 +129,21 @@ class _Column:
         unique, lengths = runs.struct.field("value"), runs.struct.field("len").to_numpy()
         self.starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.texts: dict[Any, int] = {}
+        self.ordered: list[str] = []
         self.values = np.empty(0)
         if self.kind in ("text", "bool"):
-            self.texts = {value: at for at, value in enumerate(unique.to_list())}
+            distinct = unique.to_list()
+            self.texts = {value: at for at, value in enumerate(distinct)}
+            self.ordered = distinct if self.kind == "text" else []
         else:
             self.values = unique.to_numpy()
 
     def rows(self, term: Term) -> Bitmap:
-        if (term.op == "contains") > (self.list or self.kind == "text"):
-            self._wrong(term, "'contains' is for lists and texts")
-        if self.list and term.op != "contains":
-            self._wrong(term, "a list is asked with 'contains'")
+        if self.list != (term.op in ("contains", "has")):
+            self._wrong(term, "a list is asked with 'contains'" if self.list else "'contains' is for lists and texts, array_contains for lists")
         if term.op == "in":
             places = [at for value in term.value for at in range(*self._range(Term(term.name, "==", value)))]
             return self._of(places)
-        if term.op == "contains" and not self.list:
-            if not isinstance(term.value, str):
-                self._wrong(term, "a text is compared with texts")
-            return self._of([at for text, at in self.texts.items() if term.value in text])
         first, last = self._range(term)
         return Bitmap.of_rows(self.sorted[self.starts[first] : self.starts[last]], self.size)
 
@@ -124,26 +153,23 @@ class _Column:
 
     def _range(self, term: Term) -> tuple[int, int]:
         """Which of the distinct values a comparison with one value means."""
-        equal = term.op in ("==", "contains")
+        equal = term.op in ("==", "contains", "has")
         if self.kind in ("text", "bool"):
-            if not equal:
-                self._wrong(term, f"a {self.kind} has no order here")
+            if not equal and self.kind == "bool":
+                self._wrong(term, "true and false have no order")
             if not isinstance(term.value, str if self.kind == "text" else bool | np.bool_):
                 self._wrong(term, f"a {self.kind} is compared with a {self.kind}")
-            at = self.texts.get(term.value)
-            return (0, 0) if at is None else (at, at + 1)
-        low, high = self._bounds(term)
-        first, last = int(np.searchsorted(self.values, low, "left")), int(np.searchsorted(self.values, high, "right"))
-        if equal:
-            return (first, last) if low == high else (0, 0)
-        match term.op:
-            case "<":
-                return 0, first
-            case "<=":
-                return 0, last
-            case ">":
-                return last, self.values.size
-        return first, self.values.size
+            if equal:
+                at = self.texts.get(term.value)
+                return (0, 0) if at is None else (at, at + 1)
+            first, last, end = bisect_left(self.ordered, term.value), bisect_right(self.ordered, term.value), len(self.ordered)
+        else:
+            low, high = self._bounds(term)
+            first, last = int(np.searchsorted(self.values, low, "left")), int(np.searchsorted(self.values, high, "right"))
+            if equal:
+                return (first, last) if low == high else (0, 0)
+            end = self.values.size
+        return {"<": (0, first), "<=": (0, last), ">": (last, end), ">=": (first, end)}[term.op]
 
     def _bounds(self, term: Term) -> tuple[Any, Any]:
         """The nearest values of the column's own kind at or above, and at or below, the one that is compared with: the same when it is one itself."""
@@ -166,16 +192,9 @@ class _Column:
         return np.int64(math.ceil(value)), np.int64(math.floor(value))
 
     def _time(self, term: Term) -> int:
-        value = term.value
-        if isinstance(value, str):
-            try:
-                value = datetime.datetime.fromisoformat(value)
-            except ValueError:
-                self._wrong(term, "a time is compared with a date such as '2020-01-31'")
-        if not isinstance(value, datetime.date):
-            self._wrong(term, "a time is compared with a date")
-        if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+        value = utc(term.value)
+        if value is None:
+            self._wrong(term, "a time is compared with a date such as '2020-01-31'")
         return int(pl.Series([value]).cast(pl.Datetime("us")).cast(pl.Int64)[0])
 
     def _wrong(self, term: Term, why: str) -> None:

@@ -24,7 +24,7 @@ from sartor.data.ids import as_ids, id_column
 from sartor.errors import BadValue, ConfigError, DuplicateRows, EmptyData, NotFitted, SpaceMismatch, StateMismatch, UnknownId, WrongType
 from sartor.method import learned
 from sartor.retrieve.bitmaps import Bitmap, Standing
-from sartor.retrieve.filters import Filter, parse
+from sartor.retrieve.filters import Filter
 
 if TYPE_CHECKING:
     from sartor.retrieve.attributes import Attributes
@@ -35,6 +35,8 @@ KINDS = {
     "exact": "sartor.retrieve.exact:ExactIndex",
     "inverted": "sartor.retrieve.inverted:InvertedIndex",
     "planned": "sartor.retrieve.planner:PlannedIndex",
+    "graph": "sartor.retrieve.graph_index:GraphIndex",
+    "leanvec": "sartor.retrieve.leanvec:LeanVecIndex",
 }  # fmt: skip
 
 
@@ -76,7 +78,7 @@ class ItemIndex(ABC):
 
     @staticmethod
     def make(kind: str, **settings: Any) -> ItemIndex:
-        """An index by its kind: "exact", "inverted" (approximate) or "planned" (chooses per request)."""
+        """An index by its kind: "exact", "inverted" (approximate), "planned" (chooses per request), "graph" (another library's) or "leanvec"."""
         if kind not in KINDS:
             raise ConfigError(f"there is no index '{kind}'", fix=f"there are {', '.join(KINDS)}")
         module, _, name = KINDS[kind].partition(":")
@@ -193,7 +195,7 @@ class ItemIndex(ABC):
         ----------
         queries: float [q, dim], or [dim] for one.
         k: how many; when fewer are left, all of them are given and the rest is -1.
-        where: a condition on attributes, as a `Filter` or as text (see `filters.parse`).
+        where: a condition on attributes, as a `Filter` or as text (see `filter_text.parse`).
         allowed: a person's standing filter, a bitmap, bool [rows], or ids.
         budget: 0..1, how much of the index an approximate search looks at; None means what gives the recall it was calibrated for.
         space: fingerprint of the queries' encoder; another one than the index's is a `SpaceMismatch`.
@@ -225,7 +227,7 @@ class ItemIndex(ABC):
     def bitmap(self, where: Filter | str) -> Bitmap:
         """The items for which a filter holds."""
         self._check_built()
-        return self._attributes.bitmap(parse(where) if isinstance(where, str) else where)
+        return self._attributes.bitmap(where)
 
     def standing(self, where: Filter | str | None = None, *, blocked: Sequence[Any] = (), later: bool = True) -> Standing:
         """One person's standing filter: what fits `where` and is not `blocked` (ids; unknown ones are left alone).

@@ -182,7 +182,7 @@ class RecommendQuery(In):
 
 
 class RulesIn(In):
-    """Business rules; conditions are SQL over the items' attributes, like `where`."""
+    """Business rules; conditions are over the items' attributes, like `where`."""
 
     pinned: Annotated[list[ItemId], Field(max_length=1000)] = []
     """Shown first, in this order."""
