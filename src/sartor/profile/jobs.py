@@ -36,13 +36,15 @@ class Jobs:
     def __init__(self, db: Database, keyring: Keyring) -> None:
         self.db, self.keyring, self.people = db, keyring, People(db, keyring)
 
-    def put(self, tenant: str, kind: str, args: Mapping[str, Any], person: str | None) -> Job:
-        """See `ProfileStore.put_job`."""
+    def put(self, tenant: str, kind: str, args: Mapping[str, Any], person: str | None, *, worker: str = "", lease: float = 0.0) -> Job:
+        """See `ProfileStore.put_job`. With `worker` it is that one's from the start: work that only it can do, since only it has the input."""
         tenant, now = check_tenant(tenant), time.time()
         row: dict[str, Any] = {
             "tenant": tenant, "id": sortable_id(now), "kind": kind, "args": json.dumps(dict(args)), "subject": None, "status": "queued",
-            "progress": 0.0, "message": "", "created": now, "log": "[]", "claimed_by": "", "cancel": False,
+            "progress": 0.0, "message": "", "created": now, "log": "[]", "claimed_by": worker, "cancel": False,
         }  # fmt: skip
+        if worker:
+            row |= {"status": "running", "started": now, "lease": now + lease}
         with self.db.write(tenant) as connection:
             if person is not None:
                 next_position(self.db, connection, tenant)

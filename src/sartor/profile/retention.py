@@ -95,6 +95,20 @@ def set_rule(store: ProfileStore, tenant: str, rule: Rule) -> None:
         Audit(store.db, store.keyring).write(connection, tenant, "retention", None, detail)
 
 
+def replaced(found: Sequence[Rule], rule: Rule) -> list[Rule]:
+    """Rules as they would be with one more in its place, or without the one that a rule which says nothing takes away."""
+    others = [one for one in found if (one.frame, one.kind) != (rule.frame, rule.kind)]
+    new = [rule] if rule.seconds is not None or rule.half_life is not None else []
+    return sorted([*others, *new], key=lambda one: (-_weight(one), one.frame, one.kind))
+
+
+def too_old(store: ProfileStore, tenant: str, found: Sequence[Rule]) -> int:
+    """How many records a purge would delete now if these were the rules."""
+    query = sa.select(sa.func.count()).select_from(evidence).where(evidence.c.tenant == check_tenant(tenant), _too_old(found, time.time()))
+    with store.db.read(tenant) as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def _weight(rule: Rule) -> int:
     return 2 * bool(rule.kind) + bool(rule.frame)
 

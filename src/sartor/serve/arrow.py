@@ -76,7 +76,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
     columns: dict[str, list[Any]] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        _check_lengths(column.dictionary if kinds.is_dictionary(column.type) else column)
+        check_lengths(column.dictionary if kinds.is_dictionary(column.type) else column)
         values = column.to_pylist()
         if kinds.is_timestamp(column.type):
             values = [moment if moment is None else moment.isoformat() for moment in values]
@@ -86,7 +86,8 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _check_lengths(column: pa.Array) -> None:
+def check_lengths(column: pa.Array, most: int = _LONGEST) -> None:
+    """Raise `Refused` when a text of a column has more than so many bytes: small files can unpack to very long ones."""
     import pyarrow.compute as pc
     import pyarrow.types as kinds
 
@@ -98,8 +99,8 @@ def _check_lengths(column: pa.Array) -> None:
         longest = int(views[column.is_valid().to_numpy(zero_copy_only=False)].max(initial=0))
     else:
         longest = pc.max(pc.binary_length(column)).as_py() or 0
-    if longest > _LONGEST:
-        raise Refused(413, "too-large", f"a text has more than {_LONGEST} bytes", fix="ids have at most 512 characters")
+    if longest > most:
+        raise Refused(413, "too-large", f"a text has more than {most} bytes", fix="ids have at most 512 characters")
 
 
 def _refuse_compression(body: bytes) -> None:

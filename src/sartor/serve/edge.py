@@ -27,6 +27,7 @@ PATH_BYTES = 8_192
 
 _ID = re.compile(rb"^[A-Za-z0-9_.:-]{1,64}$")
 _BULK = {"/v1/events", "/v1/items"}
+_FILES = {"/v1/imports", "/v1/imports/preview"}
 
 # Answers of the API are never pages; the studio sets its own policy for its own files.
 CSP = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -103,15 +104,22 @@ class Edge:
             # Without keys, a page elsewhere could reach this server through a name that it points here.
             raise Refused(403, "forbidden", "a development server answers only under the name of its own machine", fix="open http://127.0.0.1")
 
+    def _limit(self, path: str) -> tuple[int, float]:
+        """Bytes of a body, and seconds that it may take: files may take as long as they would as bulk bodies one after the other."""
+        settings = self.settings
+        if path in _FILES:
+            return settings.import_bytes, settings.body_seconds * max(1.0, settings.import_bytes / settings.bulk_bytes)
+        return settings.bulk_bytes if path in _BULK else settings.body_bytes, settings.body_seconds
+
     def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
-        limit = self.settings.bulk_bytes if scope["path"] in _BULK else self.settings.body_bytes
+        limit, seconds = self._limit(scope["path"])
         fix = f"send at most {limit} bytes at once"
         declared = headers.get(b"content-length")
         if declared is not None and (not declared.isdigit() or int(declared) > limit):
             raise Refused(413, "too-large", "the body is too large", fix=fix)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Refused(415, "unsupported-media-type", "compressed bodies are not taken", fix="send the body as it is")
-        seen, until = 0, time.monotonic() + self.settings.body_seconds
+        seen, until = 0, time.monotonic() + seconds
         coming = bool(declared and int(declared)) or b"transfer-encoding" in headers
 
         async def counted() -> Message:

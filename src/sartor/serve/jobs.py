@@ -14,14 +14,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from sartor.errors import SartorError
+from sartor.serve import imports
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
     from sartor.profile.records import Job
     from sartor.serve.opening import Opening
 
-# As `sartor.engine.jobs` has them; importing that, and with it everything that fits and measures, is left to the job's own process.
-KINDS = ("fit", "switch")
+# The first two as `sartor.engine.jobs` has them; importing that, and with it everything that fits and measures, is left to the job's own process.
+KINDS = ("fit", "switch", imports.KIND)
 EVERY = 2.0
 """Seconds between looks for jobs that another process queued."""
 LEASE = 60.0
@@ -66,6 +67,10 @@ class Runner:
             self._wake.clear()
 
     def _do(self, job: Job) -> None:
+        if job.kind == imports.KIND:
+            # These are never queued: it was running in a process that has died, and its file with it.
+            self.engine.store.finish_job(job.tenant, job.id, worker=self.name, status="failed", error=imports.ENDED)
+            return
         if self.opening is not None:
             self._in_process(job)
             return

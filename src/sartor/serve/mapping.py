@@ -147,7 +147,8 @@ def job(given: Job) -> dict[str, Any]:
     """Long work."""
     times = {name: iso(getattr(given, name)) for name in ("created", "started", "finished")}
     result = None if given.result is None else dict(given.result)
-    return {**_fields(given, "id", "kind", "status", "progress", "message", "error"), **times, "result": result, "log": list(given.log)}
+    fields = _fields(given, "id", "kind", "status", "progress", "message", "error")
+    return {**fields, **times, "args": dict(given.args), "result": result, "log": list(given.log)}
 
 
 def _fields(given: Any, *names: str) -> dict[str, Any]:

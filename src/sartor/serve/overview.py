@@ -29,6 +29,7 @@ class ModelsOut(Out):
 class JobOut(Out):
     id: str
     kind: str
+    args: dict[str, Any]
     status: Literal["queued", "running", "done", "failed", "cancelled"]
     progress: float
     message: str
@@ -43,6 +44,22 @@ class JobOut(Out):
 class JobsOut(Out):
     items: list[JobOut]
     next: str | None
+
+
+# --- files
+
+
+class PreviewRow(Out):
+    row: int
+    cells: list[Any]
+
+
+class PreviewOut(Out):
+    columns: list[str]
+    rows: list[PreviewRow]
+    count: int | None
+    fields: list[str]
+    guess: dict[str, str]
 
 
 # --- what the studio shows of the whole
@@ -152,6 +169,62 @@ class KeyOut(Out):
 
 class DefaultsOut(Out):
     purposes: dict[str, bool]
+
+
+class RuleOut(Out):
+    frame: str
+    kind: str
+    seconds: float | None
+    half_life: float | None
+
+
+class RulesOut(Out):
+    items: list[RuleOut]
+    next: str | None
+    would_delete: int | None
+    """Records that the next purge deletes; only where it was asked."""
+
+
+class KindOut(Out):
+    frame: str
+    kind: str | None
+    records: int
+    people: int | None
+    first: str | None
+    last: str | None
+    untimed: int
+
+
+class AttributeOut(Out):
+    name: str
+    kind: str
+    items: int
+
+
+class DataOut(Out):
+    counts: dict[str, int]
+    hidden: int
+    first: str | None
+    last: str | None
+    kinds: list[KindOut]
+    attributes: list[AttributeOut]
+
+
+class LimitsOut(Out):
+    server: dict[str, Any]
+    store: dict[str, Any]
+
+
+class AuditOut(Out):
+    time: str
+    action: str
+    about: bool
+    detail: dict[str, Any]
+
+
+class AuditsOut(Out):
+    items: list[AuditOut]
+    next: str | None
 
 
 class KeysOut(Out):

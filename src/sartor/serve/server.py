@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from sartor.serve.auth import SCOPES, Caller, Keys
 from sartor.serve.batching import Batcher
+from sartor.serve.imports import Importer
 from sartor.serve.jobs import Runner
 from sartor.serve.logs import Log
 from sartor.serve.metrics import Metrics
@@ -59,6 +60,7 @@ class Server:
         self.streams: Counter[str] = Counter()
         self.stopping = False
         self.runner = Runner(engine, opening) if settings.jobs else None
+        self.importer = Importer()
         self._engines: dict[str, Engine] = {engine.tenant: engine}
 
     def engine_of(self, tenant: str) -> Engine:
@@ -124,6 +126,7 @@ class Server:
             self.engine.store.on_load.remove(self.metrics.loaded)
         if self.runner:
             self.runner.close()
+        self.importer.close()
         self.batcher.close()
         if self.tracing:
             self.tracing.close()

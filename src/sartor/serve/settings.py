@@ -22,6 +22,8 @@ class Settings:
     """Largest body of a request."""
     bulk_bytes: int = 32_000_000
     """Largest body of `POST /v1/events` and `PUT /v1/items`."""
+    import_bytes: int = 500_000_000
+    """Largest file of `POST /v1/imports`."""
     bulk_rows: int = 50_000
     """Most events, items or people in one request."""
     body_seconds: float = 60.0
@@ -56,7 +58,7 @@ class Settings:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "bulk_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring"):
+        for name in ("body_bytes", "bulk_bytes", "import_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
         if not self.body_seconds > 0:

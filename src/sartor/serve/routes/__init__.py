@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-SUBJECTS = ("recommend", "events", "people", "items", "states", "consents", "kinds", "models", "insight", "access", "health")
+SUBJECTS = ("recommend", "events", "people", "items", "states", "consents", "kinds", "models", "insight", "access", "imports", "upkeep", "health")
 """In the order in which they are looked through: what is asked most comes first."""
