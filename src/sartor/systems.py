@@ -65,6 +65,8 @@ _TABLE = (
     _base("two-tower", "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", "Yi et al.", 2019, "RecSys", "TwoTower", "deep"),
     _base("sasrec", "Self-Attentive Sequential Recommendation", "Kang and McAuley", 2018, "ICDM", "SASRec", "deep"),
     _base("gru4rec", "Session-based Recommendations with Recurrent Neural Networks", "Hidasi et al.", 2016, "ICLR", "GRU4Rec", "deep"),
+    System("text-profile", "Content-Based Recommendation Systems", "Pazzani and Billsus", 2007, "The Adaptive Web",
+           "recommend", "baseline", "sartor.recommend.text_profile:TextProfile"),
     System("personal-search", "Personalizing Search via Automated Analysis of Interests and Activities", "Teevan, Dumais and Horvitz", 2005, "SIGIR",
            "retrieve", "baseline", "sartor.recommend.personal_search:PersonalSearch"),
     # --- systems with a claim

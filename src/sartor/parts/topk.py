@@ -12,6 +12,8 @@ from sartor.parts.threads import even, over_rows, threads
 
 STRETCH = 16
 """Columns looked at together: one or two vector registers."""
+LONG = 100
+"""Lists longer than this are cut out of all scores first and sorted then: to insert into them one by one would cost more."""
 
 
 def top_k(
@@ -49,10 +51,28 @@ def top_k(
         skip = np.concatenate([*left_out, np.empty(0, np.int32)]).astype(np.int32)
     k = min(k, n)
     out, best = np.full((rows, k), -1, np.int32), np.full((rows, k), -np.inf, np.float32)
-    if rows and k > 0:
+    if k > LONG:
+        lottery = _lottery(total, seed)
+        for row in range(rows):
+            own = skip[indptr[row] : indptr[row + 1]]
+            chosen = _cut(scores[row] if not own.size else np.where(np.isin(items, own), np.float32(-np.inf), scores[row]), k, lottery[items])
+            out[row, : chosen.size], best[row, : chosen.size] = items[chosen], scores[row][chosen]
+    elif rows and k > 0:
         bounds = even(np.ones(rows), 1 if scores.size < 200_000 else 4 * threads())
         over_rows(_select_rows, bounds, scores, items, _lottery(total, seed), indptr, skip, k, total, out, best)
     return out, best
+
+
+def _cut(scores: np.ndarray, k: int, lottery: np.ndarray) -> np.ndarray:
+    """Columns of the k best of one row, best first."""
+    # NaN is never greater than anything.
+    there = np.flatnonzero(scores > -np.inf)
+    if there.size > k:
+        least = np.partition(scores[there], there.size - k)[there.size - k]
+        above, at = there[scores[there] > least], there[scores[there] == least]
+        need = k - above.size
+        there = np.concatenate([above, at[np.argpartition(lottery[at], need - 1)[:need]]])
+    return there[np.lexsort((lottery[there], -scores[there]))]
 
 
 @lru_cache(maxsize=8)

@@ -27,6 +27,7 @@ from sartor.retrieve.fusion import FusionRanker, Pool, normalised
 from sartor.retrieve.hybrid import HybridIndex
 from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.queries import MadeFrom, Queries
+from sartor.retrieve.rerank import lift
 
 if TYPE_CHECKING:
     from sartor.data.interactions import Interactions
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 TEXT_FIELDS = ("title", "categories", "text")
 AT_ONCE = 64
 """Queries searched together."""
-UNTAUGHT = (5.0, 2.0, 5.0, 1.0)
-"""Weights where there is nothing to learn them from: of words, vectors, popularity, taste (in its own deviations)."""
+UNTAUGHT = (5.0, 2.0, 5.0, 5.0, 1.0)
+"""Weights where there is nothing to learn them from: of words, vectors, shares, popularity, taste (in its own deviations)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class SearchRanking(Ranking):
 class PersonalSearch(ItemRecommender, Searcher):
     """Query relevance plus taste: candidates come from words (BM25) and vectors, and a person's own state of any recommender moves them.
 
-        score = w . (words, vectors, popularity) + strength * t * (taste(item, state) - taste(item, nobody))
+        score = w . (words, vectors, share of the words, popularity) + strength * t * (taste(item, state) - taste(item, nobody))
 
     Everybody's order is the first part. Its weights w, and the weight t of the taste, are learned by a small listwise ranker from queries of
     which it is known what was taken: the logged ones (`texts` of kind "query") among held-out events, and made ones (`retrieve.queries`). Held out
@@ -89,7 +90,7 @@ class PersonalSearch(ItemRecommender, Searcher):
     """People whose held-out events teach the weights, at most; two made queries each."""
 
     search_weights_: np.ndarray = learned()
-    """float64 [3]: words, vectors, popularity."""
+    """float64 [4]: words, vectors, share of the query's words, popularity."""
     taste_weight_: float = learned(0.0)
     taught_by_: int = learned(0)
     """Queries that the weights were learned from; 0 means that they are the built-in ones."""
@@ -210,7 +211,8 @@ class PersonalSearch(ItemRecommender, Searcher):
             part = queries.take(np.arange(start, min(start + AT_ONCE, len(queries))))
             some = own[start : start + AT_ONCE]
             pool = self._candidates(part.texts, None, None, some)[0]
-            found.append((self._features(pool), self._moved(taste, pool, some), np.diff(pool.indptr), pool.holds(part.indptr, part.wanted)))
+            hits = pool.holds(part.indptr, part.wanted)
+            found.append((self._features(part.texts, pool), self._moved(taste, pool, some), np.diff(pool.indptr), hits))
         features, moved, lengths, wanted = (np.concatenate([one[at] for one in found]) for at in range(4))
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         try:
@@ -225,9 +227,9 @@ class PersonalSearch(ItemRecommender, Searcher):
 
     def _untaught(self) -> None:
         warnings.warn("nothing is held out to learn the weights of search from: the built-in ones are used", UserWarning, stacklevel=2)
-        self.search_weights_, self.taught_by_ = np.array(UNTAUGHT[:3]), 0
+        self.search_weights_, self.taught_by_ = np.array(UNTAUGHT[:4]), 0
         spread = 1.0 if not self.taste.fingerprint_ else float(self.taste.score([None]).std())
-        self.taste_weight_ = UNTAUGHT[3] / max(spread, 1e-6)
+        self.taste_weight_ = UNTAUGHT[4] / max(spread, 1e-6)
 
     # --- search
 
@@ -265,18 +267,13 @@ class PersonalSearch(ItemRecommender, Searcher):
         weight: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # fmt: skip
         pool, plan = self._candidates(asked, where, allowed, None, left_out)
-        everybody = self._features(pool) @ self.search_weights_
-        own = everybody + weight * self._moved(self.taste, pool, states) if weight else everybody
-        order, place = pool.order(everybody.astype(np.float32))
-        ranks = np.empty(order.size, np.int32)
-        ranks[order] = place + 1
-        order, place = pool.order(own.astype(np.float32))
-        keep = place < k
-        rows, columns, chosen = pool.queries[keep], place[keep], order[keep]
-        shape = (len(asked), min(k, len(self.items_)))
-        indices, scores, seen = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int32)
-        indices[rows, columns], scores[rows, columns], seen[rows, columns] = pool.items[chosen], own[chosen], ranks[chosen]
-        return indices, scores, seen, plan
+        everybody = (self._features(asked, pool) @ self.search_weights_).astype(np.float32)
+        own = everybody + np.float32(weight) * self._moved(self.taste, pool, states) if weight else everybody
+        chosen = pool.best_entries(own, min(k, len(self.items_)))
+        there = chosen >= 0
+        indices, scores = np.full(chosen.shape, -1, np.int32), np.full(chosen.shape, -np.inf, np.float32)
+        indices[there], scores[there] = pool.items[chosen[there]], own[chosen[there]]
+        return indices, scores, pool.places(everybody, chosen), plan
 
     def reasons(self, state: State | None, items: Sequence[Any], top: int = 3, *, strength: float | None = None) -> list[list[Reason]]:
         """For each of some found items what in the person's own history moved it up, strongest first.
@@ -309,22 +306,15 @@ class PersonalSearch(ItemRecommender, Searcher):
             pool = pool.keep(~pool.holds(indptr, np.concatenate([*out, np.empty(0, np.int32)])))
         return pool, f"words: {found.plan}; vectors: {near.plan}"
 
-    def _features(self, pool: Pool) -> np.ndarray:
-        """float32 [entries, 3]: words and vectors as shares of the query's best, popularity."""
-        return np.concatenate([normalised(pool, "max"), self.popularity_[pool.items][:, None]], axis=1)
+    def _features(self, asked: Sequence[str], pool: Pool) -> np.ndarray:
+        """float32 [entries, 4]: words and vectors as shares of the query's best, the share of the query's words, popularity."""
+        shares = self.hybrid.words.matched(asked)[pool.queries, pool.items]
+        return np.column_stack([normalised(pool, "max"), shares, self.popularity_[pool.items]])
 
-    def _moved(self, taste: ItemRecommender, pool: Pool, states: States) -> np.ndarray:
-        """float32 [entries]: the taste's score for the entry's person less its score for nobody; 0 for a state that holds nothing."""
-        telling = [row for row, state in enumerate(states) if state is not None and state["items"].size]
-        if not telling:
-            return np.zeros(pool.items.size, np.float32)
-        distinct = {id(states[row]): states[row] for row in telling}
-        place = {key: at for at, key in enumerate(distinct)}
-        lift = taste._score(list(distinct.values()), None) - taste._score([None], None)
-        row_of = np.full(len(states), -1)
-        row_of[telling] = [place[id(states[row])] for row in telling]
-        rows = row_of[pool.queries]
-        return np.where(rows >= 0, lift[rows, pool.items], np.float32(0))
+    @staticmethod
+    def _moved(taste: ItemRecommender, pool: Pool, states: States) -> np.ndarray:
+        """float32 [entries]: the taste's lift of each entry for its person."""
+        return lift(lambda some: taste._score(some, None), pool, states)
 
     def _strength(self, strength: float | None) -> float:
         if strength is None:

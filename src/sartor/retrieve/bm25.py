@@ -245,6 +245,24 @@ class BM25:
             out[:, ~self._alive] = 0
         return out
 
+    def matched(self, queries: Sequence[str]) -> np.ndarray:
+        """float32 [queries, rows], the share of the query's different words that a document holds, in whatever field."""
+        self._check_built()
+        asked = [set(words) for words in tokens(self._asked(queries)).to_list()]
+        out = np.zeros((len(asked), self.rows), np.float32)
+        for query, words in enumerate(asked):
+            for word in words:
+                has = np.zeros(self.rows, bool)
+                for number in [own[word] for own in self._words if word in own]:
+                    for one in self._segments:
+                        at = int(np.searchsorted(one.lists, number))
+                        if at < one.lists.size and one.lists[at] == number:
+                            has[one.rows[one.starts[at] : one.starts[at + 1]]] = True
+                out[query, has] += 1
+            out[query] /= max(1, len(words))
+        out[:, ~self._alive] = 0
+        return out
+
     def search(self, queries: Sequence[str], k: int = 10, *, allowed: Bitmap | np.ndarray | None = None) -> Hits:
         """The k best documents for each query that hold at least one of its words, among those allowed (a bitmap, or bool [rows]).
 

@@ -11,7 +11,7 @@ import numpy as np
 from sartor.errors import ConfigError
 from sartor.method import learned
 from sartor.parts.threads import even, over_rows, threads
-from sartor.parts.topk import top_k
+from sartor.parts.topk import LONG, top_k
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.rows import Rows
@@ -40,7 +40,7 @@ def exact(
     rows int32 [q, k] and scores float32 [q, k], best first.
     """
     count = len(vectors) if rows is None else rows.size
-    if len(queries) < FEW and vectors.dtype == np.float32:
+    if len(queries) < FEW and k <= LONG and vectors.dtype == np.float32:
         numbers = np.arange(count, dtype=np.int32) if rows is None else rows
         found, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
         over_rows(_one_by_one, even(np.ones(len(queries)), threads()), queries, vectors, _biases(biases), numbers, found, scores)

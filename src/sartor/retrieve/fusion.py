@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numba
 import numpy as np
 
 from sartor.errors import BadValue, ConfigError, EmptyData, NotFitted
 from sartor.parts.hashing import mix
+from sartor.parts.topk import LONG
 
 Normalise = Literal["min-max", "max", "z-score", "none"]
 
@@ -91,22 +93,37 @@ class Pool:
 
     def best(self, fused: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best entries of each query by a fused score [entries]: item numbers int32 [queries, k] (-1) and scores float32 (-inf)."""
-        if k < 1:
-            raise ConfigError(f"k = {k}", fix="ask for at least 1")
-        order, place = self.order(fused)
-        keep = place < k
-        rows, columns, chosen = self.queries[keep], place[keep], order[keep]
-        found, scores = np.full((len(self), k), -1, np.int32), np.full((len(self), k), -np.inf, np.float32)
-        found[rows, columns], scores[rows, columns] = self.items[chosen], fused[chosen]
+        chosen = self.best_entries(fused, k)
+        there = chosen >= 0
+        found, scores = np.full(chosen.shape, -1, np.int32), np.full(chosen.shape, -np.inf, np.float32)
+        found[there], scores[there] = self.items[chosen[there]], fused[chosen[there]]
         return found, scores
 
-    def order(self, fused: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Entries by query and then best first, int64 [entries], and the place of each in its query's list, from 0.
+    def best_entries(self, fused: np.ndarray, k: int) -> np.ndarray:
+        """int64 [queries, k], the entries with the largest scores, best first; -1 where a query has fewer.
 
         Among equal scores a hash of the item number decides: ids that come first in a file are no better for it.
         """
-        order = np.lexsort((mix(self.items.astype(np.uint64), 0), -fused, self.queries))
-        return order, np.arange(order.size) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        if k < 1:
+            raise ConfigError(f"k = {k}", fix="ask for at least 1")
+        out = np.full((len(self), k), -1, np.int64)
+        if k <= LONG:
+            _best(self.indptr, np.ascontiguousarray(fused, np.float32), self._lots(), out)
+            return out
+        order = np.lexsort((self._lots(), -fused, self.queries))
+        place = np.arange(order.size) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        keep = place < k
+        out[self.queries[keep], place[keep]] = order[keep]
+        return out
+
+    def places(self, fused: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        """int32, shaped as `entries` [queries, k]: the place of each in its query's list by this score, from 1; 0 where an entry is -1."""
+        out = np.zeros(entries.shape, np.int32)
+        _places(self.indptr, np.ascontiguousarray(fused, np.float32), self._lots(), entries, out)
+        return out
+
+    def _lots(self) -> np.ndarray:
+        return mix(self.items.astype(np.uint64), 0)
 
     def keep(self, entries: np.ndarray) -> Pool:
         """Only the entries where the mask (bool [entries]) holds; queries may become empty."""
@@ -162,6 +179,39 @@ def normalised(pool: Pool, how: Normalise = "min-max") -> np.ndarray:
 def weighted(pool: Pool, weights: Sequence[float] | None = None, *, normalise: Normalise = "min-max") -> np.ndarray:
     """Sum over lists of weight times normalised score, float32 [entries]."""
     return (normalised(pool, normalise) @ _weights(pool, weights)).astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(indptr, fused, lots, out):  # type: ignore[no-untyped-def]
+    k = out.shape[1]
+    for query in range(out.shape[0]):
+        filled = 0
+        for entry in range(indptr[query], indptr[query + 1]):
+            place = filled if filled < k else k - 1
+            if filled == k and not _before(entry, out[query, place], fused, lots):
+                continue
+            while place > 0 and _before(entry, out[query, place - 1], fused, lots):
+                out[query, place] = out[query, place - 1]
+                place -= 1
+            out[query, place] = entry
+            filled += filled < k
+
+
+@numba.njit(cache=True, nogil=True)
+def _before(one, other, fused, lots):  # type: ignore[no-untyped-def]
+    return fused[one] > fused[other] or (fused[one] == fused[other] and lots[one] < lots[other])
+
+
+@numba.njit(cache=True, nogil=True)
+def _places(indptr, fused, lots, entries, out):  # type: ignore[no-untyped-def]
+    for query in range(entries.shape[0]):
+        for at in range(entries.shape[1]):
+            own = entries[query, at]
+            if own >= 0:
+                ahead = 0
+                for entry in range(indptr[query], indptr[query + 1]):
+                    ahead += _before(entry, own, fused, lots)
+                out[query, at] = ahead + 1
 
 
 def _weights(pool: Pool, weights: Sequence[float] | None) -> np.ndarray:
