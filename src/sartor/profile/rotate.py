@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sartor._storage import write_atomically
 from sartor.errors import ConfigError, Conflict, StoreProblem, UnknownId
 from sartor.profile.audit import Audit
-from sartor.profile.database import EVERY_TENANT
+from sartor.profile.database import EVERY_TENANT, explained
 from sartor.profile.files import empty_log
 from sartor.profile.keyring import (
     ENVIRONMENT,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 _NEXT = "next master key"
 _BATCH = 2_000
+_LOCK = 7222  # PostgreSQL's advisory lock of a change of the master key
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,33 @@ def rotate_master(store: ProfileStore, new: bytes | str | Path | None = None, *,
 
     Interrupted at any point, the store works on with one of the two keys; call again with the same arguments to finish.
     Raises `StoreProblem` when `old` is not the store's key, `ConfigError` when there is nowhere to keep a new one or it is the old one, `Conflict`
-    when somebody else changes the master key at the same time.
+    when somebody else changes the master key at the same time; nothing is changed then.
     """
     database = store.db.path if old is None and not os.environ.get(ENVIRONMENT) else None
-    with _alone(database):
+    with _alone(store):
         return _rotate(store, new, old, database)
 
 
 @contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """One change of a key file at a time: two would write over each other's waiting keys. Ends with the process, however that ends."""
-    if database is None:
-        yield
+def _alone(store: ProfileStore) -> Iterator[None]:
+    """One change of a master key at a time: two would write over each other's waiting keys. Ends with the process, however that ends."""
+    busy = Conflict("another process changes the master key", fix="wait until it has ended")
+    if store.db.path is None:
+        with explained(None), store.db.engine.connect() as connection:
+            # Of the session, which is this connection's: a transaction's lock would end with the first batch.
+            if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+                raise busy
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
         return
-    handle = os.open(database.with_name(database.name + ".key.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    handle = os.open(store.db.path.with_name(store.db.path.name + ".key.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
-            raise Conflict("another process changes the master key", fix="wait until it has ended") from cause
+            raise busy from cause
         yield
     finally:
         os.close(handle)
