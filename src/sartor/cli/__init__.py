@@ -18,8 +18,10 @@ from sartor.cli.demo import demo
 from sartor.cli.evaluate import evaluate
 from sartor.cli.fit import fit
 from sartor.cli.keys import app as keys
+from sartor.cli.leaderboard import leaderboard
 from sartor.cli.profile import app as profile
 from sartor.cli.recommend import recommend
+from sartor.cli.search import search
 from sartor.cli.serve import serve
 from sartor.cli.systems import systems
 
@@ -54,9 +56,11 @@ app.command("demo", rich_help_panel="Start here")(demo)
 app.command("fit", rich_help_panel="Work")(fit)
 app.command("adapt", rich_help_panel="Work")(adapt)
 app.command("recommend", rich_help_panel="Work")(recommend)
+app.command("search", rich_help_panel="Work")(search)
 app.command("evaluate", rich_help_panel="Measure")(evaluate)
 app.command("check", rich_help_panel="Measure")(check)
 app.command("bench", rich_help_panel="Measure")(bench)
+app.command("leaderboard", rich_help_panel="Measure")(leaderboard)
 app.command("systems", rich_help_panel="Look up")(systems)
 app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
