@@ -16,7 +16,7 @@ from sartor.parts.threads import blas_alone, limit
 from sartor.progress import bar
 from sartor.recommend.als import ALS
 from sartor.represent.medoids import medoids
-from sartor.represent.token_vectors import TokenEncoder
+from sartor.represent.text import neural_encoder
 from sartor.retrieve.fixed_encoding import FixedEncoding
 from sartor.retrieve.multi_vector import MultiVectors, maxsim
 from sartor.retrieve.muvera import MuveraIndex
@@ -120,8 +120,10 @@ def _compare(documents: MultiVectors, queries: MultiVectors, seed: int, *, exact
 
 def _abstracts() -> tuple[MultiVectors, MultiVectors, list[set[int]]]:
     texts, claims, cited = scifact(ABSTRACTS, CLAIMS, seed=0)
-    encoder = TokenEncoder(max_tokens=TOKENS)
-    return MultiVectors.packed(*encoder.encode(texts)), MultiVectors.packed(*encoder.encode(claims)), cited
+    encoder = neural_encoder("minilm")
+    encoder.max_tokens = TOKENS
+    made, asked = (encoder.encode_tokens(own) for own in (texts, claims))
+    return MultiVectors.packed(made.vectors, made.offsets), MultiVectors.packed(asked.vectors, asked.offsets), cited
 
 
 def _cited(order: np.ndarray, cited: list[set[int]]) -> float:

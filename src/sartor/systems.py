@@ -96,6 +96,8 @@ _TABLE = (
            "retrieve", "method", "sartor.recommend.powerwalk:PowerWalkRecommender"),
     System("fastrp", "Fast and Accurate Network Embeddings via Very Sparse Random Projection", "Chen et al.", 2019, "CIKM",
            "retrieve", "method", "sartor.recommend.fastrp:FastRPRecommender"),
+    System("muvera", "MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings", "Dhulipala et al.", 2024, "NeurIPS",
+           "retrieve", "part", "sartor.retrieve.muvera:MuveraIndex"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
