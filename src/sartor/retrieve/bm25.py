@@ -41,8 +41,9 @@ FLAT = "text"
 
 def tokens(texts: Sequence[str] | pl.Series) -> pl.Series:
     """The words of each text: runs of letters, digits and underscores, in lower case and Unicode's compatibility form. list[str] [texts]."""
-    series = texts if isinstance(texts, pl.Series) else pl.Series(texts, dtype=pl.String)
-    return series.fill_null("").str.normalize("NFKC").str.to_lowercase().str.extract_all(r"\w+")
+    series = texts.alias("text") if isinstance(texts, pl.Series) else pl.Series("text", texts, dtype=pl.String)
+    words = pl.col("text").fill_null("").str.normalize("NFKC").str.to_lowercase().str.extract_all(r"\w+")
+    return series.to_frame().select(words)["text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +166,20 @@ class BM25:
     def _append(self, texts: list[pl.Series], given: pl.Series) -> None:
         names, first = self._names(given, len(texts[0])), self.rows
         parts, lengths = [], []
-        for field, column in enumerate(texts):
+        for own, column in zip(self._words, texts, strict=True):
             words = tokens(column)
-            lengths.append(words.list.len().to_numpy().astype(np.float32))
-            flat = pl.DataFrame({"row": np.arange(len(column), dtype=np.int32), "word": words}).explode("word").drop_nulls()
-            counted = flat.group_by("row", "word", maintain_order=True).len()
-            parts.append((self._numbered(field, counted["word"]), counted["row"].to_numpy() + first, counted["len"].to_numpy().astype(np.float32)))
+            sizes = words.list.len().to_numpy()
+            lengths.append(sizes.astype(np.float32))
+            flat = words.explode().drop_nulls().to_list()
+            # Numbers are shared by all fields.
+            total = sum(map(len, self._words))
+            own.update({word: total + at for at, word in enumerate(word for word in dict.fromkeys(flat) if word not in own)})
+            numbers = np.fromiter(map(own.__getitem__, flat), np.int64, len(flat))
+            keys, counts = np.unique(np.repeat(np.arange(len(column)), sizes) * np.int64(total + len(flat) + 1) + numbers, return_counts=True)
+            rows, numbers = np.divmod(keys, total + len(flat) + 1)
+            parts.append((numbers, rows + first, counts.astype(np.float32)))
         numbers, rows, counts = (np.concatenate([part[at] for part in parts]) for at in range(3))
-        total = sum(len(own) for own in self._words)
+        total = sum(map(len, self._words))
         self._found_in = np.pad(self._found_in, (0, total - self._found_in.size)) + np.bincount(numbers, minlength=total)
         self._segments.append(_Segment.of(numbers, rows, counts))
         self._ids = [*self._ids, *names]
@@ -182,17 +189,6 @@ class BM25:
         self._live += len(names)
         self._merge()
         self._weigh()
-
-    def _numbered(self, field: int, words: pl.Series) -> np.ndarray:
-        """Numbers of words, new ones for words that are new; numbers are shared by all fields."""
-        own = self._words[field]
-        total = sum(len(one) for one in self._words)
-        distinct = words.unique(maintain_order=True)
-        fresh = [word for word in distinct.to_list() if word not in own]
-        own.update(zip(fresh, range(total, total + len(fresh)), strict=True))
-        table = pl.DataFrame({"word": distinct, "number": [own[word] for word in distinct.to_list()]}, schema_overrides={"number": pl.Int32})
-        joined = pl.DataFrame({"word": words}).join(table, on="word", how="left", maintain_order="left")
-        return joined["number"].to_numpy()
 
     def _merge(self) -> None:
         """Small segments go into one, so that there are never more than a few and each entry is moved only a few times."""

@@ -225,10 +225,8 @@ def _weights(pool: Pool, weights: Sequence[float] | None) -> np.ndarray:
 class FusionRanker:
     """Weights of some features, learned from queries of which it is known what was wanted; never negative.
 
-    A linear score per entry; minimised is the mean over queries of -log(share of the wanted entries in softmax(score)), plus l2 |w|^2. Wanted
-    entries of one query count together, so that long answers do not outweigh short ones. Convex but for the sum inside the logarithm; started
-    at zero. Source: the listwise loss of Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007, with a
-    query's truth as one event.
+    A linear score per entry; minimised is the mean over queries of the cross entropy between softmax(score) and the wanted entries, each of a
+    query alike, plus l2 |w|^2: convex. Source: ListNet, Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007.
     """
 
     l2: float = 1e-4
@@ -261,20 +259,19 @@ class FusionRanker:
         starts = np.concatenate([[0], np.cumsum(lengths[teaching])[:-1]])
         group = np.repeat(np.arange(starts.size), lengths[teaching])
 
-        def share(score: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            """log of the sum of exponentials, and each entry's share of it."""
-            masked = np.where(among, score, -np.inf)
-            top = np.maximum.reduceat(masked, starts)
-            parts = np.exp(masked - top[group])
-            sums = np.add.reduceat(parts, starts)
-            return np.log(sums) + top, parts / sums[group]
-
-        everything = np.ones(len(x), bool)
+        hits = hits[teaching]
+        # What the loss gains by the wanted entries is linear in the weights.
+        target = y / hits[group]
+        towards, given = x.T @ target, base @ target
 
         def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
             score = x @ w + base
-            (all_, p), (own, q) = share(score, everything), share(score, y)
-            return float((all_ - own).mean() + self.l2 * w @ w), x.T @ (p - q) / starts.size + 2 * self.l2 * w
+            top = np.maximum.reduceat(score, starts)
+            parts = np.exp(score - top[group])
+            sums = np.add.reduceat(parts, starts)
+            value = np.log(sums).sum() + top.sum() - w @ towards - given
+            slope = x.T @ (parts / sums[group]) - towards
+            return float(value) / starts.size + self.l2 * float(w @ w), slope / starts.size + 2 * self.l2 * w
 
         found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", bounds=[(0, None)] * x.shape[1], options={"maxiter": 200})
         self.weights = np.asarray(found.x)
