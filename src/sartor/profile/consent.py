@@ -106,6 +106,18 @@ class Consents:
                 said[subject] = bool(granted)
         return [subject for subject in subjects if said.get(subject, default)]
 
+    def all_of(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes]) -> dict[bytes, dict[str, bool]]:
+        """For each of many people whether each purpose is allowed now."""
+        assumed = self.defaults(connection, tenant)
+        found = {subject: {purpose: purpose in assumed for purpose in PURPOSES} for subject in subjects}
+        for part in chunks(found):
+            said = sa.select(consents.c.subject, consents.c.purpose, consents.c.granted).where(
+                consents.c.tenant == tenant, consents.c.subject.in_(part)
+            )
+            for subject, purpose, granted in connection.execute(said.order_by(consents.c.position)):
+                found[subject][purpose] = bool(granted)
+        return found
+
     def defaults(self, connection: sa.Connection, tenant: str) -> frozenset[str]:
         """What a tenant's people are taken to agree to."""
         text = connection.execute(sa.select(tenants.c.consents).where(tenants.c.tenant == tenant)).scalar()

@@ -176,18 +176,27 @@ class EvidenceReader:
                 for subject, name in sorted(self.people.names(connection, tenant, subjects).items()):
                     if (not query or query.lower() in name.lower()) and len(found) < limit:
                         found[subject] = name
-            return [self._card(connection, tenant, subject, name) for subject, name in found.items()]
+            return self._cards(connection, tenant, found)
 
-    def _card(self, connection: sa.Connection, tenant: str, subject: bytes, name: str) -> PersonCard:
+    def _cards(self, connection: sa.Connection, tenant: str, names: dict[bytes, str]) -> list[PersonCard]:
         when = sa.func.coalesce(evidence.c.time, evidence.c.received)
-        records, first, last, size = connection.execute(
-            sa.select(sa.func.count(), sa.func.min(when), sa.func.max(when), sa.func.coalesce(sa.func.sum(sa.func.length(evidence.c.data)), 0))
-            .where(evidence.c.tenant == tenant, evidence.c.subject == subject)
-        ).one()  # fmt: skip
-        kept = sa.select(sa.func.coalesce(sa.func.sum(states.c.nbytes), 0)).where(states.c.tenant == tenant, states.c.subject == subject)
-        size += connection.execute(kept).scalar_one()
-        allowed = {purpose: one.granted for purpose, one in self.consents.of(connection, tenant, subject).items()}
-        return PersonCard(name, records, first, last, int(size), allowed)
+        facts = (sa.func.count(), sa.func.min(when), sa.func.max(when), sa.func.coalesce(sa.func.sum(sa.func.length(evidence.c.data)), 0))
+        had: dict[bytes, Any] = {}
+        kept: dict[bytes, int] = {}
+        for part in chunks(names):
+            for table, figures in ((evidence, facts), (states, (sa.func.coalesce(sa.func.sum(states.c.nbytes), 0),))):
+                query = sa.select(table.c.subject, *figures).where(table.c.tenant == tenant, table.c.subject.in_(part)).group_by(table.c.subject)
+                for subject, *row in connection.execute(query):
+                    if table is evidence:
+                        had[subject] = row
+                    else:
+                        kept[subject] = int(row[0])
+        allowed = self.consents.all_of(connection, tenant, names)
+        cards = []
+        for subject, name in names.items():
+            records, first, last, size = had.get(subject, (0, None, None, 0))
+            cards.append(PersonCard(name, records, first, last, int(size) + kept.get(subject, 0), allowed[subject]))
+        return cards
 
 
 def check_purpose(purpose: str | None) -> None:
