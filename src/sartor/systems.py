@@ -100,6 +100,8 @@ _TABLE = (
            "retrieve", "method", "sartor.recommend.fastrp:FastRPRecommender"),
     System("muvera", "MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings", "Dhulipala et al.", 2024, "NeurIPS",
            "retrieve", "part", "sartor.retrieve.muvera:MuveraIndex"),
+    System("anncur", "Efficient Nearest Neighbor Search for Cross-Encoder Models using Matrix Factorization", "Yadav et al.", 2022, "EMNLP",
+           "retrieve", "part", "sartor.retrieve.anncur:ANNCUR"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -176,13 +176,13 @@ class ANNCUR:
     def fingerprint(self) -> str:
         """32 hex digits of the anchors: answers to other ones mean nothing here."""
         own = np.ascontiguousarray(self.crossing_)
-        names = repr([self.index.ids[row] for row in self.anchors_])
-        return hashlib.blake2b(names.encode() + own.tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(repr(self.questions).encode() + own.tobytes(), digest_size=16).hexdigest()
 
     @property
     def questions(self) -> list[Any]:
         """Ids of the anchor items, in the order of answers."""
-        return [self.index.ids[row] for row in self.anchors_]
+        names = self.index.ids
+        return [names[row] for row in self.anchors_]
 
     def rank_report(self) -> RankReport:
         """Singular values of R."""
