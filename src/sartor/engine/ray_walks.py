@@ -13,11 +13,12 @@ import numpy as np
 
 from sartor.engine import ray_batch
 from sartor.errors import ConfigError
+from sartor.parts.random_walks import check_walks
 from sartor.parts.threads import limit
 from sartor.retrieve.graph.csr import Graph
 from sartor.retrieve.graph.powerwalk import PowerWalk
 from sartor.retrieve.graph.stored_walks import stored_walks, walk_ends
-from sartor.retrieve.graph.walks import check_walks, walks
+from sartor.retrieve.graph.walks import walks
 
 
 def walks_in_shards(
@@ -30,7 +31,7 @@ def walks_in_shards(
     path = str(Path(file).resolve())
     starts = np.asarray(starts, np.int64)
     # What is wrong is said here, before there is a cluster.
-    check_walks(Graph.load(path), starts, length, restart=settings.get("restart", 0.0), decay=settings.get("decay", 0.0))
+    check_walks(len(Graph.load(path)), starts, length, restart=settings.get("restart", 0.0), decay=settings.get("decay", 0.0))
     out = np.empty((starts.size, length + 1), np.int32)
 
     def make() -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from sartor.parts.random_walks import GOLDEN, step, stream, uniform
 from sartor.parts.threads import even, over_rows, threads
 from sartor.retrieve.graph.csr import Graph
 from sartor.retrieve.graph.ppr import SeedBatch
-from sartor.retrieve.graph.walks import GOLDEN, step, stream, uniform
 
 _LEAST_STRIDE, _SECOND_STRIDE = 0.7548776662466927, 0.5698402909980532
 """Of the additive sequence that covers the unit square most evenly (powers of the inverse plastic number)."""
