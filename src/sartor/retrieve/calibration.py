@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,3 +99,17 @@ def _hits(found: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
     """How many of the true rows were found, and how many there are."""
     there = truth >= 0
     return int(((truth[:, :, None] == found[:, None, :]).any(2) & there).sum()), int(there.sum())
+
+
+WINDOWS = (10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)
+"""Of a walk through a graph: how many of the best it keeps."""
+BEYOND = 0.005
+"""Recall aimed at beyond the target, of a graph's window: other queries are not these."""
+
+
+def least_window(search: Callable[[int], np.ndarray], truth: np.ndarray, recall: float) -> int:
+    """The least window with which a search finds so many of the true rows [q, k]; the largest where none does."""
+    for window in WINDOWS:
+        if float((truth[:, :, None] == search(window)[:, None, :]).any(2).mean()) >= min(recall + BEYOND, 0.995):
+            return window
+    return WINDOWS[-1]

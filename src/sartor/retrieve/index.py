@@ -33,6 +33,7 @@ Metric = Literal["ip", "cosine", "l2"]
 Allowed = Bitmap | Standing | np.ndarray | Sequence[Any]
 KINDS = {
     "exact": "sartor.retrieve.exact:ExactIndex",
+    "binary": "sartor.retrieve.binary:BinaryIndex",
     "inverted": "sartor.retrieve.inverted:InvertedIndex",
     "planned": "sartor.retrieve.planner:PlannedIndex",
     "graph": "sartor.retrieve.graph_index:GraphIndex",

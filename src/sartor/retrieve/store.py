@@ -59,7 +59,7 @@ def load(folder: Path, *, mmap: bool = True) -> ItemIndex:
 def _fill(index: ItemIndex, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
     rows = int(facts["rows"])
     own = {name[4:]: array for name, array in arrays.items() if name.startswith("own.")}
-    if own["vectors"].shape != (rows, int(facts["dim"])):
+    if len(own["vectors"]) != rows or own["vectors"].shape[1] < int(facts["dim"]):
         raise ValueError("the vectors are not as many as the facts say")
     index._restore(own)
     ids = IdMap.from_arrays({name[4:]: array for name, array in arrays.items() if name.startswith("ids.")}).ids
