@@ -129,7 +129,7 @@ class ANNCUR:
             raise BadValue(f"a score is {rows[tuple(bad[0])]}", query=int(bad[0][0]), item=repr(items[bad[0][1]]))
         self.anchors_ = np.sort(np.random.default_rng([self.seed, 2]).choice(len(items), self.anchor_items, replace=False))
         self.crossing_ = rows[:, self.anchors_]
-        self.singular_ = np.linalg.svd(rows.astype(np.float64), compute_uv=False)
+        self.singular_ = _singular_values(rows)
         self.items_, self.asked_ = items, queries
         vectors = (self._inverse() @ rows).T.astype(np.float32)
         self.index_ = ItemIndex.make(self.kind, **{**self.settings, "metric": "ip"}).build(vectors, ids, attributes=attributes, space=space)
@@ -247,8 +247,10 @@ class ANNCUR:
         rows = np.full((n, 0), -1, np.int32)
         if own.any():
             rows = index.search(self.complete(known), min(left, int(own.sum())), allowed=own).indices
-        asked = [query for query in queries for _ in range(rows.shape[1])]
-        exact = scorer.pairs(asked, [self.items_[row] for row in rows.reshape(-1).tolist()]).reshape(n, -1)
+        exact = np.full(rows.shape, -np.inf, np.float32)
+        # An approximate index may find fewer than it was asked for.
+        asked, there = np.nonzero(rows >= 0)
+        exact[asked, there] = scorer.pairs([queries[at] for at in asked], [self.items_[row] for row in rows[asked, there].tolist()])
         anchors = np.where(mask[self.anchors_] & ~np.isnan(known), known, -np.inf)
         scores = np.concatenate([exact, anchors], 1)
         places = np.concatenate([rows, np.broadcast_to(self.anchors_.astype(np.int32), anchors.shape)], 1)
@@ -294,3 +296,12 @@ class ANNCUR:
 
 
 _FACTS = ("anchor_items", "anchor_queries", "rcond", "ridge", "kind", "settings", "seed")
+
+
+def _singular_values(rows: np.ndarray) -> np.ndarray:
+    """float64 [kq], falling, from products of rows: the columns, of which there may be millions, are never held twice."""
+    gram = np.zeros((len(rows), len(rows)))
+    for first in range(0, rows.shape[1], 65_536):
+        block = rows[:, first : first + 65_536].astype(np.float64)
+        gram += block @ block.T
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))

@@ -79,7 +79,7 @@ class ItemIndex(ABC):
 
     @staticmethod
     def make(kind: str, **settings: Any) -> ItemIndex:
-        """An index by its kind: "exact", "binary", "inverted" (approximate), "planned" (chooses per request), "graph" (another library's), "leanvec"."""
+        """An index by its kind: "exact", "binary", "inverted" (approximate), "planned" (chooses), "graph" (another library's) or "leanvec"."""
         if kind not in KINDS:
             raise ConfigError(f"there is no index '{kind}'", fix=f"there are {', '.join(KINDS)}")
         module, _, name = KINDS[kind].partition(":")
