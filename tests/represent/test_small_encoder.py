@@ -52,7 +52,7 @@ def test_what_stands_together_comes_to_lie_together_at_every_depth_and_width(tra
         return alike[:, :36, :36].mean((1, 2)) - alike[:, :36, 36:].mean((1, 2))
 
     assert margin(trained).min() > 0.8
-    assert margin(small()).max() < 0.5
+    assert (margin(trained) - margin(small())).min() > 0.3
 
 
 def test_vectors_do_not_depend_on_the_batch_or_on_what_else_is_asked(trained: SmallEncoder) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, CorruptFile
 from sartor.parts.pooling import Pooling, pool
 from sartor.parts.transformer import Tokens
 from sartor.parts.unit import unit
@@ -37,6 +37,8 @@ class NeuralEncoder(ABC):
     """Widths that it was trained to be cut to, its own included."""
     nested_layers: bool = False
     """Whether it was trained to be cut after any layer."""
+    default_dim: int = 0
+    """Width that `text_encoder` cuts to when it reads the folder of this encoder; 0 is the whole."""
     _digest: str | None = None
 
     # --- what subclasses do
@@ -48,6 +50,10 @@ class NeuralEncoder(ABC):
     @abstractmethod
     def states(self, tokens: Tokens) -> list[Tensor]:
         """Token states after 0, 1, ..., depth layers: depth + 1 of float [N, dim]."""
+
+    @abstractmethod
+    def stack(self) -> Sequence[nn.Module]:
+        """The network's layers, first to last."""
 
     @abstractmethod
     def save(self, folder: str | Path) -> Path:
@@ -77,15 +83,19 @@ class NeuralEncoder(ABC):
         """To be called when the weights have changed: the vectors are of another space from now on."""
         self._digest = None
 
+    def pool(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """From token states [N, dim] of any layer to vectors [B, dim], not scaled."""
+        return pool(states, lengths, self.pooling)
+
     def pooled(self, tokens: Tokens) -> list[Tensor]:
         """One vector per text and depth, not scaled, with gradients: depth + 1 of float [B, dim]."""
-        return [pool(state, tokens.lengths, self.pooling) for state in self.states(tokens)]
+        return [self.pool(state, tokens.lengths) for state in self.states(tokens)]
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """float32 [texts, dim]."""
         out = np.zeros((len(texts), self.dim), np.float32)
         for rows, tokens in self._batches(texts, progress):
-            out[rows] = pool(self.states(tokens)[-1], tokens.lengths, self.pooling).float().cpu().numpy()
+            out[rows] = self.pool(self.states(tokens)[-1], tokens.lengths).float().cpu().numpy()
         return unit(out)
 
     def encode_layers(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
@@ -122,6 +132,16 @@ class NeuralEncoder(ABC):
         return None
 
     # --- cutting
+
+    def _nested(self) -> dict[str, Any]:
+        """What a saved encoder says of how it may be cut."""
+        return {"nested_dims": list(self.nested_dims), "nested_layers": self.nested_layers, "default_dim": self.default_dim}
+
+    def _set_nested(self, facts: Mapping[str, Any]) -> None:
+        self.nested_dims = tuple(int(one) for one in facts.get("nested_dims", ()))
+        self.nested_layers, self.default_dim = bool(facts.get("nested_layers")), int(facts.get("default_dim", 0))
+        if not 0 <= self.default_dim <= self.dim:
+            raise CorruptFile(f"vectors of {self.dim} dimensions should be cut to {self.default_dim}", fix="save the encoder again")
 
     def truncate(self, dim: int) -> TextEncoder:
         """The first dimensions only: see `represent.encoder.truncate`."""

@@ -62,7 +62,7 @@ class Pretrained(NeuralEncoder):
             raise CorruptFile(what, fix="fetch the whole folder again", file=folder) from cause
         self.network = model.to(device).eval()
         self.dim, self.depth = int(model.config.hidden_size), int(model.config.num_hidden_layers)
-        self.nested_dims, self.nested_layers = tuple(facts.get("nested_dims", ())), bool(facts.get("nested_layers"))
+        self._set_nested(facts)
         self._digest = _of_files(folder, pooling, max_tokens)
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -86,22 +86,25 @@ class Pretrained(NeuralEncoder):
         def write(fresh: Path) -> None:
             self.network.save_pretrained(fresh)  # type: ignore[operator]
             self._tokenizer.save_pretrained(fresh)
-            facts = {
-                "pooling": self.pooling,
-                "max_tokens": self.max_tokens,
-                "nested_dims": list(self.nested_dims),
-                "nested_layers": self.nested_layers,
-            }
+            facts = {"pooling": self.pooling, "max_tokens": self.max_tokens, **self._nested()}
             _storage.write_atomically(fresh / FACTS, json.dumps(facts, indent=1).encode())
             fresh.chmod(0o755)
 
         return _storage.write_folder(Path(folder), write, marker=FACTS)
 
-    def _cut(self, layers: int) -> None:
-        stack = [(owner, name) for owner in self.network.modules() for name, child in owner.named_children() if _is_stack(child, self.depth)]
-        if len(stack) != 1:
+    def stack(self) -> Sequence[nn.Module]:
+        owner, name = self._place()
+        return list(getattr(owner, name))
+
+    def _place(self) -> tuple[nn.Module, str]:
+        """Where the one list of layers is."""
+        found = [(owner, name) for owner in self.network.modules() for name, child in owner.named_children() if _is_stack(child, self.depth)]
+        if len(found) != 1:
             raise ConfigError(f"a {type(self.network).__name__} has no single stack of layers", fix="use an encoder of one stack, such as BERT")
-        owner, name = stack[0]
+        return found[0]
+
+    def _cut(self, layers: int) -> None:
+        owner, name = self._place()
         setattr(owner, name, getattr(owner, name)[:layers])
         config: Any = self.network.config
         config.num_hidden_layers = layers
@@ -120,9 +123,8 @@ def _facts(folder: Path) -> dict[str, Any]:
     if not (folder / FACTS).is_file():
         return {}
     try:
-        facts = json.loads((folder / FACTS).read_bytes())
-        return {**facts, "nested_dims": [int(one) for one in facts.get("nested_dims", ())]}
-    except (ValueError, TypeError, AttributeError) as cause:
+        return dict(json.loads((folder / FACTS).read_bytes()))
+    except (ValueError, TypeError) as cause:
         raise CorruptFile("the encoder's facts cannot be read", fix="save it again", file=folder / FACTS) from cause
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sartor import _storage
 from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, MissingExtra, NotFitted
@@ -87,6 +87,9 @@ class SmallEncoder(NeuralEncoder):
     def states(self, tokens: Tokens) -> list[Tensor]:
         return self.network(tokens)
 
+    def stack(self) -> Sequence[nn.Module]:
+        return list(self.network.encoder.blocks)  # type: ignore[union-attr, arg-type]
+
     def _cut(self, layers: int) -> None:
         self.network.cut(layers)  # type: ignore[operator]
         self.layers = layers
@@ -103,10 +106,8 @@ class SmallEncoder(NeuralEncoder):
         self._check_words()
 
         def write(fresh: Path) -> None:
-            facts = {
-                "settings": {name: getattr(self, name) for name in _SETTINGS}, "fingerprint": self.fingerprint,
-                "nested_dims": list(self.nested_dims), "nested_layers": self.nested_layers,
-            }  # fmt: skip
+            settings = {name: getattr(self, name) for name in _SETTINGS}
+            facts = {"settings": settings, "fingerprint": self.fingerprint, **self._nested()}
             arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.network.state_dict().items()}
             _storage.write_atomically(fresh / WEIGHTS, _storage.to_bytes(arrays, {"fingerprint": self.fingerprint}))
             _storage.write_atomically(fresh / TOKENIZER, self._tokenizer.to_str().encode())
@@ -127,7 +128,7 @@ class SmallEncoder(NeuralEncoder):
             made = cls(**{name: facts["settings"][name] for name in _SETTINGS}, device=device, name=folder.name)
             made._open(_tokenizers().Tokenizer.from_str((folder / TOKENIZER).read_text("utf-8")))
             made.network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-            made.nested_dims, made.nested_layers = tuple(facts["nested_dims"]), bool(facts["nested_layers"])
+            made._set_nested(facts)
         except MissingExtra:
             raise
         # The tokenizers library raises bare exceptions.

@@ -61,10 +61,9 @@ def text_encoder(name: str = "hashed", *, cache: bool = True) -> TextEncoder:
         url, _, model = rest.partition("#")
         made = Endpoint(url, model)
     else:
-        made = neural_encoder(name)
-        if layers:
-            made = made.cut(layers)
-            layers = 0
+        own = neural_encoder(name)
+        made, dim = own.cut(layers) if layers else own, dim or own.default_dim
+        layers = 0
     if layers:
         raise ConfigError(f"'{name}' has no layers to cut", fix="leave layers= away")
     made = _cached(made) if cache else made
