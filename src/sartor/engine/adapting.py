@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from sartor.engine import evidence as ev
 from sartor.engine.answers import Adapting
-from sartor.engine.serving import VERB
 from sartor.errors import SartorError, StoreProblem
 
 if TYPE_CHECKING:
@@ -135,14 +134,14 @@ class Adapter:
     # --- one tenant's people
 
     def _adapt(self, tenant: str, claims: Sequence[Claim]) -> None:
-        active = self._models.active(tenant, VERB)
-        targets = [*self._models.preparing(tenant, VERB), *([active] if active is not None else [])]
-        if not targets:
+        verbs = {verb: models for verb in ev.READS if (models := self._targets(tenant, verb))}
+        if not verbs:
             # Whoever installs a model marks everybody.
             self._store.done(claims)
             return
         try:
-            records = ev.read(self._store, tenant, [claim.person for claim in claims], VERB)
+            people = [claim.person for claim in claims]
+            read = {verb: ev.read(self._store, tenant, people, verb) for verb in verbs}
         except StoreProblem as problem:
             # Damaged evidence of one person must stop nobody else; when the store is away, the next call says so.
             if len(claims) == 1:
@@ -151,43 +150,57 @@ class Adapter:
                 for claim in claims:
                     self._adapt(tenant, [claim])
             return
-        waiting = [claim for claim in claims if self._wants_state(tenant, claim.person, records.get(claim.person, []))]
         failures: dict[str, str] = {}
-        # The active model last: its states end the mark. What fails for one that is only prepared is counted there.
-        for loaded in targets:
+        ended: set[str] = set()
+        for verb, targets in verbs.items():
+            records, last = read[verb], verb == next(reversed(verbs))
+            waiting = [claim for claim in claims if self._wants_state(tenant, verb, claim.person, records.get(claim.person, []))]
             own = {claim.person: records.get(claim.person, []) for claim in waiting}
-            states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
-            failures = failed | self._put(tenant, loaded, states, waiting)
-        wanted = {claim.person for claim in waiting}
-        if idle := [claim for claim in claims if claim.person not in wanted]:
+            # The active model last: its states end the mark, once those of all verbs are there. What fails for one that is only prepared
+            # is counted there.
+            for loaded in targets:
+                states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
+                whole, others = ([one for one in waiting if (one.person in failures) is lame] for lame in (False, True))
+                failed |= self._put(tenant, verb, loaded, states, whole, clear=last) | self._put(tenant, verb, loaded, states, others, clear=False)
+            failures |= failed
+            ended = {claim.person for claim in waiting} if last else ended
+        if idle := [claim for claim in claims if claim.person not in ended and claim.person not in failures]:
             self._store.done(idle)
-        for claim in waiting:
+        for claim in claims:
             if claim.person in failures:
                 self._put_off(claim, failures[claim.person])
 
-    def _put(self, tenant: str, loaded: Loaded, states: Mapping[str, State], claims: Sequence[Claim]) -> dict[str, str]:
+    def _targets(self, tenant: str, verb: str) -> list[Loaded]:
+        """Models that want states: those being prepared, then the one that serves."""
+        active = self._models.active(tenant, verb)
+        return [*self._models.preparing(tenant, verb), *([active] if active is not None else [])]
+
+    def _put(
+        self, tenant: str, verb: str, loaded: Loaded, states: Mapping[str, State], claims: Sequence[Claim], *, clear: bool
+    ) -> dict[str, str]:  # fmt: skip
         """Store states; returns who could not be stored and why. A state that the store refuses (too large) stops nobody else's."""
         own = [claim for claim in claims if claim.person in states]
         if not own:
             return {}
+        some = {claim.person: states[claim.person] for claim in own}
         positions = {claim.person: claim.position for claim in own}
         try:
-            self._store.put_states(tenant, VERB, states, model=loaded.fingerprint, position=positions, claims=own)
-            self._adapted += len(states)
+            self._store.put_states(tenant, verb, some, model=loaded.fingerprint, position=positions, claims=own, clear=clear)
+            self._adapted += len(some)
             return {}
         except StoreProblem:
             raise
         except SartorError as problem:
             if len(own) == 1:
                 return {own[0].person: type(problem).__name__}
-            alone = [self._put(tenant, loaded, {claim.person: states[claim.person]}, [claim]) for claim in own]
+            alone = [self._put(tenant, verb, loaded, states, [claim], clear=clear) for claim in own]
             return {person: reason for one in alone for person, reason in one.items()}
 
-    def _wants_state(self, tenant: str, person: str, records: Sequence[Record]) -> bool:
+    def _wants_state(self, tenant: str, verb: str, person: str, records: Sequence[Record]) -> bool:
         """Whether there is something to make a state of, or an older state that evidence taken away must leave."""
         if records:
             return True
-        return self._store.allowed(tenant, person, VERB) and bool(self._store.history(tenant, person, VERB))
+        return self._store.allowed(tenant, person, verb) and bool(self._store.history(tenant, person, verb))
 
     def _put_off(self, claim: Claim, reason: str) -> None:
         self._failed += 1

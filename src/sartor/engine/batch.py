@@ -121,7 +121,7 @@ class Worker:
         # One thread per worker: as many workers as processors then keep all of them busy, without getting in each other's way.
         with limit(1), blas_alone():
             position = store.position(plan.tenant)
-            states, failures = states_of(store, plan.tenant, self.loaded, self.shelf.ids, shard.people)
+            states, failures = states_of(store, plan.tenant, VERB, self.loaded, self.shelf.ids, shard.people)
             if plan.keep_states:
                 store.put_states(plan.tenant, VERB, states, model=plan.model, position=position)
             rows = self._write(shard, states)
@@ -132,8 +132,8 @@ class Worker:
         """Lists of the shard's people: person, rank (1 is best), item, score, personal (false: everybody's list, nothing known of hers)."""
         import polars as pl
 
+        from sartor.engine.own import says_something
         from sartor.engine.rules import best
-        from sartor.engine.serving import says_something
 
         people = list(states)
         personal = [says_something(state, int(state.notes["known"])) for state in states.values()]

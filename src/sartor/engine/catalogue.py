@@ -160,7 +160,7 @@ class Shelves:
             known = version, self._store.items(tenant)
             self._frames[tenant] = known
         catalogue = known[1]
-        shelf = Shelf(self.ids(method), catalogue, self._store.hidden_items(tenant))
+        shelf = self._made(method, catalogue, self._store.hidden_items(tenant))
         # Computed here, so that no request is the first.
         _ = shelf.frame, shelf.titles, shelf.hidden, shelf.attributes
         if len(self._shelves) > 64:
@@ -169,6 +169,9 @@ class Shelves:
         self._shelves[tenant, method.fingerprint_] = known[0], shelf
         self._took[tenant] = max(time.perf_counter() - start, self._took.get(tenant, 0.0) / 2)
         return shelf
+
+    def _made(self, method: Recommender, catalogue: pl.DataFrame, hidden: frozenset[str]) -> Shelf:
+        return Shelf(self.ids(method), catalogue, hidden)
 
     def _follow(self, tenant: str, method: Recommender) -> None:
         """Read a catalogue that has changed, and again as long as it goes on changing; most of the time at rest."""

@@ -10,6 +10,7 @@ from sartor.engine import evidence as ev
 from sartor.engine.adapting import Adapter
 from sartor.engine.answers import Answer, Profile, Status
 from sartor.engine.ids import Id, item_id, person_id
+from sartor.engine.search import SearchAnswer, SearchAsk, Searching
 from sartor.engine.serving import VERB, Ask, Serving
 from sartor.errors import BadValue, ConfigError
 
@@ -64,6 +65,7 @@ class Engine:
         try:
             self._models = Models(self.store, _models_folder(self.store, models))
             self._serving = Serving(self.store, self._models)
+            self._searching = Searching(self.store, self._models, self._serving)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
             if background:
                 self._serving.busy = True
@@ -192,6 +194,27 @@ class Engine:
         """The k items most like one item; filters as in `recommend`. Raises `UnknownId` for an item that the model does not know."""
         return self._serving.similar(self.tenant, item_id(item), Ask(k=k, **same))
 
+    def search(
+        self, person: Id | None, query: str, k: int = 10, *, where: str | None = None, strength: float | None = None, personal: bool = True,
+        explain: bool = True, attributes: bool = False,
+    ) -> SearchAnswer:  # fmt: skip
+        """The k best items for some words, as this person would want them; needs a model that was fitted or installed with `verb="search"`.
+
+        Parameters
+        ----------
+        person: None is nobody: everybody's order.
+        query: a few words.
+        where: condition over the items' attributes.
+        strength: how much the person counts, from 0 (everybody's order) to 1; None is as much as was learned.
+        personal: False is everybody's order; nothing of the person is looked at.
+        explain: give reasons from her own events along.
+        attributes: give the items' attributes along.
+
+        Raises `ConfigError`, and `BadValue` or `WrongType` for what is no id. An unknown person is no error, nor are words that find nothing.
+        """
+        ask = SearchAsk(query=query, k=k, where=where, strength=strength, personal=personal, explain=explain, attributes=attributes)
+        return self._searching.search(self.tenant, None if person is None else person_id(person), ask)
+
     def explain(self, person: Id, item: Id, top: int = 5) -> Explanation:
         """Which of the person's own events moved an item up, by how much, checked by taking them away."""
         from sartor.engine.explain import explain
@@ -257,17 +280,17 @@ class Engine:
 
         return fit(self, method, settings, **how)
 
-    def install(self, method: Recommender, population: Population | None = None) -> ModelCard:
-        """Let an already fitted model serve; with `population`, its items become the catalogue."""
+    def install(self, method: Recommender, population: Population | None = None, *, verb: str = VERB) -> ModelCard:
+        """Let an already fitted model serve a verb; with `population`, its items become the catalogue."""
         from sartor.engine.rollout import install
 
-        return install(self, method, population)
+        return install(self, method, population, verb=verb)
 
-    def switch(self, fingerprint: str, force: bool = False) -> ModelCard:
-        """Let another model serve; raises `ModelRefused` for one that was refused, unless forced."""
+    def switch(self, fingerprint: str, force: bool = False, *, verb: str = VERB) -> ModelCard:
+        """Let another model serve a verb; raises `ModelRefused` for one that was refused, unless forced."""
         from sartor.engine.rollout import switch
 
-        return switch(self, fingerprint, force)
+        return switch(self, fingerprint, force, verb=verb)
 
     def models(self) -> list[ModelCard]:
         """All models of the tenant, newest first."""
@@ -280,7 +303,7 @@ class Engine:
     def status(self) -> Status:
         """How the engine is doing for this tenant."""
         stale, counts = self.store.stale(self.tenant), dict(self.store.counts(self.tenant))
-        active = {verb: self._models.active(self.tenant, verb) for verb in (VERB, "cold")}
+        active = {verb: self._models.active(self.tenant, verb) for verb in (*ev.READS, "cold")}
         return Status(
             self.tenant, counts.get("people", 0), counts.get("items", 0), self.store.position(self.tenant), stale.people,
             stale.oldest_seconds if stale.people else None, stale.failing, self._adapter.status,

@@ -16,7 +16,8 @@ import numpy as np
 from sartor.engine.adapting import one as adapted
 from sartor.engine.evidence import counts, faded, known, newest, passed
 from sartor.engine.ids import person_id
-from sartor.engine.serving import VERB, says_something
+from sartor.engine.own import says_something
+from sartor.engine.serving import VERB
 from sartor.errors import ConfigError, NotFitted, UnknownId
 
 if TYPE_CHECKING:

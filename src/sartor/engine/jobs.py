@@ -76,7 +76,7 @@ class JobWatch:
 
 
 def run_job(engine: Engine, job: Job, *, worker: str) -> Job | None:
-    """Do a claimed job: "fit" (method, settings, holdout, min_gain, seed, activate) or "switch" (fingerprint, force).
+    """Do a claimed job: "fit" (method, settings, holdout, min_gain, seed, activate, verb) or "switch" (fingerprint, force, verb).
 
     Its end is written into the job: done with what became of it, failed with the sentence of the error, cancelled. None when somebody else
     has taken it over. Never raises for what the work itself meets.
@@ -106,13 +106,13 @@ def run_job(engine: Engine, job: Job, *, worker: str) -> Job | None:
 def _do(engine: Engine, job: Job, watch: JobWatch) -> dict[str, Any]:
     args = dict(job.args)
     if job.kind == "fit":
-        known = {name: args[name] for name in ("holdout", "min_gain", "seed", "activate") if args.get(name) is not None}
+        known = {name: args[name] for name in ("holdout", "min_gain", "seed", "activate", "verb") if args.get(name) is not None}
         made = rollout.fit(engine, args["method"], args.get("settings"), progress=False, watch=watch, **known)
         return {
             "fingerprint": made.fingerprint, "accepted": made.accepted, "activated": made.activated, "reason": made.sentence, "refused": made.refused,
             "gain": made.report.get("gain"), "swap_gap": made.report.get("swap_gap"), "seconds": made.seconds,
         }  # fmt: skip
     if job.kind == "switch":
-        card = rollout.switch(engine, args["fingerprint"], bool(args.get("force")), watch=watch)
+        card = rollout.switch(engine, args["fingerprint"], bool(args.get("force")), verb=args.get("verb", "recommend"), watch=watch)
         return {"fingerprint": card.fingerprint, "activated": True}
     raise ConfigError(f"there is no job '{job.kind}'", fix=f"jobs are {', '.join(KINDS)}")

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sartor.engine import cold, drift, preparing, training, validation
+from sartor.engine import cold, drift, preparing, search_validation, training, validation
+from sartor.engine.evidence import READS
 from sartor.engine.models import Loaded
 from sartor.engine.training import Work
 from sartor.errors import ConfigError, CorruptFile, LeakError, ModelRefused, SartorError
@@ -102,6 +103,7 @@ def fit(
     progress: bool = True,
     seed: int = 0,
     headline: str = HEADLINE,
+    verb: str = VERB,
     watch: Watch | None = None,
 ) -> Rollout:
     """Fit a model, and let it serve when it is good enough.
@@ -113,6 +115,7 @@ def fit(
     holdout: share of people that are not fitted on, but measured on; always the same people (see `validation.held_out`).
     min_gain: of the headline metric, own state less no state, that the model must exceed.
     activate: False only measures: the model waits as a candidate for `switch`.
+    verb: what it is to serve: "recommend", or "search" for a method that searches, which is measured on queries (`search_validation`).
     watch: is told of the progress, and may cancel.
 
     The same call after a crash goes on from the method's last checkpoint, on the same evidence. Raises `EmptyData` when there are too few
@@ -121,8 +124,8 @@ def fit(
     started = time.perf_counter()
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}", fix="hold out a share of people between 0 and 1, such as 0.1")
-    model, store, tenant = _method(method, settings, seed), engine.store, engine.tenant
-    work = Work.begin(engine._models.folder, tenant, store.position(tenant), model, holdout=holdout, given=population is not None)
+    model, store, tenant = _method(method, settings, seed, verb), engine.store, engine.tenant
+    work = Work.begin(engine._models.folder, tenant, store.position(tenant), model, holdout=holdout, given=population is not None, verb=verb)
     with ExitStack() as opened:
         try:
             with stage(watch, 0.0, 0.1, "reading evidence"):
@@ -132,9 +135,9 @@ def fit(
                 parts = validation.split(given, holdout, tenant=tenant, stops_early=training.stops_early(model))
             with stage(watch, 0.1, 0.55, "fitting"):
                 fit_seconds = _learn(model, parts, work, progress)
-            active = engine._models.refresh(tenant, VERB)
+            active = engine._models.refresh(tenant, verb)
             with stage(watch, 0.55, 0.7, "measuring"):
-                verdict, facts = _measured(model, parts, active, headline, seed, min_gain)
+                verdict, facts = _measured(model, parts, active, headline, seed, min_gain, verb)
         except Exception as problem:
             # What a crash or a lost connection interrupted is gone on with; what failed before it learned anything starts anew.
             if isinstance(problem, Cancelled) or not work.has_checkpoint:
@@ -148,19 +151,20 @@ def fit(
         members = training.people(parts.train)
         again = active is not None and active.fingerprint == model.fingerprint_
         status: ModelStatus = "active" if again else "candidate" if verdict.accepted else "refused"
-        card = engine._models.add(tenant, VERB, model, report=report, people=len(members), position=work.position, status=status)
+        card = engine._models.add(tenant, verb, model, report=report, people=len(members), position=work.position, status=status)
         gone = len(members) - store.note_members(tenant, card.fingerprint, members)
         if gone and population is None:
             report["forgotten_meanwhile"] = gone
             note = f"{verdict.sentence} {gone:,} people whose evidence is in it were forgotten while it was fitted: fit again to be without them."
             card = replace(card, report=report | {"note": note})
-            engine._models.note(tenant, VERB, card)
+            engine._models.note(tenant, verb, card)
         drift.remember(engine._models.folder, model, parts.train)
         work.end()
         activated = again
         if verdict.accepted and activate and not again:
-            card = _serve(engine, Loaded(model, card), watch)
-            cold.serve(engine, given, work.position)
+            card = _serve(engine, verb, Loaded(model, card), watch)
+            if verb == VERB:
+                cold.serve(engine, given, work.position)
             activated = True
         if watch is not None:
             watch.report(1.0, verdict.sentence)
@@ -173,9 +177,10 @@ def install(
     population: Population | None = None,
     *,
     report: Mapping[str, Any] | None = None,
+    verb: str = VERB,
     watch: Watch | None = None,
 ) -> ModelCard:
-    """Let a model that was fitted elsewhere serve.
+    """Let a model that was fitted elsewhere serve one verb.
 
     Parameters
     ----------
@@ -184,21 +189,23 @@ def install(
     """
     store, tenant = engine.store, engine.tenant
     method.check_fitted()
+    _check_verb(method, verb)
     note = "Installed as it is: it was not measured here."
     members = [] if population is None else training.people(population)
     position = store.position(tenant)
     if population is not None and "items" in population:
         store.put_items(tenant, population.items.collect().to_dicts())
     facts = {"note": note, "reason": note, "settings": _settings(method), **(report or {})}
-    card = engine._models.add(tenant, VERB, method, report=facts, people=len(members), position=position)
+    card = engine._models.add(tenant, verb, method, report=facts, people=len(members), position=position)
     if population is not None:
         store.note_members(tenant, card.fingerprint, members)
         drift.remember(engine._models.folder, method, population)
-        cold.serve(engine, population, position)
-    return _serve(engine, Loaded(method, card), watch)
+        if verb == VERB:
+            cold.serve(engine, population, position)
+    return _serve(engine, verb, Loaded(method, card), watch)
 
 
-def switch(engine: Engine, fingerprint: str, force: bool = False, *, now: bool = False, watch: Watch | None = None) -> ModelCard:
+def switch(engine: Engine, fingerprint: str, force: bool = False, *, verb: str = VERB, now: bool = False, watch: Watch | None = None) -> ModelCard:
     """Let a model that is there serve from now on: a candidate, or an older one again.
 
     Parameters
@@ -208,26 +215,39 @@ def switch(engine: Engine, fingerprint: str, force: bool = False, *, now: bool =
 
     Raises `ModelRefused` with the reason, `UnknownId`.
     """
-    loaded = engine._models.load(engine.tenant, fingerprint, VERB)
+    loaded = engine._models.load(engine.tenant, fingerprint, verb)
     if loaded.card.status == "refused" and not force:
         raise ModelRefused(str(loaded.card.report.get("reason", "the model was refused")), fix="fit a better one, or force it", id=fingerprint)
     if loaded.card.status == "active":
         return loaded.card
-    return _serve(engine, loaded, watch, now=now)
+    return _serve(engine, verb, loaded, watch, now=now)
 
 
-def _method(method: Recommender | str, settings: Mapping[str, Any] | None, seed: int) -> Recommender:
-    if not isinstance(method, str):
-        if settings:
-            raise ConfigError("settings are given beside a method", fix="set them in the method, or name the method by its slug")
-        return method
-    from sartor.method import Recommender
-    from sartor.systems import make
+def _method(method: Recommender | str, settings: Mapping[str, Any] | None, seed: int, verb: str) -> Recommender:
+    if isinstance(method, str):
+        from sartor.systems import make
 
-    made = make(method, **{"seed": seed, **(settings or {})})
-    if not isinstance(made, Recommender):
-        raise ConfigError(f"'{method}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
+        made: Recommender = make(method, **{"seed": seed, **(settings or {})})
+    elif settings:
+        raise ConfigError("settings are given beside a method", fix="set them in the method, or name the method by its slug")
+    else:
+        made = method
+    _check_verb(made, verb)
     return made
+
+
+def _check_verb(method: Any, verb: str) -> None:
+    """Raise `ConfigError` for a method that cannot do what it is to serve."""
+    from sartor.method import Recommender, Searcher
+    from sartor.recommend._base import ItemRecommender
+
+    name = type(method).__name__
+    if verb not in READS:
+        raise ConfigError(f"there is no verb '{verb}' to serve", fix=f"use {', '.join(READS)}")
+    if verb == VERB and not isinstance(method, Recommender):
+        raise ConfigError(f"'{name}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
+    if verb == "search" and not (isinstance(method, Searcher) and isinstance(method, ItemRecommender)):
+        raise ConfigError(f"'{name}' does not search by people's own taste", fix="use personal-search")
 
 
 def _settings(method: Recommender) -> dict[str, Any]:
@@ -253,9 +273,11 @@ def _learn(model: Recommender, parts: Split, work: Work, progress: bool) -> floa
 
 
 def _measured(
-    model: Recommender, parts: Split, active: Loaded | None, headline: str, seed: int, min_gain: float
+    model: Recommender, parts: Split, active: Loaded | None, headline: str, seed: int, min_gain: float, verb: str
 ) -> tuple[validation.Verdict, dict[str, Any]]:
     """The verdict on a model, and the report of what it rests on."""
+    if verb == "search":
+        return search_validation.measured(model, parts, active, headline=headline, seed=seed, min_gain=min_gain)
     found = validation.measure(model, parts, headline=headline, seed=seed)
     facts = validation.report(found)
     if active is None:
@@ -277,31 +299,34 @@ def _measured(
     return validation.judge(found, min_gain, theirs, difference), facts | {"compared_with": beside}
 
 
-def _serve(engine: Engine, loaded: Loaded, watch: Watch | None, *, now: bool = False) -> ModelCard:
+def _serve(engine: Engine, verb: str, loaded: Loaded, watch: Watch | None, *, now: bool = False) -> ModelCard:
     """States first, then the switch, then those who did something meanwhile; folders nobody needs any more go."""
     store, tenant, models = engine.store, engine.tenant, engine._models
     before = loaded.card
     position = store.position(tenant)
     if not now:
-        for card in store.models(tenant, VERB):
+        for card in store.models(tenant, verb):
             if card.status == "preparing" and card.fingerprint != loaded.fingerprint:
                 # Whoever prepared it was killed, or is overtaken by this.
-                models.note(tenant, VERB, replace(card, status="candidate", switched=None))
-        models.note(tenant, VERB, replace(before, status="preparing", switched=time.time()))
+                models.note(tenant, verb, replace(card, status="candidate", switched=None))
+        models.note(tenant, verb, replace(before, status="preparing", switched=time.time()))
         try:
             with stage(watch, 0.7, 0.99, "making states"):
-                made, failed = preparing.everybody(engine, loaded)
+                made, failed = preparing.everybody(engine, verb, loaded)
                 if failed > ENOUGH * (made + failed):
                     raise ModelRefused(f"the states of {failed:,} of {made + failed:,} people could not be made", fix="see the log of the server")
             store.mark_stale(tenant, store.changed(tenant, position))
         except BaseException:
-            models.note(tenant, VERB, before)
+            models.note(tenant, verb, before)
             raise
-    active = models.switch(tenant, VERB, loaded.fingerprint)
+    active = models.switch(tenant, verb, loaded.fingerprint)
     # Whoever came between the last look and the switch, or took something back meanwhile; after a switch at once, everybody.
-    store.mark_stale(tenant, None if now else sorted({*store.changed(tenant, position), *store.states_behind(tenant, VERB, loaded.fingerprint)}))
-    retired = [card for card in store.models(tenant, VERB) if card.status == "retired"]
+    store.mark_stale(tenant, None if now else sorted({*store.changed(tenant, position), *store.states_behind(tenant, verb, loaded.fingerprint)}))
+    retired = [card for card in store.models(tenant, verb) if card.status == "retired"]
+    # The same model may serve another verb.
+    serving = {card.fingerprint for card in store.models(tenant) if card.status in ("active", "preparing")}
     for card in sorted(retired, key=lambda card: card.switched or 0.0, reverse=True)[RETIRED:]:
-        store.drop_states(tenant, card.fingerprint)
+        if card.fingerprint not in serving:
+            store.drop_states(tenant, card.fingerprint)
     models.sweep()
     return active.card

@@ -8,23 +8,21 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sartor.data.population import Evidence
-from sartor.engine import evidence as ev
-from sartor.engine.answers import Answer, Fallback, Pick
+from sartor.engine.answers import Answer, Pick
 from sartor.engine.catalogue import Shelf, Shelves
-from sartor.errors import ConfigError, StoreProblem, UnknownId
+from sartor.engine.own import Own, Owners, counted
+from sartor.errors import ConfigError, UnknownId
 
 if TYPE_CHECKING:
     from sartor.engine.ids import Id
     from sartor.engine.models import Loaded, Models
     from sartor.engine.rules import Rules
     from sartor.method import Recommender, State
-    from sartor.profile.records import Record, StoredState
-    from sartor.profile.standing import Standing
     from sartor.profile.store import ProfileStore
 
 log = logging.getLogger(__name__)
@@ -68,27 +66,13 @@ class Ask:
         return not self.diversity and (self.rules is None or not (self.rules.reorders or self.rules.pinned))
 
 
-@dataclass(frozen=True)
-class Own:
-    """What a request may use of one person."""
-
-    state: State | None = None
-    method: Recommender | None = None
-    """The method whose state it is, where it is not the active model's."""
-    stored: StoredState | None = None
-    seen: tuple[Any, ...] = ()
-    """Items of evidence that the state does not hold."""
-    lag: int = 0
-    fallback: Fallback | None = None
-    note: str = ""
-
-
 class Serving:
     """Answers requests. Holds nothing of any person: what it keeps between requests is models and catalogues."""
 
     def __init__(self, store: ProfileStore, models: Models) -> None:
         self._store, self._models = store, models
         self.shelves = Shelves(store)
+        self.owners = Owners(store, models, self.shelves, VERB)
         self.busy = False
         """Whether BLAS stays in its callers' threads between requests too, until `rest`. Turned on by who will call that."""
         self._held: ExitStack | None = None
@@ -107,7 +91,7 @@ class Serving:
             return [Answer([], one, None, fallback="no model", note=note, seconds=time.perf_counter() - start) for one in people]
         if not people:
             return []
-        owns = self._owns(tenant, people, loaded) if ask.personal else [Own(note="the population's answer, as asked")] * len(people)
+        owns = self.owners.of(tenant, people, loaded) if ask.personal else [Own(note="the population's answer, as asked")] * len(people)
         answers = self._answers(tenant, people, owns, loaded, ask)
         each = (time.perf_counter() - start) / len(people)
         return [replace(one, seconds=each) for one in answers]
@@ -161,8 +145,11 @@ class Serving:
                 self._held.close()
                 self._held = None
 
-    def _hold(self) -> None:
-        """Turning BLAS threads off and on with every request would cost many times what they work, when requests come on several threads."""
+    def hold(self) -> None:
+        """Keep BLAS in the threads that call it while requests come.
+
+        Turning its threads off and on with every request would cost many times what they work, when requests come on several threads.
+        """
         self._asked = time.monotonic()
         if self.busy and self._held is None:
             from sartor.parts.threads import blas_alone
@@ -173,83 +160,12 @@ class Serving:
                     held.enter_context(blas_alone())
                     self._held = held
 
-    # --- whose state, if any
-
-    def _owns(self, tenant: str, people: Sequence[str], loaded: Loaded) -> list[Own]:
-        standing = self._store.standing(tenant, list(dict.fromkeys(people)), purpose=VERB, verb=VERB, model=loaded.fingerprint)
-        return [self._own(tenant, one, loaded, standing[one]) for one in people]
-
-    def _own(self, tenant: str, person: str, loaded: Loaded, standing: Standing) -> Own:
-        if not standing.allowed:
-            return Own(fallback="no consent", note="this person does not allow recommending: the population's answer, nothing of hers was used")
-        if not standing.known:
-            return Own(fallback="unknown person", note="nothing is known of this person: the population's answer")
-        if standing.unreadable is not None:
-            return self._damaged(tenant, person, standing.unreadable)
-        stored = standing.stored
-        if stored is None:
-            return self._without_state(tenant, person, loaded)
-        if stored.state.fingerprint != loaded.fingerprint:
-            return self._damaged(tenant, person, stored.version)
-        newer = self._newer(tenant, person, stored.position) if standing.newer else []
-        seen = tuple(record.content.get("item") for record in newer if record.frame == "events")
-        facts = stored.state.notes
-        seen += tuple(facts.get("passed", ()))
-        events, known = int(facts.get("events", stored.state.examples)), int(facts.get("known", stored.state.examples))
-        note = f"{_count(events, 'event')}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
-        if stored.held:
-            note += f"; version {stored.version} is held"
-        if says_something(stored.state, known):
-            return Own(stored.state, None, stored, seen, len(newer), None, note)
-        cold = self._cold(tenant, person, seen, len(newer))
-        return cold or Own(None, None, None, seen, len(newer), "no evidence the model knows", f"{note}: the population's answer")
-
-    def _newer(self, tenant: str, person: str, after: int) -> list[Record]:
-        return self._store.evidence(tenant, person, purpose=VERB, frames=ev.READS[VERB], after=after, limit=ev.NEWEST, newest_first=True)
-
-    def _without_state(self, tenant: str, person: str, loaded: Loaded) -> Own:
-        records = self._newer(tenant, person, 0)
-        seen = tuple(record.content.get("item") for record in records if record.frame == "events")
-        if self.shelves.ids(loaded.method).numbers(seen).size:
-            note = f"{_count(len(seen), 'event')}, none in a state of this model yet: the population's answer"
-            return Own(None, None, None, seen, len(records), "not adapted yet", note)
-        if cold := self._cold(tenant, person, seen, len(records)):
-            return cold
-        note = "nothing of this person may be used or says anything: the population's answer"
-        return Own(None, None, None, seen, len(records), "no evidence the model knows", note)
-
-    def _damaged(self, tenant: str, person: str, version: int) -> Own:
-        """Somebody's own answer has to wait for another state; nobody gets an error for what happened to stored bytes."""
-        note = f"version {version} of the state cannot be read and is made anew: the population's answer"
-        records: list[Record] = []
-        try:
-            self._store.renew_state(tenant, person, VERB, version)
-            records = self._newer(tenant, person, 0)
-        except StoreProblem as problem:  # read-only, full, or the evidence is damaged too: the next request tries again
-            log.warning("a person with a damaged state could not be marked or read: %s", problem.what)
-        seen = tuple(record.content.get("item") for record in records if record.frame == "events")
-        return Own(None, None, None, seen, len(records), "state unreadable", note)
-
-    def _cold(self, tenant: str, person: str, seen: tuple[Any, ...], lag: int) -> Own | None:
-        """A state made of the person's attributes on the spot, for who has no usable events; None where there is nothing to go by."""
-        cold = self._models.active(tenant, "cold")
-        if cold is None:
-            return None
-        about = ev.attributes(self._store.evidence(tenant, person, purpose=VERB, frames=["people"]))
-        if not about:
-            return None
-        state = cold.method.adapt(Evidence({"people": ev.people_frame({person: about})}, person=person))
-        used = state.notes.get("attributes", ())
-        if not used:
-            return None
-        return Own(state, cold.method, None, seen, lag, "attributes only", f"no usable events; from {', '.join(used)}")
-
     # --- from states to items
 
     def _answers(self, tenant: str, people: Sequence[str | None], owns: Sequence[Own], loaded: Loaded, ask: Ask) -> list[Answer]:
         from sartor.parts.threads import blas_alone, limit
 
-        self._hold()
+        self.hold()
         out: list[Answer | None] = [None] * len(people)
         groups: dict[str, list[int]] = {}
         methods = {}
@@ -340,23 +256,9 @@ class Serving:
 def _told(person: str | None, own: Own, picks: list[Pick], fingerprint: str, ask: Ask) -> Answer:
     note = own.note
     if len(picks) < ask.k:
-        note += f"{'; ' if note else ''}only {_count(len(picks), 'item')} left to give"
+        note += f"{'; ' if note else ''}only {counted(len(picks), 'item')} left to give"
     stored = own.stored
     version, position = (stored.version, stored.position) if stored is not None else (None, None)
     # Clocks are set back now and then: no state is younger than now.
     age = None if stored is None else max(0.0, time.time() - stored.made)
     return Answer(picks, person, fingerprint, version, position, own.lag, age, own.fallback, note)
-
-
-def says_something(state: State, known: int) -> bool:
-    """Whether a state holds anything of the person: known items, or attributes that the method reads itself."""
-    items = state.arrays.get("items")
-    if (items.size if items is not None else known) > 0:
-        return True
-    return any(
-        name.startswith("about.") and np.any(array[np.isfinite(array)] if array.dtype.kind == "f" else array) for name, array in state.arrays.items()
-    )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -11,7 +11,8 @@ from sartor.engine.adapting import one
 from sartor.engine.evidence import NEWEST, by_kind, event_records, faded, known, newest, passed
 from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
-from sartor.engine.serving import VERB, Ask, says_something
+from sartor.engine.own import says_something
+from sartor.engine.serving import VERB, Ask
 from sartor.errors import EmptyData, NotFitted, UnknownId
 
 if TYPE_CHECKING:

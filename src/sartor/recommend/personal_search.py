@@ -19,6 +19,7 @@ from sartor.errors import ConfigError, EmptyData, MissingColumn
 from sartor.method import Exclude, Ranking, Run, Searcher, State, States, learned
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _check_batch
 from sartor.recommend.ease import EASE
+from sartor.recommend.live_search import digests
 from sartor.recommend.why import Reason, contributions, strongest
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.bm25 import BM25, checked_queries
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 TEXT_FIELDS = ("title", "categories", "text")
 AT_ONCE = 64
 """Queries searched together."""
+TAUGHT_AGAINST = 300
+"""Candidates that were not wanted, per query, which the wanted ones are told from while the weights are learned."""
 UNTAUGHT = (5.0, 2.0, 5.0, 5.0, 1.0)
 """Weights where there is nothing to learn them from: of words, vectors, shares, popularity, taste (in its own deviations)."""
 
@@ -102,6 +105,8 @@ class PersonalSearch(ItemRecommender, Searcher):
     """uint8, the word index as safetensors."""
     attributes_: np.ndarray = learned()
     """uint8, the catalogue's columns for filters, as Parquet."""
+    text_digests_: np.ndarray = learned()
+    """uint64 [items], of the texts that are indexed, by which changed ones are told (`live_search`)."""
     encoder_fingerprint_: str = learned("")
     fits_taste_: bool = learned(False)
 
@@ -161,11 +166,16 @@ class PersonalSearch(ItemRecommender, Searcher):
         self.attributes_ = np.frombuffer(table.getvalue(), np.uint8)
         self.words_ = np.frombuffer(_storage.to_bytes(made.words.arrays(), {"fields": present}), np.uint8)
         self.vectors_, self.encoder_fingerprint_ = made.encoded, made.space
+        self.text_digests_ = digests(catalogue.select(present)).to_numpy()
         self.__dict__["hybrid"] = made
 
     @cached_property
     def hybrid(self) -> HybridIndex:
         """The index over the items' texts, rows numbered as `items_`."""
+        return self.open_index()
+
+    def open_index(self) -> HybridIndex:
+        """The same, made anew from what is saved: for who wants to change it."""
         arrays, facts = _storage.from_bytes(self.words_.tobytes(), needs=("fields",))
         words = BM25(fields=dict.fromkeys(facts["fields"], 1.0)).from_arrays(arrays, self.items_.ids.to_list())
         made = HybridIndex(words=words, vectors=ItemIndex.make(self.index), encoder=self.encoder)
@@ -206,14 +216,17 @@ class PersonalSearch(ItemRecommender, Searcher):
             return
         states = taste.adapt_all(known.only(sorted(set(queries.people.tolist()))))
         own = [states.get(person) for person in queries.people]
-        found = []
+        found, rng = [], np.random.default_rng([self.seed, 23])
         for start in range(0, len(queries), AT_ONCE):
             part = queries.take(np.arange(start, min(start + AT_ONCE, len(queries))))
             some = own[start : start + AT_ONCE]
             pool = self._candidates(part.texts, None, None, some)[0]
             hits = pool.holds(part.indptr, part.wanted)
-            found.append((self._features(part.texts, pool), self._moved(taste, pool, some), np.diff(pool.indptr), hits))
-        features, moved, lengths, wanted = (np.concatenate([one[at] for one in found]) for at in range(4))
+            # What was wanted against a random part of the rest: weights need no more.
+            some_of = hits | (rng.random(hits.size) < (TAUGHT_AGAINST / np.maximum(1, np.diff(pool.indptr)))[pool.queries])
+            values = (self._features(part.texts, pool), self._moved(taste, pool, some), hits)
+            found.append((*(one[some_of] for one in values), np.bincount(pool.queries[some_of], minlength=len(pool))))
+        features, moved, wanted, lengths = (np.concatenate([one[at] for one in found]) for at in range(4))
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         try:
             everybody = FusionRanker().fit(features, indptr, wanted)
@@ -235,12 +248,12 @@ class PersonalSearch(ItemRecommender, Searcher):
 
     def search(
         self, queries: Sequence[str], states: States, k: int = 10, *, where: Filter | str | None = None, strength: float | None = None,
-        exclude: Exclude = None, candidates: Sequence[Any] | None = None,
+        exclude: Exclude = None, candidates: Sequence[Any] | Bitmap | None = None,
     ) -> SearchRanking:  # fmt: skip
         """The k best items for each query, as the person of each state would want them (see `Searcher.search`).
 
-        `where` is asked of the catalogue's columns that `fit` saw. A query of which no word is known is noted; what is found for it then comes
-        from parts of words, or from what the encoder makes of it.
+        `where` is asked of the catalogue's columns that `fit` saw; `candidates` may be a bitmap over item numbers. A query of which no word
+        is known is noted; what is found for it then comes from parts of words, or from what the encoder makes of it.
         """
         self.check_fitted()
         asked = checked_queries(queries)
@@ -323,7 +336,9 @@ class PersonalSearch(ItemRecommender, Searcher):
             raise ConfigError(f"strength is {strength!r}", fix="use a number from 0 (everybody's order) to 1 (as personal as was learned)")
         return float(strength)
 
-    def _allowed(self, candidates: Sequence[Any]) -> Bitmap:
+    def _allowed(self, candidates: Sequence[Any] | Bitmap) -> Bitmap:
+        if isinstance(candidates, Bitmap):
+            return candidates
         if isinstance(candidates, str):
             raise ConfigError(f"candidates is '{candidates}'", fix="give a list of item ids")
         return Bitmap.of_rows(self._known(candidates), len(self.items_))

@@ -141,6 +141,18 @@ def similar(item: Id, k: int = 10) -> Ask[out.AnswerOut]:
     return _get(f"/v1/items/{_part(item)}/similar", out.AnswerOut, k=k)
 
 
+def search(
+    person: Id | None, query: str, k: int = 10, *, where: str | None = None, strength: float | None = None, personal: bool = True,
+    explain: bool = True, attributes: bool = False,
+) -> Ask[out.SearchOut]:  # fmt: skip
+    """The k best items for a few words, in this person's own order; None is everybody's."""
+    body = {
+        "person": None if person is None else str(person), "query": query, "k": k, "where": where, "strength": strength, "personal": personal,
+        "explain": explain, "attributes": attributes,
+    }  # fmt: skip
+    return Ask("POST", "/v1/search", out.SearchOut, json={name: value for name, value in body.items() if value is not None})
+
+
 def explain(person: Id, item: Id, *, top: int = 5) -> Ask[out.ExplanationOut]:
     """Which of her own events moved this item up, and by how much."""
     return _get(_person(person, f"/explanations/{_part(item)}"), out.ExplanationOut, top=top)
@@ -241,15 +253,17 @@ def models() -> Ask[overview.ModelsOut]:
     return _get("/v1/models", overview.ModelsOut)
 
 
-def fit(method: str, settings: Mapping[str, Any] | None = None, *, holdout: float = 0.1, min_gain: float = 0.0) -> Ask[overview.JobOut]:
+def fit(
+    method: str, settings: Mapping[str, Any] | None = None, *, verb: str = "recommend", holdout: float = 0.1, min_gain: float = 0.0
+) -> Ask[overview.JobOut]:  # fmt: skip
     """Start a job that fits a model, measures it and switches to it when it is no worse."""
-    body = {"method": method, "settings": dict(settings or {}), "holdout": holdout, "min_gain": min_gain}
+    body = {"method": method, "settings": dict(settings or {}), "verb": verb, "holdout": holdout, "min_gain": min_gain}
     return Ask("POST", "/v1/models", overview.JobOut, json=body, repeat=False)
 
 
-def activate(fingerprint: str, *, force: bool = False) -> Ask[overview.JobOut]:
+def activate(fingerprint: str, *, force: bool = False, verb: str = "recommend") -> Ask[overview.JobOut]:
     """Start a job that switches to a fitted model."""
-    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.JobOut, json={"force": force}, repeat=False)
+    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.JobOut, json={"force": force, "verb": verb}, repeat=False)
 
 
 def jobs() -> Ask[overview.JobsOut]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sartor.engine import Engine
     from sartor.engine.answers import Answer, Profile
     from sartor.engine.explain import Explanation
+    from sartor.engine.search import SearchAnswer
     from sartor.engine.what_if import WhatIf
     from sartor.profile.records import Consent, Job, KeyCard, ModelCard, PersonCard, Record, StoredState
     from sartor.serve.logs import Seen
@@ -32,17 +33,37 @@ def _plain(value: Any) -> Any:
 
 def answer(given: Answer) -> dict[str, Any]:
     """An answer of the engine."""
-    state = None
-    if given.state_version is not None:
-        state = {"version": given.state_version, "position": given.position or 0, "lag": given.lag, "age_seconds": given.age or 0.0}
     return {
         "person": given.person,
         "items": [{"item": pick.item, "score": pick.score, "title": pick.title, "attributes": pick.attributes} for pick in given.items],
         "model": given.model,
-        "state": state,
+        "state": _state_of(given),
         "fallback": given.fallback,
         "note": given.note,
         "seconds": given.seconds,
+    }
+
+
+def _state_of(given: Answer | SearchAnswer) -> dict[str, Any] | None:
+    """Which state an answer was made from."""
+    if given.state_version is None:
+        return None
+    return {"version": given.state_version, "position": given.position or 0, "lag": given.lag, "age_seconds": given.age or 0.0}
+
+
+def search(given: SearchAnswer) -> dict[str, Any]:
+    """What was found."""
+    return {
+        **_fields(given, "person", "query", "personal", "strength", "plan", "model", "fallback", "note", "seconds"),
+        "items": [
+            {
+                **_fields(one, "item", "title", "score", "population_rank", "attributes"),
+                "rank": rank,
+                "reasons": [_fields(why, "item", "title", "share", "contribution", "events") for why in one.reasons],
+            }
+            for rank, one in enumerate(given.items, 1)
+        ],
+        "state": _state_of(given),
     }
 
 

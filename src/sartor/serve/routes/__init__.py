@@ -2,5 +2,7 @@
 
 from __future__ import annotations
 
-SUBJECTS = ("recommend", "events", "people", "items", "states", "consents", "kinds", "models", "insight", "access", "imports", "upkeep", "health")
+SUBJECTS = (
+    "recommend", "search", "events", "people", "items", "states", "consents", "kinds", "models", "insight", "access", "imports", "upkeep", "health",
+)  # fmt: skip
 """In the order in which they are looked through: what is asked most comes first."""

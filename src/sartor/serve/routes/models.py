@@ -42,12 +42,12 @@ def fit(call: Here, asked: FitIn) -> Response:
 @router.post("/models/{fingerprint}/activate", response_model=JobOut, status_code=202, **needs("models", cost=20))
 def activate(call: Here, fingerprint: JobPath, asked: ActivateIn) -> Response:
     """Switch to a model, once everybody has a state for it. A model that was refused needs `force`."""
-    card = next((card for card in call.engine.models() if card.fingerprint == fingerprint), None)
+    card = next((card for card in call.engine.models() if (card.fingerprint, card.verb) == (fingerprint, asked.verb)), None)
     if card is None:
         raise UnknownId("there is no such model", fix="GET /v1/models lists those there are")
     if card.status == "refused" and not asked.force:
         raise ModelRefused("people would be served worse by this model", fix='fit another one, or send {"force": true}')
-    return _started(call, "switch", {"fingerprint": fingerprint, "force": asked.force})
+    return _started(call, "switch", {"fingerprint": fingerprint, "force": asked.force, "verb": asked.verb})
 
 
 @router.get("/jobs", response_model=JobsOut, **needs("models"))
