@@ -27,7 +27,7 @@ from sartor.errors import (
 from sartor.retrieve.filters import field
 from sartor.retrieve.index import ItemIndex
 
-KINDS = ("exact", "inverted", "planned", "graph", "leanvec")
+KINDS = ("exact", "binary", "inverted", "planned", "graph", "leanvec")
 METRICS = ("cosine", "ip", "l2")
 
 
@@ -131,7 +131,7 @@ def test_any_sequence_of_changes_leaves_what_should_be_there(tmp_path_factory: A
         hits = index.search(queries, len(there) + 3)
         assert all(sorted(one) == sorted(names) for one in hits)
         truth = scores_of(queries, np.stack(list(there.values())), metric)
-        near = {"rtol": 2e-2, "atol": 0.1} if kind == "leanvec" else {"rtol": 1e-3, "atol": 1e-4}  # leanvec scores with 8-bit codes
+        near = {"rtol": 2e-2, "atol": 0.1} if kind in ("leanvec", "binary") else {"rtol": 1e-3, "atol": 1e-4}  # 8-bit codes, float16
         np.testing.assert_allclose(hits.scores[:, : len(there)], -np.sort(-truth, axis=1), **near)
         assert "fewer than" in hits.plan
 
