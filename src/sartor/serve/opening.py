@@ -31,6 +31,8 @@ class Opening:
     models: str | Path | None = None
     dev: bool = False
     settings: Settings = field(default_factory=Settings)
+    rates: Path | None = None
+    """File through which workers share their rate limits (`rate.table`)."""
 
     def engine(self, *, background: bool = True) -> Engine:
         """The engine, open."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from sartor.errors import ConfigError, MissingExtra
+from sartor.serve import rate
 from sartor.serve.logs import quiet_libraries
 from sartor.serve.opening import Opening
 from sartor.serve.settings import Settings
@@ -34,7 +36,7 @@ def run(
     Parameters
     ----------
     url: of the store; see `sartor.Engine`.
-    workers: processes. Each holds the models and counts its own rate limits; a database server serves many writers better than SQLite.
+    workers: processes. Each holds the models; they count rate limits together. A database server serves many writers better than SQLite.
     dev: no keys, on this machine only.
     settings: limits and habits; None: what the SARTOR_SERVE_... variables say.
 
@@ -51,13 +53,16 @@ def run(
     if workers < 1 or not 0 <= port < 65536:
         raise ConfigError(f"workers is {workers}, port is {port}", fix="use at least one worker, and a port from 0 to 65535")
     opening = Opening(url, tenant, master_key, models, dev, settings or Settings.from_environment())
-    config = uvicorn.Config(
-        opening, host=host, port=port, workers=workers, factory=True, access_log=False, log_config=None, server_header=False,
-        timeout_graceful_shutdown=GRACE, ws="none",
-    )  # fmt: skip
+
+    def config(opening: Opening) -> uvicorn.Config:
+        return uvicorn.Config(
+            opening, host=host, port=port, workers=workers, factory=True, access_log=False, log_config=None, server_header=False,
+            timeout_graceful_shutdown=GRACE, ws="none",
+        )  # fmt: skip
+
     quiet_libraries()
     if workers == 1:
-        uvicorn.Server(config).run()
+        uvicorn.Server(config(opening)).run()
         return
     # The first one makes what is not there yet (database, key file), so that workers do not race for it.
     from sartor.profile.store import ProfileStore
@@ -65,7 +70,10 @@ def run(
     ProfileStore.open(url, master_key=master_key).close()
     folder = tempfile.mkdtemp(prefix="sartor-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    shared = config(replace(opening, rates=Path(folder) / "rates"))
+    # Twice as many: one that is replaced may still be ending.
+    rate.table(Path(folder) / "rates", 2 * workers)
     try:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        Multiprocess(shared, sockets=[shared.bind_socket()]).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

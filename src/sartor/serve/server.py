@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from sartor.serve.opening import Opening
     from sartor.serve.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _MOST_TENANTS = 10_000
 
 
@@ -50,7 +54,7 @@ class Server:
         self.started = time.time()
         owner = Caller(engine.tenant, "dev", "dev", frozenset(SCOPES)) if dev else None
         self.keys = Keys(engine.store, seconds=settings.key_seconds, dev=owner)
-        self.rate = Rate(None if dev else settings.rate)
+        self.rate = Rate(None if dev else settings.rate, opening.rates if opening is not None else None)
         self.metrics = Metrics()
         engine.store.on_load.append(self.metrics.loaded)
         self.log = Log(engine.store.keyring.subject, size=settings.ring, out=sys.stderr if settings.log_requests else None)
@@ -59,6 +63,8 @@ class Server:
         self.span = self.tracing.span if self.tracing else no_span
         self.streams: Counter[str] = Counter()
         self.stopping = False
+        self.warm = False
+        """Whether the first request would be as quick as the next one."""
         self.runner = Runner(engine, opening) if settings.jobs else None
         self.importer = Importer()
         self._engines: dict[str, Engine] = {engine.tenant: engine}
@@ -99,7 +105,7 @@ class Server:
         waiting = self.engine.store.stale()
         self.metrics.queue.set(waiting.people)
         self.metrics.waiting.set(waiting.oldest_seconds)
-        adapting = self.engine.status().adapting
+        adapting = self.engine._adapter.status
         self.metrics.adapted.set(adapting.adapted)
         self.metrics.adapting.set(adapting.busy_seconds)
         card = self.engine.store.active_model(self.engine.tenant, "recommend")
@@ -115,9 +121,19 @@ class Server:
             self.runner.wake()
 
     def start(self) -> None:
-        """Begin the background work."""
+        """Begin the background work, and get warm."""
         if self.runner:
             self.runner.start()
+        threading.Thread(target=self._warm_up, name="sartor-warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        from sartor.engine.warming import warm
+
+        try:
+            warm(self.engine)
+        except Exception as problem:  # a damaged model or a store that is away is told by requests, which this must not keep waiting
+            log.warning("the server could not warm up: %s", type(problem).__name__)
+        self.warm = True
 
     def close(self) -> None:
         """Finish what is running; the engine belongs to whoever made it."""
@@ -128,5 +144,6 @@ class Server:
             self.runner.close()
         self.importer.close()
         self.batcher.close()
+        self.rate.close()
         if self.tracing:
             self.tracing.close()

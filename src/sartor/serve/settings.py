@@ -17,7 +17,7 @@ class Settings:
     """Limits and habits of one server; every default is safe on a public address."""
 
     rate: str | None = "12000/minute"
-    """Requests of one key, counted in this process alone: N workers allow N times as many. Costly routes count more than once. None: no limit."""
+    """Requests of one key, over all workers of this server. Costly routes count more than once. None: no limit."""
     body_bytes: int = 1_000_000
     """Largest body of a request."""
     bulk_bytes: int = 32_000_000

@@ -10,6 +10,7 @@ from sartor.serve import metrics
 from sartor.serve.auth import check_people, check_scope
 from sartor.serve.mapping import json_response
 from sartor.serve.overview import HealthOut, ReadyOut
+from sartor.serve.problems import Refused
 from sartor.serve.server import Server
 
 router = APIRouter(tags=["server"])
@@ -23,10 +24,12 @@ async def health() -> HealthOut:
 
 @router.get("/readyz")
 def ready(request: Request) -> ReadyOut:
-    """The store answers too, and this process has its master key; problem 503 when not."""
+    """The store answers too, this process has its master key, and its first request would be as quick as the next; problem 503 when not."""
     server: Server = request.app.state.server
     engine = server.engine
     engine.store.check()
+    if not server.warm:
+        raise Refused(503, "warming-up", "the server reads its model and catalogue", fix="ask again in a second")
     return ReadyOut(ready=True, model=engine.store.active_model(engine.tenant, "recommend") is not None)
 
 
