@@ -117,7 +117,7 @@ def test_damaged_evidence_of_one_person_stops_nobody_else(url: str) -> None:
             connection.execute(evidence_table.update().where(hers).values(data=b"damaged, and longer than a nonce"))
         assert engine.catch_up(60)
         status = engine.status()
-        assert (status.stale, status.failing, status.adapting.last_error) == (1, 1, "StoreProblem")
+        assert (status.stale, status.failing, status.adapting.last_error) == (1, 1, "Unreadable")
         assert [engine.recommend(f"p{number}").fallback for number in (0, 1, 2, 4, 5)] == [None] * 5
 
 
