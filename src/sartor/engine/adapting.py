@@ -39,6 +39,8 @@ FIRST_RETRY, LAST_RETRY = 1.0, 900.0
 """Seconds until a person whose state could not be made is tried again; twice as long after every failure."""
 HOUSEKEEPING = 60.0
 """Seconds between looks whether retention is due."""
+PURGE, PURGE_BUSY = 5.0, 1.0
+"""Seconds of one turn of it; the second while people wait to be adapted."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Adapter:
         self._adapted = self._failed = 0
         self._busy = 0.0
         self._error: str | None = None
-        self._looked = time.monotonic()
+        self._look = time.monotonic() + HOUSEKEEPING
 
     def start(self) -> None:
         """Work in the background from now on."""
@@ -218,12 +220,12 @@ class Adapter:
                 busy = self.step()
                 if not busy:
                     self._idle()
-                    self._keep_house()
                 pause = POLL
             except Exception as problem:  # the store may be away for a while: nothing is lost, and the thread must outlive it
                 self._error = type(problem).__name__
                 log.warning("adapting is interrupted: %s", self._error)
                 busy, pause = 0, min(2 * pause, 5.0)
+            self._keep_house(busy > 0)
             if busy:
                 continue
             with self._condition:
@@ -234,14 +236,21 @@ class Adapter:
             if pause > POLL and not self._closed:
                 time.sleep(POLL)
 
-    def _keep_house(self) -> None:
-        if time.monotonic() - self._looked < HOUSEKEEPING:
+    def _keep_house(self, busy: bool) -> None:
+        """Retention has its own turn, also while somebody always waits or nobody can be adapted: a tenth of the time, until it is done."""
+        if time.monotonic() < self._look:
             return
-        self._looked = time.monotonic()
+        self._look = time.monotonic() + HOUSEKEEPING
         from sartor.profile import retention
 
-        if retention.due(self._store) and retention.claim(self._store):
-            retention.purge(self._store, limit_seconds=5.0)
+        start = time.monotonic()
+        try:
+            if not (retention.due(self._store) and retention.claim(self._store)):
+                return
+            if not retention.purge(self._store, limit_seconds=PURGE_BUSY if busy else PURGE).finished:
+                self._look = time.monotonic() + 9 * (time.monotonic() - start)
+        except Exception as problem:  # as above; the next turn goes on
+            log.warning("retention is interrupted: %s", type(problem).__name__)
 
 
 def made(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from sartor.engine import evidence as ev
 from sartor.engine.adapting import Adapter
 from sartor.engine.answers import Answer, Profile, Status
+from sartor.engine.counts import Counts
 from sartor.engine.ids import Id, item_id, person_id
 from sartor.engine.search import SearchAnswer, SearchAsk, Searching
 from sartor.engine.serving import VERB, Ask, Serving
@@ -66,6 +67,7 @@ class Engine:
             self._models = Models(self.store, _models_folder(self.store, models))
             self._serving = Serving(self.store, self._models)
             self._searching = Searching(self.store, self._models, self._serving)
+            self._counts = Counts(self.store)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
             if background:
                 self._serving.busy = True
@@ -301,8 +303,8 @@ class Engine:
         return self._adapter.catch_up(self.tenant, timeout)
 
     def status(self) -> Status:
-        """How the engine is doing for this tenant."""
-        stale, counts = self.store.stale(self.tenant), dict(self.store.counts(self.tenant))
+        """How the engine is doing for this tenant; of a large store the counts may be some seconds old (`counts.Counts`)."""
+        stale, counts = self.store.stale(self.tenant), dict(self._counts.of(self.tenant))
         active = {verb: self._models.active(self.tenant, verb) for verb in (*ev.READS, "cold")}
         return Status(
             self.tenant, counts.get("people", 0), counts.get("items", 0), self.store.position(self.tenant), stale.people,
