@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, NotFitted, SpaceMismatch
+from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, NotFitted, SpaceMismatch, StateMismatch, UnknownId
+from sartor.method import State
 from sartor.retrieve.anncur import ANNCUR
 from sartor.retrieve.pair_scorer import CountedScorer, Nondeterministic
 
@@ -139,6 +140,29 @@ def test_answers_known_already_cost_no_calls_and_may_have_gaps() -> None:
         index.complete(np.zeros(7))
     with pytest.raises(BadValue, match="infinite"):
         index.complete(np.full(20, np.inf))
+
+
+def test_a_person_is_her_answers() -> None:
+    scores = low_rank(seed=4)
+    index = ANNCUR(anchor_items=20).build_from(scores[:40], ITEMS, ITEMS)
+    own = {name: float(scores[50, int(name.split()[1])]) for name in index.questions}
+    state = index.state({name: own[name] for name in index.questions[:5]})
+    assert state.nbytes == 40
+    assert np.isnan(state["answers"]).sum() == 15
+    later = index.state({name: own[name] for name in index.questions[5:]}, State.from_bytes(state.to_bytes()))
+    assert (later.version, later.examples) == (2, 20)
+    best = np.argsort(-scores[50])[:10]
+    approximate = index.approximate(index.stacked([later, None]))
+    assert np.isin(np.argsort(-approximate[0])[:10], best).sum() >= 9
+    np.testing.assert_allclose(index.stacked([None])[0], scores[:40, index.anchors_].mean(0), rtol=1e-5)
+    assert index.stacked([]).shape == (0, 20)
+    other = ANNCUR(anchor_items=20, seed=1).build_from(scores[:40], ITEMS, ITEMS)
+    with pytest.raises(StateMismatch):
+        other.stacked([state])
+    with pytest.raises(UnknownId, match="item 999"):
+        index.state({"item 999": 1.0})
+    with pytest.raises(BadValue, match="an answer is inf"):
+        index.state({index.questions[0]: np.inf})
 
 
 def test_items_come_later_and_the_files_hold_everything(tmp_path: Path) -> None:

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from sartor.errors import BadValue, ConfigError, CorruptFile, NotFitted, SpaceMismatch
+from sartor.errors import BadValue, ConfigError, CorruptFile, NotFitted, SpaceMismatch, StateMismatch, UnknownId
+from sartor.method import State, States
 from sartor.retrieve import _beside
 from sartor.retrieve.index import Hits, ItemIndex
+from sartor.retrieve.score_rank import RankReport
 
 if TYPE_CHECKING:
     import polars as pl
 
     from sartor.retrieve.filters import Filter
     from sartor.retrieve.pair_scorer import CountedScorer
-
-
-@dataclass(frozen=True, eq=False)
-class RankReport:
-    """How near a score matrix is to one of low rank, which is what its completion from a few columns lives on."""
-
-    singular_values: np.ndarray
-    """float64, falling."""
-
-    def rank(self, share: float) -> int:
-        """How many of them hold this share of the squared total."""
-        energy = np.cumsum(self.singular_values**2)
-        return int(np.searchsorted(energy, share * energy[-1]) + 1)
-
-    @property
-    def effective(self) -> float:
-        """exp of the entropy of the normalised singular values: the number of equal ones that would be as spread out.
-
-        Source: Roy and Vetterli, The effective rank, EUSIPCO 2007.
-        """
-        share = self.singular_values / self.singular_values.sum()
-        share = share[share > 0]
-        return float(np.exp(-(share * np.log(share)).sum()))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -129,7 +109,7 @@ class ANNCUR:
             raise BadValue(f"a score is {rows[tuple(bad[0])]}", query=int(bad[0][0]), item=repr(items[bad[0][1]]))
         self.anchors_ = np.sort(np.random.default_rng([self.seed, 2]).choice(len(items), self.anchor_items, replace=False))
         self.crossing_ = rows[:, self.anchors_]
-        self.singular_ = _singular_values(rows)
+        self.singular_ = RankReport.of(rows).singular_values
         self.items_, self.asked_ = items, queries
         vectors = (self._inverse() @ rows).T.astype(np.float32)
         self.index_ = ItemIndex.make(self.kind, **{**self.settings, "metric": "ip"}).build(vectors, ids, attributes=attributes, space=space)
@@ -193,6 +173,35 @@ class ANNCUR:
     def answers(self, scorer: CountedScorer, queries: Sequence[Any]) -> np.ndarray:
         """float32 [queries, ki]: the scores with the anchor items; ki calls for each query."""
         return scorer.matrix(queries, [self.items_[row] for row in self.anchors_])
+
+    def state(self, answers: Mapping[Any, float], before: State | None = None) -> State:
+        """What one person thinks of some of the `questions`: 2 bytes for each, answered or not (`answers` float16 [ki], NaN where not).
+
+        answers: question's id -> score, on the scorer's scale; with `before`, they are put over the earlier ones.
+        """
+        known = np.full(self.anchors_.size, np.nan, np.float16) if before is None else self.stacked([before])[0].astype(np.float16)
+        places = {str(name): place for place, name in enumerate(self.questions)}
+        if unknown := [one for one in answers if str(one) not in places]:
+            raise UnknownId("this is not one of the questions", id=repr(unknown[0]), fix="answer what `questions` asks")
+        for one, score in answers.items():
+            if not np.isfinite(np.float16(score)):
+                raise BadValue(f"an answer is {score}", item=repr(one), fix="give a number, or leave the question out")
+            known[places[str(one)]] = score
+        if before is None:
+            return State({"answers": known}, "ANNCUR", self.fingerprint, examples=len(answers))
+        return replace(before, arrays={"answers": known}, version=before.version + 1, examples=before.examples + len(answers), updated=time.time())
+
+    def stacked(self, states: States) -> np.ndarray:
+        """float32 [states, ki]: people's answers, to be given as `answers`; without a state, the mean of the anchor queries.
+
+        Raises `StateMismatch` for answers to another index's questions.
+        """
+        fingerprint = self.fingerprint
+        for state in states:
+            if state is not None and (state.fingerprint != fingerprint or state["answers"].shape != self.anchors_.shape):
+                raise StateMismatch("these are answers to the questions of another index", fix="ask the person again")
+        rows = [self.crossing_.mean(0) if state is None else state["answers"] for state in states]
+        return np.array(rows, np.float32).reshape(len(states), self.anchors_.size)
 
     def complete(self, answers: np.ndarray) -> np.ndarray:
         """Answers with gaps (NaN), completed from the others in the same way as scores are; all gaps become 0."""
@@ -296,12 +305,3 @@ class ANNCUR:
 
 
 _FACTS = ("anchor_items", "anchor_queries", "rcond", "ridge", "kind", "settings", "seed")
-
-
-def _singular_values(rows: np.ndarray) -> np.ndarray:
-    """float64 [kq], falling, from products of rows: the columns, of which there may be millions, are never held twice."""
-    gram = np.zeros((len(rows), len(rows)))
-    for first in range(0, rows.shape[1], 65_536):
-        block = rows[:, first : first + 65_536].astype(np.float64)
-        gram += block @ block.T
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[::-1], 0))
