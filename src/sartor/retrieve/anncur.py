@@ -259,7 +259,7 @@ class ANNCUR:
         exact = np.full(rows.shape, -np.inf, np.float32)
         # An approximate index may find fewer than it was asked for.
         asked, there = np.nonzero(rows >= 0)
-        exact[asked, there] = scorer.pairs([queries[at] for at in asked], [self.items_[row] for row in rows[asked, there].tolist()])
+        exact[asked, there] = scorer.pairs([queries[at] for at in asked.tolist()], [self.items_[row] for row in rows[asked, there].tolist()])
         anchors = np.where(mask[self.anchors_] & ~np.isnan(known), known, -np.inf)
         scores = np.concatenate([exact, anchors], 1)
         places = np.concatenate([rows, np.broadcast_to(self.anchors_.astype(np.int32), anchors.shape)], 1)
