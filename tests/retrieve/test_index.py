@@ -97,7 +97,7 @@ def test_the_planner_takes_different_ways(clustered: Any) -> None:
     assert index.search(queries, where="u < 0.004").plan.startswith("exact")
     index.costs_[:3] = 1.0  # type: ignore[attr-defined]  # comparing is dear: look at few
     assert index.search(queries, where="u < 0.5").plan.startswith("inverted")
-    index.costs_[:] = (1.0, 0, 1e-6, 0, 2e-6)  # type: ignore[attr-defined]  # products are nearly free
+    index.costs_[:] = (1.0, 0, 1e-6, 0, 2e-6, 1.0)  # type: ignore[attr-defined]  # products are nearly free
     assert index.search(queries, where="u < 0.5").plan.startswith("exact")
 
 

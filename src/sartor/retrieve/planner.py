@@ -33,8 +33,9 @@ PILOT = 8
 """Queries of a batch that show how much a filter makes them look at."""
 SURE = 1.25
 """How many times as much exact search may cost: it is certain, the rest is expected."""
-COSTS = ("compare", "gather", "product", "test", "query")
-"""Of `costs_`: one vector compared by itself; copied; compared in a product; one bit tested; one query's order of cells."""
+COSTS = ("compare", "gather", "product", "test", "query", "look")
+"""Of `costs_`: one allowed vector found and compared by itself; copied; compared in a product; one bit tested; one query's order of cells; one
+vector compared where it lies in its cell, which is several times cheaper than finding it by its row."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,7 +49,7 @@ class PlannedIndex(InvertedIndex):
     """Of search-then-filter: how many items are fetched for each one asked for; None means as the share of allowed items needs."""
 
     costs_: np.ndarray = learned()
-    """float64 [5], seconds, in the order of `COSTS`."""
+    """float64 [6], seconds, in the order of `COSTS`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,11 +125,11 @@ class PlannedIndex(InvertedIndex):
         return out
 
     def _exact_cost(self, q: int, count: int) -> float:
-        compare, gather, product, _, _ = self.costs_
+        compare, gather, product = self.costs_[:3]
         return q * count * compare if q < FEW else count * (gather + q * product)
 
     def _scan_cost(self, looked: np.ndarray) -> float:
-        return self.costs_[4] + looked[0] * self.costs_[3] + looked[1] * self.costs_[0]
+        return self.costs_[4] + looked[0] * self.costs_[3] + looked[1] * self.costs_[5]
 
     def _measure(self) -> np.ndarray:
         """Seconds of the least things a search does, each the best of some runs."""
@@ -143,14 +144,17 @@ class PlannedIndex(InvertedIndex):
         gather = max(few - FEW * product, 0.0)
         query = _best(lambda: self._scan(queries, k, None, EVERYTHING, 0)) / len(queries)
         test = max(_best(lambda: self._scan(queries, k, Bitmap.empty(self.rows), EVERYTHING)) / len(queries) - query, 0.0) / self.rows
-        return np.array([compare, gather, product, test, query])
+        look = max(_best(lambda: self._scan(queries[:8], k, None, EVERYTHING), 3) / 8 - query, 0.0) / self.rows
+        return np.array([compare, gather, product, test, query, look])
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return super()._arrays() | {"costs": self.costs_}
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         super()._restore(arrays)
-        self.costs_ = arrays["costs"]
+        costs = arrays["costs"]
+        # An index of before had no cost of its own for looking.
+        self.costs_ = costs if costs.size == len(COSTS) else np.append(costs, costs[0])
 
 
 def _best(call: Callable[[], Any], runs: int = 7) -> float:
