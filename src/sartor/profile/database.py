@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from sartor.profile.schema import tenants
 
 PAGE = 16384
 """Bytes of an SQLite page: with the usual 4096, one state of 2 KB fills a page."""
+ARRAYS = 4 * 2**20
+"""Bytes of rows in one statement, about."""
 BUSY = 10.0
 """Seconds to wait for another writer."""
 
@@ -105,6 +107,26 @@ class Database:
                     connection.exec_driver_sql(begin)
             yield connection
 
+    def fetch(self, tenant: str, *asked: tuple[sa.Select[Any], Mapping[str, Any]]) -> list[list[Any]]:
+        """Rows of several constant statements at one moment; for what is asked with every request.
+
+        On PostgreSQL all of it is one message there and one back, prepared by the server, and past what SQLAlchemy costs per statement.
+        """
+        if self.dialect == "sqlite":
+            with self.read(tenant, snapshot=len(asked) > 1) as connection:
+                return [list(connection.execute(statement, values)) for statement, values in asked]
+        tenant = check_scope(tenant)
+        with explained(None):
+            for last in (False, True):
+                with self.engine.connect() as connection:
+                    try:
+                        return _pipelined(connection, tenant, asked)
+                    except sa.exc.DBAPIError as problem:
+                        # A server that was restarted has closed its side; reading again on a fresh connection does no harm.
+                        if last or not problem.connection_invalidated:
+                            raise
+        raise AssertionError("unreachable")
+
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT, in this database's dialect."""
         if self.dialect == "sqlite":
@@ -122,14 +144,64 @@ class Database:
 
         Per row SQLAlchemy costs as much as encrypting and storing it: use this for what comes in thousands.
         """
-        mark = "?" if self.dialect == "sqlite" else "%s"
-        values = ", ".join([mark] * len(columns))
-        statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({values}) {on_conflict}"
-        return connection.exec_driver_sql(statement, list(rows)).rowcount
+        into = f"INSERT INTO {table.name} ({', '.join(columns)})"
+        if self.dialect == "sqlite":
+            return connection.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(columns))}) {on_conflict}", list(rows)).rowcount
+        # Whole columns as arrays: one statement, planned and answered once, where a row at a time costs a message each.
+        kinds = [table.c[name].type.compile(dialect=connection.dialect) for name in columns]
+        statement = f"{into} SELECT * FROM unnest({', '.join(f'%b::{kind}[]' for kind in kinds)}) {on_conflict}"
+        return sum(connection.exec_driver_sql(statement, tuple(map(list, zip(*part, strict=True)))).rowcount for part in _parts(rows))
 
     def bump_epoch(self, connection: sa.Connection, tenant: str) -> None:
         """Tell every process that a data key of this tenant is gone or different; also waits for, and holds off, its appends."""
         connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(epoch=tenants.c.epoch + 1))
+
+
+def _parts(rows: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows in parts of some megabytes."""
+    part: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        size += 64 + sum(len(value) for value in row if isinstance(value, bytes))
+        if size > ARRAYS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+_texts: dict[sa.Select[Any], tuple[str, dict[str, Any]]] = {}
+"""Of constant statements: what the server reads, and the constants in it."""
+
+
+def _pipelined(connection: sa.Connection, tenant: str, asked: Sequence[tuple[sa.Select[Any], Mapping[str, Any]]]) -> list[list[Any]]:
+    """A read-only transaction in one message; raises what SQLAlchemy would."""
+    import psycopg
+    from psycopg.rows import namedtuple_row
+
+    for statement, _ in asked:
+        if statement not in _texts:
+            compiled = statement.compile(dialect=connection.dialect)
+            _texts[statement] = str(compiled), {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.pipeline():
+            driver.execute("BEGIN READ ONLY, ISOLATION LEVEL REPEATABLE READ")
+            driver.execute("SELECT set_config('sartor.tenant', %s, true)", [tenant])
+            cursors = []
+            for statement, values in asked:
+                text, constants = _texts[statement]
+                cursors.append(driver.cursor(row_factory=namedtuple_row, binary=True).execute(text, constants | dict(values)))
+            driver.execute("ROLLBACK")
+            return [cursor.fetchall() for cursor in cursors]
+    except psycopg.Error as cause:
+        gone = bool(driver.closed or driver.broken)
+        if gone:
+            connection.invalidate()
+        else:
+            driver.rollback()
+        raise sa.exc.DBAPIError("", None, cause, hide_parameters=True, connection_invalidated=gone) from cause
 
 
 def _setting(name: str, value: str) -> str:

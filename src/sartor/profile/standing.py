@@ -59,19 +59,24 @@ class Standings:
         check_purpose(purpose)
         started = time.perf_counter()
         subjects = self.people.subjects(tenant, persons)
-        found: dict[str, Standing] = {}
-        with self.db.read(tenant, snapshot=len(subjects) > 1) as connection:
-            text = connection.execute(_DEFAULT, {"tenant": tenant}).scalar()
-            default = purpose in (GRANTED if text is None else json.loads(text))
-            for person in subjects.values():
-                found[person] = Standing(False, default, None, False)
-            about = {"tenant": tenant, "purpose": purpose, "verb": verb, "model": model}
-            for part in chunks(list(subjects)):
-                for row in connection.execute(_STANDING, about | {"subjects": part}):
-                    found[subjects[row.subject]] = self._standing(tenant, verb, row, default)
+        about = {"tenant": tenant, "purpose": purpose, "verb": verb, "model": model}
+        if len(subjects) == 1:
+            told, rows = self.db.fetch(tenant, (_DEFAULT, {"tenant": tenant}), (_STANDING_ONE, about | {"subject": next(iter(subjects))}))
+            text = told[0] if told else None
+        else:
+            text, rows = self._many(tenant, list(subjects), about)
+        default = purpose in (GRANTED if text is None or text[0] is None else json.loads(text[0]))
+        found = dict.fromkeys(subjects.values(), Standing(False, default, None, False))
+        for row in rows:
+            found[subjects[row.subject]] = self._standing(tenant, verb, row, default)
         for tell in self.told:
             tell(time.perf_counter() - started, [one.stored.nbytes for one in found.values() if one.stored is not None])
         return found
+
+    def _many(self, tenant: str, subjects: Sequence[bytes], about: dict[str, Any]) -> tuple[Any, list[Any]]:
+        with self.db.read(tenant, snapshot=True) as connection:
+            text = connection.execute(_DEFAULT, {"tenant": tenant}).first()
+            return text, [row for part in chunks(subjects) for row in connection.execute(_STANDING, about | {"subjects": part})]
 
     def _standing(self, tenant: str, verb: str, row: Any, default: bool) -> Standing:
         allowed = default if row.granted is None else bool(row.granted)
@@ -85,7 +90,7 @@ class Standings:
             return Standing(True, True, None, True, unreadable=row.version)
 
 
-def _statement() -> sa.Select[Any]:
+def _statement(who: Any) -> sa.Select[Any]:
     tenant: Any = sa.bindparam("tenant")
     verb: Any = sa.bindparam("verb")
     model: Any = sa.bindparam("model")
@@ -123,9 +128,10 @@ def _statement() -> sa.Select[Any]:
     return (
         sa.select(people.c.subject, people.c.wrapped, *columns, hold.version.label("held"), said.label("granted"), newer.label("newer"))
         .select_from(people.outerjoin(holds, sa.and_(*held)).outerjoin(states, sa.and_(*wanted)))
-        .where(people.c.tenant == tenant, people.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+        .where(people.c.tenant == tenant, who)
     )
 
 
-_STANDING = _statement()
+_STANDING = _statement(people.c.subject.in_(sa.bindparam("subjects", expanding=True)))
+_STANDING_ONE = _statement(people.c.subject == sa.bindparam("subject"))
 _DEFAULT = sa.select(tenants.c.consents).where(tenants.c.tenant == sa.bindparam("tenant"))

@@ -143,9 +143,8 @@ class States:
             values["version"] = version
         elif model is not None:
             values["model"] = model
-        with self.db.read(tenant) as connection:
-            row = connection.execute(query, values).first()
-            return None if row is None else self._opened(tenant, subject, verb, row)
+        (rows,) = self.db.fetch(tenant, (query, values))
+        return self._opened(tenant, subject, verb, rows[0]) if rows else None
 
     def _opened(self, tenant: str, subject: bytes, verb: str, row: Any) -> StoredState:
         return opened(self.keyring.person(tenant, subject, row.wrapped), self.blobs, verb, row)
