@@ -92,6 +92,8 @@ _TABLE = (
            "recommend", "method", "sartor.recommend.ssl_item:SSLTwoTower", "deep"),
     System("fanns", "Benchmarking Filtered Approximate Nearest Neighbor Search on Transformer-based Embedding Vectors", "Iff et al.", 2025, "arXiv",
            "retrieve", "part", "sartor.retrieve.planner:PlannedIndex"),
+    System("leanvec", "LeanVec: Searching Vectors Faster by Making Them Fit", "Tepper et al.", 2023, "TMLR 2024",
+           "retrieve", "method", "sartor.retrieve.leanvec:LeanVecIndex"),
     System("beir-resources", "Resources for Brewing BEIR: Reproducible Reference Models and an Official Leaderboard", "Kamalloo et al.", 2023, "SIGIR 2024",
            "evaluate", "suite", "sartor.evaluate.leaderboard:Leaderboard"),
     System("powerwalk", "PowerWalk: Scalable Personalized PageRank via Random Walks with Vertex-Centric Decomposition", "Liu et al.", 2016, "CIKM",
