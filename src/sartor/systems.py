@@ -94,6 +94,8 @@ _TABLE = (
            "retrieve", "part", "sartor.retrieve.planner:PlannedIndex"),
     System("leanvec", "LeanVec: Searching Vectors Faster by Making Them Fit", "Tepper et al.", 2023, "TMLR 2024",
            "retrieve", "method", "sartor.retrieve.leanvec:LeanVecIndex"),
+    System("sesa", "SESA: Supervised Explicit Semantic Analysis", "Bogdanova and Yazdani", 2017, "arXiv",
+           "represent", "method", "sartor.recommend.sesa:SESA", "deep"),
     System("beir-resources", "Resources for Brewing BEIR: Reproducible Reference Models and an Official Leaderboard", "Kamalloo et al.", 2023, "SIGIR 2024",
            "evaluate", "suite", "sartor.evaluate.leaderboard:Leaderboard"),
     System("powerwalk", "PowerWalk: Scalable Personalized PageRank via Random Walks with Vertex-Centric Decomposition", "Liu et al.", 2016, "CIKM",
@@ -104,6 +106,10 @@ _TABLE = (
            "retrieve", "part", "sartor.retrieve.muvera:MuveraIndex"),
     System("anncur", "Efficient Nearest Neighbor Search for Cross-Encoder Models using Matrix Factorization", "Yadav et al.", 2022, "EMNLP",
            "retrieve", "part", "sartor.retrieve.anncur:ANNCUR"),
+    System("mse2d", "2D Matryoshka Sentence Embeddings", "Li et al.", 2024, "arXiv",
+           "represent", "method", "sartor.represent.mse2d:MSE2D", "deep"),
+    System("moe-embed", "Contrastive Learning and Mixture of Experts Enables Precise Vector Embeddings", "Hallee et al.", 2024, "arXiv",
+           "represent", "method", "sartor.represent.moe_embed:MoEEmbed", "deep"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
