@@ -40,6 +40,12 @@ def encode(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, facts
 
 
+def remainder(vectors: np.ndarray, codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
+    """What `encode` left over, int8 [n, dim]: in steps of a 256th."""
+    fine = facts[:, :1] / np.float32(256)
+    return np.clip(np.round((vectors - decode(codes, facts)) / fine), -128, 127).astype(np.int8)
+
+
 def decode(codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
     """float32 [n, dim]: what `encode` was given, but for half a step."""
     return np.asarray(codes * facts[:, :1] + facts[:, 1:])
@@ -90,16 +96,20 @@ def inner(whole, step, total, codes, facts, row):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True)
-def best_of(rows, count, whole, step, total, codes, facts, biases, found, scores):  # type: ignore[no-untyped-def]
-    """The best of `count` rows, sorted into `found` and `scores`; returns how many."""
+def best_of(rows, count, whole, step, total, codes, facts, rest, biases, found, scores):  # type: ignore[no-untyped-def]
+    """The best of `count` rows, sorted into `found` and `scores`; returns how many. `rest` is of `remainder`, or empty."""
     filled, k = 0, found.size
     for at in range(min(AHEAD, count)):
         prefetch(codes, rows[at])
     for at in range(count):
         if at + AHEAD < count:
             prefetch(codes, rows[at + AHEAD])
+            if rest.size:
+                prefetch(rest, rows[at + AHEAD])
         row = rows[at]
         score = inner(whole, step, total, codes, facts, row)
+        if rest.size:
+            score += step * facts[row, 0] * np.float32(product(whole, rest, row)) / np.float32(256)
         if biases.size:
             score += biases[row]
         if filled < k or score > scores[k - 1]:

@@ -4,8 +4,8 @@
     index.search(queries, 10)
 
 Two levels, both of 8-bit codes with a step of their own per vector: the first, `dims` numbers of a learned projection, is walked; what the walk
-brings is compared again in the second, of all dimensions. Memory per vector: dims + dim + 4 x degree + 16 bytes. Scores are those of the second
-level, about 0.1% off.
+brings is compared again in the second, of all dimensions (of 16 bits, if you like). Memory per vector: dims + dim + 4 x degree + 16 bytes. Scores
+are those of the second level, about 0.1% off.
 
 Source: Tepper, Bhati, Aguerrebere, Hildebrand and Willke, LeanVec: Searching vectors faster by making them fit, TMLR 2024. Ours: the closed form
 of the projection, whole-number kernels that any processor runs, and filters that are tested along the walk.
@@ -27,7 +27,7 @@ from sartor.retrieve._projection import closed_form, frank_wolfe, moment, pca
 from sartor.retrieve._rotation import Rotation
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.calibration import WINDOWS, least_window
-from sartor.retrieve.codes import encode, quantize
+from sartor.retrieve.codes import encode, quantize, remainder
 from sartor.retrieve.exact import exact
 from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.rows import Rows
@@ -50,6 +50,8 @@ class LeanVecIndex(ItemIndex):
     """Of the first level; None means a sixth of the dimensions, at least 64, in steps of 32."""
     projection: Literal["auto", "pca", "frank-wolfe", "closed-form"] = "auto"
     """auto: closed-form after `learn`, pca without. pca needs no queries."""
+    second_bits: Literal[8, 16] = 8
+    """Of a number of the second level. 16 takes as much memory as float16, for a recall of 0.99 where neighbours lie close together."""
     degree: int = 32
     """Links of each vector."""
     build_window: int = 100
@@ -71,6 +73,8 @@ class LeanVecIndex(ItemIndex):
             raise ConfigError(f"dims={self.dims}", fix="use at least 1; a sixth of the dimensions is usual")
         if self.projection not in ("auto", "pca", "frank-wolfe", "closed-form"):
             raise ConfigError(f"there is no projection '{self.projection}'", fix="use auto, pca, frank-wolfe or closed-form")
+        if self.second_bits not in (8, 16):
+            raise ConfigError(f"second_bits={self.second_bits}", fix="use 8 or 16")
         if self.degree < 2 or self.build_window < self.degree:
             raise ConfigError(f"degree={self.degree}, build_window={self.build_window}", fix="use a degree of at least 2, and no smaller a window")
         if self.alpha < 1:
@@ -101,14 +105,13 @@ class LeanVecIndex(ItemIndex):
         self._longest = np.array([np.einsum("nd,nd->n", vectors, vectors).max()], np.float32)
         self._mean = vectors.mean(0, dtype=np.float64).astype(np.float32)
         self._turn(dim)
-        short, full = self._coded(vectors)
-        self._short, self._short_facts, self._full, self._full_facts = (Rows(one) for one in (*short, *full))
+        self._short, self._short_facts, self._full, self._full_facts, self._rest = (Rows(one) for one in self._coded(vectors))
         self._biases = Rows(NOTHING if biases is None else biases)
         # The graph is first made without some vectors, which stand for queries: their own neighbours would lead others to them too easily.
         rng = np.random.default_rng(self.seed)
         held = np.sort(rng.choice(n, min(HELD, n // 8), replace=False)) if self._asked is None else np.empty(0, np.int64)
         graph = np.delete(np.arange(n), held)
-        links, entry = vamana.build(*short, graph, self.degree, self.build_window, self.alpha, self.seed)
+        links, entry = vamana.build(self._short.array, self._short_facts.array, graph, self.degree, self.build_window, self.alpha, self.seed)
         self._links, self._entry = Rows(links), np.array([entry], np.int64)
         queries = vectors[held] if self._asked is None else self._asked[rng.permutation(len(self._asked))[:HELD]]
         self._calibrate(queries, vectors[graph] if held.size else vectors, None if biases is None else biases[graph], graph)
@@ -145,18 +148,23 @@ class LeanVecIndex(ItemIndex):
         self._rotation = Rotation(dim, self.seed)
         self._short_mean = self._mean @ self._for_items
 
-    def _coded(self, vectors: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Codes and facts of both levels."""
-        short, full = [], []
+    def _coded(self, vectors: np.ndarray) -> list[np.ndarray]:
+        """Codes and facts of the first level, codes, facts and remainder of the second."""
+        parts = []
         for at in range(0, len(vectors), 8192):
             part = vectors[at : at + 8192]
             near = part @ self._for_items - self._short_mean
             if self.metric == "ip":
                 near += np.sqrt(np.maximum(self._longest - np.einsum("nd,nd->n", part, part), 0))[:, None] * self._last
-            short.append(encode(near))
-            full.append(encode(self._rotation(part - self._mean)))
-        first, second = (tuple(np.concatenate(one) for one in zip(*level, strict=True)) for level in (short, full))
-        return first, second  # type: ignore[return-value]
+            full = self._rotation(part - self._mean)
+            codes, facts = encode(full)
+            parts.append(
+                (*encode(near), codes, facts, remainder(full, codes, facts) if self.second_bits == 16 else np.empty((len(part), 0), np.int8))
+            )
+        return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+    def _levels(self) -> tuple[Rows, ...]:
+        return self._short, self._short_facts, self._full, self._full_facts, self._rest
 
     def _calibrate(self, queries: np.ndarray, vectors: np.ndarray, biases: np.ndarray | None, rows: np.ndarray) -> None:
         """The least window that reaches the recall, and what every window looks at."""
@@ -175,8 +183,7 @@ class LeanVecIndex(ItemIndex):
 
     def _add(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
         first = len(self._short.array)
-        short, full = self._coded(vectors)
-        for rows, more in zip((self._short, self._short_facts, self._full, self._full_facts), (*short, *full), strict=True):
+        for rows, more in zip(self._levels(), self._coded(vectors), strict=True):
             rows.append(more)
         if biases is not None:
             self._biases.append(biases)
@@ -215,7 +222,7 @@ class LeanVecIndex(ItemIndex):
         over_rows(
             vamana.search, even(np.ones(len(queries)), threads()), *quantize(queries @ self._for_queries), self._short.array,
             self._short_facts.array, self._biases.array, self._links.array, int(self._entry[0]), window, words, most,
-            *quantize(self._rotation(queries)), self._full.array, self._full_facts.array, self._biases.array, found, scores, work,
+            *quantize(self._rotation(queries)), *self._second(), found, scores, work,
         )  # fmt: skip
         return found, scores, work
 
@@ -223,16 +230,16 @@ class LeanVecIndex(ItemIndex):
         """All allowed in short codes and the best of them in full ones; all in full ones when `window` is None."""
         found, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
         rows = np.arange(self.rows, dtype=np.int32) if allowed is None else allowed.rows()
-        full = (self._full.array, self._full_facts.array, self._biases.array)
-        whole = quantize(self._rotation(queries))
+        whole, full = quantize(self._rotation(queries)), self._second()
         if window is None:
-            first, codes = whole, full
+            first, codes, window = whole, (full[0], full[1], full[3]), min(len(rows), 2 * k + K)
         else:
             first, codes = quantize(queries @ self._for_queries), (self._short.array, self._short_facts.array, self._biases.array)
-        over_rows(
-            vamana.scan, even(np.ones(len(queries)), threads()), *first, *codes, rows, k if window is None else window, *whole, *full, found, scores
-        )
+        over_rows(vamana.scan, even(np.ones(len(queries)), threads()), *first, *codes, rows, window, *whole, *full, found, scores)
         return found, scores
+
+    def _second(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self._full.array, self._full_facts.array, self._rest.array, self._biases.array
 
     def _warn_of_learned(self, queries: np.ndarray) -> None:
         if self._marks.size and len(queries) >= 1 / SAME:
@@ -242,14 +249,15 @@ class LeanVecIndex(ItemIndex):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
-            "vectors": self._full.array, "facts": self._full_facts.array, "short": self._short.array, "short_facts": self._short_facts.array,
-            "biases": self._biases.array, "links": self._links.array, "entry": self._entry, "for_queries": self._for_queries,
-            "for_items": self._for_items, "last": self._last, "mean": self._mean, "longest": self._longest, "marks": self._marks,
-            "window": self.window_, "looked_at": self.looked_at_,
+            "vectors": self._full.array, "facts": self._full_facts.array, "rest": self._rest.array, "short": self._short.array,
+            "short_facts": self._short_facts.array, "biases": self._biases.array, "links": self._links.array, "entry": self._entry,
+            "for_queries": self._for_queries, "for_items": self._for_items, "last": self._last, "mean": self._mean, "longest": self._longest,
+            "marks": self._marks, "window": self.window_, "looked_at": self.looked_at_,
         }  # fmt: skip
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
-        self._full, self._full_facts, self._short = Rows(arrays["vectors"]), Rows(arrays["facts"]), Rows(arrays["short"])
+        self._full, self._full_facts, self._rest = Rows(arrays["vectors"]), Rows(arrays["facts"]), Rows(arrays["rest"])
+        self._short = Rows(arrays["short"])
         self._short_facts, self._biases, self._links = Rows(arrays["short_facts"]), Rows(arrays["biases"]), Rows(arrays["links"])
         self._entry, self._for_queries, self._for_items = arrays["entry"], arrays["for_queries"], arrays["for_items"]
         self._last, self._mean, self._longest, self._marks = arrays["last"], arrays["mean"], arrays["longest"], arrays["marks"]

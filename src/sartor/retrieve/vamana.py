@@ -301,7 +301,7 @@ def trim(codes, facts, half, links, degree, alpha):  # type: ignore[no-untyped-d
 @numba.njit(nogil=True, cache=True)
 def search(  # type: ignore[no-untyped-def]
     start, stop, whole, given, codes, facts, biases, links, entry, window, words, most,
-    full_whole, full_given, full_codes, full_facts, full_biases, found, scores, work
+    full_whole, full_given, full_codes, full_facts, full_rest, full_biases, found, scores, work
 ):  # fmt: skip
     """Walk for each query, then compare the window again in full codes. `work` gets how many were compared, -1 for a walk that gave up."""
     n = len(codes)
@@ -326,20 +326,23 @@ def search(  # type: ignore[no-untyped-def]
                 rows[at] >>= 1
         work[query] = compared
         best_of(
-            rows, count, full_whole[query], full_given[query, 0], full_given[query, 1], full_codes, full_facts, full_biases,
+            rows, count, full_whole[query], full_given[query, 0], full_given[query, 1], full_codes, full_facts, full_rest, full_biases,
             found[query], scores[query],
         )  # fmt: skip
 
 
 @numba.njit(nogil=True, cache=True)
 def scan(  # type: ignore[no-untyped-def]
-    start, stop, whole, given, codes, facts, biases, numbers, window, full_whole, full_given, full_codes, full_facts, full_biases, found, scores
+    start, stop, whole, given, codes, facts, biases, numbers, window,
+    full_whole, full_given, full_codes, full_facts, full_rest, full_biases, found, scores
 ):  # fmt: skip
     """The same without a graph: all of `numbers` are compared."""
     rows, near = np.empty(window, np.int64), np.empty(window, np.float32)
     for query in range(start, stop):
-        count = best_of(numbers, numbers.size, whole[query], given[query, 0], given[query, 1], codes, facts, biases, rows, near)
+        count = best_of(
+            numbers, numbers.size, whole[query], given[query, 0], given[query, 1], codes, facts, full_rest[:0], biases, rows, near
+        )  # fmt: skip
         best_of(
-            rows, count, full_whole[query], full_given[query, 0], full_given[query, 1], full_codes, full_facts, full_biases,
+            rows, count, full_whole[query], full_given[query, 0], full_given[query, 1], full_codes, full_facts, full_rest, full_biases,
             found[query], scores[query],
         )  # fmt: skip
