@@ -22,9 +22,9 @@ CLAIM = Claim(
     slug="sesa",
     paper="State-of-the-art relevance of jobs to profiles at LinkedIn while every dimension has a name (abstract gives no figure).",
     passes="A generated world of work: 120 skills in 12 families, 3,000 profiles and 3,000 jobs, texts of synonyms and distractors, half of the "
-    "people hide half of their skills from their text. Over 200 held-out people, means of 3 seeds: nDCG@10 >= that of the same network without the concept "
-    "loss - 0.01; > ESA (TF-IDF) by >= 0.05; of the 5 concepts that explain a match, >= 75% are true skills of the person or the job; striking out a "
-    "concept lowers the jobs that require it in >= 95% of cases.",
+    "people hide half of their skills from their text. Over 200 held-out people, means of 3 seeds: nDCG@10 >= that of the same network without the "
+    "concept loss - 0.01; > ESA (TF-IDF) by >= 0.05; of the 5 concepts that explain a match, >= 75% are true skills of the person or the job; "
+    "striking out a concept lowers the jobs that require it in >= 95% of cases.",
     data=("world-work",),
     seeds=(71, 72, 73),
 )

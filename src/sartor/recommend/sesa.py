@@ -103,7 +103,7 @@ class SESA(ItemRecommender):
         self.words_ = sorted(set(tokens(texts).explode().drop_nulls())) if self.encoder == "gru" else []
         read = self._read(texts)
         labels = _labels(pl.concat([people["concepts"], items["concepts"]]), self.concepts_)
-        counts, said = torch.from_numpy(labels.sum(0)).to(self.device), labels.any(1)
+        counts, said = torch.from_numpy(labels.sum(0)).to(self.device), np.asarray(labels.any(1))
         with seeded(self.seed):
             self.network_ = self.make_network().to(self.device)
         offset, known = len(people), np.array([len(one) > 0 for one in read])
@@ -155,7 +155,7 @@ class SESA(ItemRecommender):
     def _export(self, read: Sequence[np.ndarray], people: int) -> None:
         every = self._explicit(read)
         self.item_vectors_ = every[people:]
-        told = every[:people].any(1)
+        told = np.asarray(every[:people].any(1))
         self.population_vector_ = every[:people][told].mean(0)
 
     # --- texts to concepts
