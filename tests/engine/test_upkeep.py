@@ -53,12 +53,12 @@ def test_a_large_store_is_counted_a_fiftieth_of_the_time_and_a_small_one_anew(tm
     now = [100.0]
 
     class Slow:
-        asked, costs = 0, 0.1
+        asked, costs, records = 0, 0.1, 1_000_000
 
         def counts(self, tenant: str) -> dict[str, int]:
             self.asked += 1
             now[0] += self.costs
-            return {"people": self.asked}
+            return {"people": self.asked, "records": self.records, "states": 0}
 
     slow = Slow()
     counts = Counts(slow, clock=lambda: now[0])  # type: ignore[arg-type]
@@ -66,7 +66,7 @@ def test_a_large_store_is_counted_a_fiftieth_of_the_time_and_a_small_one_anew(tm
     assert counts.of("b")["people"] == 2, "each tenant has its own"
     now[0] += 0.1 / 0.02
     assert counts.of("a")["people"] == 3
-    slow.costs, now[0] = 0.001, now[0] + 10
+    slow.records, now[0] = 100, now[0] + 10
     assert [counts.of("a")["people"] for _ in range(3)] == [4, 5, 6]
 
 

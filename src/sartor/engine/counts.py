@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
 
-CHEAP = 0.01
-"""Seconds of counting below which it is done every time."""
+SMALL = 20_000
+"""Records and states up to which they are counted every time."""
 SHARE = 0.02
 """Of the time, at most, that is spent on counting a large store, however often it is asked for."""
 MOST = 10_000
@@ -34,5 +34,5 @@ class Counts:
         took = self._clock() - start
         if len(self._kept) >= MOST:
             self._kept.clear()
-        self._kept[tenant] = start + (took / SHARE if took > CHEAP else 0.0), found
+        self._kept[tenant] = start + (took / SHARE if found["records"] + found["states"] > SMALL else 0.0), found
         return found
