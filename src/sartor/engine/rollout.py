@@ -7,17 +7,19 @@ active model goes on serving; the switch itself is one row of the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sartor.engine import cold, drift, preparing, search_validation, training, validation
 from sartor.engine.evidence import READS
 from sartor.engine.models import Loaded
 from sartor.engine.training import Work
-from sartor.errors import ConfigError, CorruptFile, LeakError, ModelRefused, SartorError
-from sartor.progress import reporting
+from sartor.engine.watch import Cancelled as Cancelled
+from sartor.engine.watch import Watch as Watch
+from sartor.engine.watch import stage
+from sartor.errors import ConfigError, CorruptFile, LeakError, ModelRefused
 
 if TYPE_CHECKING:
     from sartor.data.population import Population
@@ -32,17 +34,6 @@ RETIRED = 2
 """Models that have served whose states are kept, to go back to; those of older ones are deleted, and then their folders."""
 ENOUGH = 0.01
 """Share of people whose states may fail to be made; beyond it a model does not serve."""
-
-
-class Cancelled(SartorError):
-    """Somebody asked this work to stop; nothing was switched."""
-
-
-class Watch(Protocol):
-    """Whoever wants to know how far a fit is, and may stop it."""
-
-    def report(self, share: float, message: str) -> None:
-        """Told now and then; raises `Cancelled` to end the work."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +63,6 @@ class Rollout:
     def report(self) -> Mapping[str, Any]:
         """What was measured; see `validation.report`."""
         return self.card.report
-
-
-@contextmanager
-def stage(watch: Watch | None, first: float, last: float, name: str) -> Iterator[None]:
-    """Bars that are drawn inside are reported as a part of the whole."""
-    if watch is None:
-        yield
-        return
-
-    def told(description: str, done: float, total: float | None, note: str) -> None:
-        share = min(1.0, done / total) if total else 0.0
-        watch.report(first + (last - first) * share, f"{name}: {description}{f' ({note})' if note else ''}")
-
-    watch.report(first, name)
-    with reporting(told):
-        yield
-    watch.report(last, name)
 
 
 def fit(
