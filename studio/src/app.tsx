@@ -4,14 +4,18 @@ import { key } from "./api/client"
 import type { Me } from "./api/types"
 import { useApi } from "./api/use-api"
 import { pagesOf } from "./pages"
+import { DataPage } from "./pages/data"
 import { Door } from "./pages/door"
 import { Home } from "./pages/home"
+import { Jobs } from "./pages/jobs"
 import { Keys } from "./pages/keys"
 import { Models } from "./pages/models"
 import { People } from "./pages/people"
 import { Person } from "./pages/person"
 import { Population } from "./pages/population"
 import { Requests } from "./pages/requests"
+import { SearchPage } from "./pages/search"
+import { Settings } from "./pages/settings"
 import { Systems } from "./pages/systems"
 import { Icon } from "./parts/icons"
 import { Empty, Skeleton } from "./parts/panel"
@@ -123,7 +127,11 @@ function Pages() {
       <Route path="/people/:person/:tab?" component={Person} />
       <Route path="/population" component={Population} />
       <Route path="/models" component={Models} />
-      <Route path="/models/jobs/:job" component={Models} />
+      <Route path="/search" component={SearchPage} />
+      <Route path="/data" component={DataPage} />
+      <Route path="/jobs/:job?" component={Jobs} />
+      <Route path="/models/jobs/:job" component={Jobs} />
+      <Route path="/settings" component={Settings} />
       <Route path="/systems" component={Systems} />
       <Route path="/requests" component={Requests} />
       <Route path="/keys" component={Keys} />

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-PAGES = ["/", "/people", "/population", "/models", "/systems", "/requests", "/keys"]
+PAGES = ["/", "/people", "/search", "/data", "/population", "/models", "/jobs", "/systems", "/requests", "/keys", "/settings"]
 TABS = ["", "/evidence", "/what-if", "/known", "/privacy"]
 
 
@@ -237,11 +237,13 @@ def test_a_model_is_fitted_as_a_job_and_judged(visit: Any) -> None:
     page.get_by_text(re.compile("^Refused: gain")).wait_for()
     page.get_by_role("combobox", name="Method").select_option("item-knn")
     page.get_by_role("button", name="Fit", exact=True).click()
-    page.wait_for_url("**/models/jobs/*")
-    job = page.get_by_role("region", name=re.compile("^Job "))
+    page.wait_for_url("**/jobs/*")
+    job = page.get_by_role("region", name="Fit item-knn")
     job.get_by_text(re.compile("^(done|failed)$")).wait_for(timeout=30_000)
     assert job.get_by_text("done", exact=True).is_visible()
-    assert page.locator(".card", has_text="ItemKNN").count() == 1
+    page.get_by_role("region", name="All jobs").get_by_role("link", name=re.compile("^Fit item-knn")).wait_for()
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Models").click()
+    page.locator(".card", has_text="ItemKNN").wait_for()
     visit.check()
 
 
@@ -309,7 +311,7 @@ def test_a_key_opens_the_studio_and_stays_in_its_tab(visiting: Callable[..., Any
     page.get_by_text("This key does not allow it").wait_for()
     page.goto("/people")
     page.get_by_role("link", name="person-000").wait_for()
-    assert page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts()[:3] == ["Home", "People", "Systems"]
+    assert page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts()[:3] == ["Home", "People", "Search"]
 
     _, bound = locked.engine.store.create_key("default", label="hers", scopes=["read", "profile"], person="person-000")
     page.evaluate("key => sessionStorage.setItem('sartor-key', key)", bound)

@@ -111,7 +111,8 @@ class _Kind:
             self._bad.add(number)
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             name = str(first["loc"][0]) if first["loc"] else None
-            return Bad(number, None if name is None else self.plan.columns.get(name, name), str(first["msg"]))
+            why = "the cell is empty" if first["type"] == "missing" else str(first["msg"])
+            return Bad(number, None if name is None else self.plan.columns.get(name, name), why)
         if self.plan.format == "csv":
             for name, text in kept.items():
                 if (known := self._kinds.get(name)) != "text":

@@ -91,6 +91,38 @@ export async function call<T>(method: string, url: string, body?: unknown, signa
   return (response.status === 204 ? undefined : await response.json()) as T
 }
 
+const FILE = "application/octet-stream"
+
+/** Send a file, or its beginning, as it is; `far` hears which share has left. Only XMLHttpRequest can tell that. */
+export function upload<T>(url: string, file: Blob, signal?: AbortSignal, far?: (share: number) => void): Promise<T> {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest()
+    request.open("POST", url)
+    request.setRequestHeader("Content-Type", FILE)
+    const secret = key.get()
+    if (secret) request.setRequestHeader("Authorization", `Bearer ${secret}`)
+    request.responseType = "text"
+    request.upload.onprogress = (event) => event.lengthComputable && far?.(event.loaded / event.total)
+    request.onload = async () => {
+      const answer = new Response(request.responseText, { status: request.status })
+      if (request.status >= 400) failed(await problemOf(answer))
+      else done((await answer.json()) as T)
+    }
+    request.onerror = () =>
+      failed(
+        new Problem(
+          0,
+          "The file did not arrive",
+          "The connection broke before the server had it all.",
+          "Is it larger than the server takes (Settings, limits)? Is sartor serve running?",
+        ),
+      )
+    request.onabort = () => failed(new Problem(-1, "Stopped", "The file was not sent."))
+    signal?.addEventListener("abort", () => request.abort())
+    request.send(file)
+  })
+}
+
 /** A file the server makes; the name is the one it proposes. */
 export async function download(url: string, name: string): Promise<number> {
   const blob = await (await send("GET", url)).blob()

@@ -40,6 +40,9 @@ export interface Item {
   item: ItemId
   title?: Maybe<string>
   hidden?: boolean
+  text?: Maybe<string>
+  categories?: Maybe<string[]>
+  [attribute: string]: unknown
 }
 
 export interface PersonCard {
@@ -224,6 +227,7 @@ export interface ModelCard {
 export interface Job {
   id: string
   kind: string
+  args: Record<string, unknown>
   status: "queued" | "running" | "done" | "failed" | "cancelled"
   progress: number
   message: string
@@ -308,4 +312,97 @@ export interface Key {
   expires?: Maybe<string>
   revoked?: Maybe<string>
   last_used?: Maybe<string>
+}
+
+export interface Preview {
+  columns: string[]
+  rows: { row: number; cells: unknown[] }[]
+  /** Rows in all, where the file itself says so. */
+  count?: Maybe<number>
+  fields: string[]
+  guess: Record<string, string>
+}
+
+/** What became of a file. */
+export interface ImportResult {
+  rows: number
+  stored: number
+  duplicates: number
+  bad: number
+  problems: { row: number; column?: Maybe<string>; problem: string }[]
+}
+
+export interface Data {
+  counts: Status["counts"]
+  hidden: number
+  first?: Maybe<string>
+  last?: Maybe<string>
+  kinds: {
+    frame: string
+    kind?: Maybe<string>
+    records: number
+    /** null: fewer than five, who are not described further. */
+    people?: Maybe<number>
+    first?: Maybe<string>
+    last?: Maybe<string>
+    untimed: number
+  }[]
+  attributes: { name: string; kind: string; items: number }[]
+}
+
+export interface Rule {
+  frame: string
+  kind: string
+  /** Older records are deleted. */
+  seconds?: Maybe<number>
+  /** After so many seconds a record counts half. */
+  half_life?: Maybe<number>
+}
+
+export interface Rules extends Page<Rule> {
+  would_delete?: Maybe<number>
+}
+
+export interface Limits {
+  server: Record<string, unknown>
+  store: Record<string, unknown>
+}
+
+export interface AuditLine {
+  time: string
+  action: string
+  about: boolean
+  detail: Record<string, unknown>
+}
+
+/** Something of hers that moved a result. */
+export interface SearchReason {
+  item: ItemId
+  title?: Maybe<string>
+  /** Of all that moved it, 0 to 1. */
+  share: number
+  contribution: number
+  events: number
+}
+
+export interface Found extends Pick {
+  rank: number
+  /** Where it stands for anybody, from 1. */
+  population_rank?: Maybe<number>
+  reasons: SearchReason[]
+}
+
+export interface SearchAnswer {
+  person?: Maybe<string>
+  query: string
+  items: Found[]
+  /** Whether a state of hers was used. */
+  personal: boolean
+  strength?: Maybe<number>
+  plan: string
+  model?: Maybe<string>
+  state?: Answer["state"]
+  fallback?: Maybe<string>
+  note: string
+  seconds: number
 }

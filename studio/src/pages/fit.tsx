@@ -5,6 +5,9 @@ import { useAction, useApi } from "../api/use-api"
 import { CopyAs } from "../parts/copy"
 import { Failure, Panel } from "../parts/panel"
 
+/** Methods that find things for a query. */
+const SEARCHERS = ["personal-search"]
+
 /** Start a fit: on everybody who consents to training, measured on people kept out of it. */
 export function Fit({ onStart }: { onStart: (job: Job) => void }) {
   const systems = useApi<Page<System>>("/v1/systems")
@@ -12,11 +15,20 @@ export function Fit({ onStart }: { onStart: (job: Job) => void }) {
     systems.data?.items.filter(
       (one) => one.room === "recommend" && ["baseline", "method"].includes(one.kind) && one.implemented,
     ) ?? []
-  const [method, setMethod] = useState("ease")
+  const [verb, setVerb] = useState<"recommend" | "search">("recommend")
+  const [wanted, setMethod] = useState("ease")
+  const names = verb === "search" ? SEARCHERS : methods.length ? methods.map((one) => one.slug) : ["ease"]
+  const method = names.includes(wanted) ? wanted : names[0]!
   const [settings, setSettings] = useState("")
   const [holdout, setHoldout] = useState("0.1")
   const [gain, setGain] = useState("0")
-  const body = () => ({ method, settings: parse(settings), holdout: Number(holdout), min_gain: Number(gain) })
+  const body = () => ({
+    method,
+    ...(verb === "search" && { verb }),
+    settings: parse(settings),
+    holdout: Number(holdout),
+    min_gain: Number(gain),
+  })
   const [start, starting] = useAction(async () => onStart(await call<Job>("POST", "/v1/models", body())))
   return (
     <Panel
@@ -31,9 +43,16 @@ export function Fit({ onStart }: { onStart: (job: Job) => void }) {
         }}
       >
         <label>
+          <span class="label">For</span>
+          <select value={verb} onChange={(event) => setVerb(event.currentTarget.value as typeof verb)}>
+            <option value="recommend">lists</option>
+            <option value="search">searching</option>
+          </select>
+        </label>
+        <label>
           <span class="label">Method</span>
           <select value={method} onChange={(event) => setMethod(event.currentTarget.value)}>
-            {(methods.length ? methods.map((one) => one.slug) : ["ease"]).map((slug) => (
+            {names.map((slug) => (
               <option key={slug}>{slug}</option>
             ))}
           </select>
@@ -78,7 +97,12 @@ export function Fit({ onStart }: { onStart: (job: Job) => void }) {
         </button>
       </form>
       {starting.error && <Failure problem={starting.error} />}
-      <CopyAs method="POST" url="/v1/models" body={safe(body)} python={`job = client.fit(${JSON.stringify(method)})`} />
+      <CopyAs
+        method="POST"
+        url="/v1/models"
+        body={safe(body)}
+        python={`job = client.fit(${JSON.stringify(method)}${verb === "search" ? ', verb="search"' : ""})`}
+      />
     </Panel>
   )
 }

@@ -43,17 +43,29 @@ export function Keys() {
               rows={page.items}
               id={(one) => one.id}
               columns={[
-                { name: "Label", cell: (one) => one.label || one.id },
-                { name: "May", cell: (one) => one.scopes.join(", ") },
-                { name: "Person", wide: true, cell: (one) => one.person ?? <span class="muted">everybody</span> },
-                { name: "Last used", wide: true, cell: (one) => <Time at={one.last_used} relative /> },
+                { name: "Label", value: (one) => one.label || one.id },
+                { name: "May", value: (one) => one.scopes.join(", ") },
+                {
+                  name: "Person",
+                  wide: true,
+                  value: (one) => one.person,
+                  cell: (one) => one.person ?? <span class="muted">everybody</span>,
+                },
+                {
+                  name: "Last used",
+                  wide: true,
+                  value: (one) => one.last_used,
+                  cell: (one) => <Time at={one.last_used} relative />,
+                },
                 {
                   name: "Expires",
                   wide: true,
+                  value: (one) => one.expires,
                   cell: (one) => (one.expires ? <Time at={one.expires} relative /> : <span class="muted">never</span>),
                 },
                 {
                   name: "State",
+                  value: (one) => (one.revoked ? "revoked" : "valid"),
                   cell: (one) =>
                     one.revoked ? (
                       <Badge tone="bad">revoked</Badge>

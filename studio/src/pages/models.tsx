@@ -5,41 +5,35 @@ import type { Job, ModelCard, Page } from "../api/types"
 import { useAction, useApi } from "../api/use-api"
 import { count, short } from "../format"
 import { CopyAs } from "../parts/copy"
+import { CsvButton, type CsvColumn } from "../parts/csv"
 import { Dialog } from "../parts/dialog"
 import { Badge } from "../parts/icons"
 import { Empty, Failure, Load, Notice, Panel } from "../parts/panel"
-import { Table } from "../parts/table"
 import { Time } from "../parts/time"
 import { useScope } from "../session"
 import { useTitle } from "../title"
-import { JobPanel, JobStatus } from "./job"
 import { Fit } from "./fit"
 import { ModelReport, reportLine } from "./model-report"
 
 const TONES = { active: "good", refused: "bad", candidate: "plain", preparing: "warn", retired: "plain" } as const
 
-export function Models({ job }: { job?: string }) {
+export function Models() {
   useTitle("Models")
   const { route } = useLocation()
   const models = useApi<Page<ModelCard>>("/v1/models")
-  const jobs = useApi<Page<Job>>("/v1/jobs")
   const mayFit = useScope("models")
   const [switching, setSwitching] = useState<ModelCard>()
   return (
     <>
       <h1>Models</h1>
-      {job && (
-        <JobPanel
-          key={job}
-          id={job}
-          onEnd={() => {
-            models.reload()
-            jobs.reload()
-          }}
-        />
-      )}
       <Panel
         title="Fitted models"
+        actions={
+          <>
+            {mayFit && <a href="/jobs">Jobs</a>}
+            {models.data && <CsvButton file="models" columns={COLUMNS} rows={models.data.items} />}
+          </>
+        }
         hint="What everybody shares. A new one serves only when it helps people at least as much as the one before."
       >
         <Load
@@ -55,7 +49,7 @@ export function Models({ job }: { job?: string }) {
           {(page) => (
             <ul class="cards">
               {order(page.items).map((card) => (
-                <li key={card.fingerprint} class={`card ${card.status}`}>
+                <li key={`${card.verb} ${card.fingerprint}`} class={`card ${card.status}`}>
                   <div class="card-head">
                     <h3>
                       {card.method} <span class="muted small pick-id">{short(card.fingerprint)}</span>
@@ -95,45 +89,30 @@ export function Models({ job }: { job?: string }) {
           python={"for model in client.models().items:\n    print(model.method, model.status)"}
         />
       </Panel>
-      {mayFit && <Fit onStart={(started) => (jobs.reload(), route(path`/models/jobs/${started.id}`))} />}
-      <Panel title="Jobs" hint="The newest first; a job's page shows its progress.">
-        <Load from={jobs} empty={(page) => !page.items.length && <p class="muted">No job has run yet.</p>}>
-          {(page) => (
-            <Table
-              caption="Jobs"
-              rows={page.items}
-              id={(one) => one.id}
-              columns={[
-                {
-                  name: "Job",
-                  cell: (one) => (
-                    <a href={path`/models/jobs/${one.id}`} aria-current={one.id === job ? "true" : undefined}>
-                      {one.kind} <span class="muted small">{one.id.slice(0, 8)}</span>
-                    </a>
-                  ),
-                },
-                { name: "Status", cell: (one) => <JobStatus job={one} /> },
-                { name: "Created", cell: (one) => <Time at={one.created} relative /> },
-                { name: "Message", wide: true, cell: (one) => one.error || one.message },
-              ]}
-            />
-          )}
-        </Load>
-      </Panel>
+      {mayFit && <Fit onStart={(started) => route(path`/jobs/${started.id}`)} />}
       {switching && (
         <Switch
           card={switching}
           onClose={() => setSwitching(undefined)}
           onStart={(started) => {
             setSwitching(undefined)
-            jobs.reload()
-            route(path`/models/jobs/${started.id}`)
+            route(path`/jobs/${started.id}`)
           }}
         />
       )}
     </>
   )
 }
+
+const COLUMNS: CsvColumn<ModelCard>[] = [
+  { name: "fingerprint", value: (one) => one.fingerprint },
+  { name: "method", value: (one) => one.method },
+  { name: "verb", value: (one) => one.verb },
+  { name: "status", value: (one) => one.status },
+  { name: "made", value: (one) => one.made },
+  { name: "people", value: (one) => one.people },
+  { name: "report", value: (one) => JSON.stringify(one.report) },
+]
 
 const order = (cards: ModelCard[]) =>
   [...cards].sort(
@@ -146,7 +125,7 @@ function Switch({ card, onClose, onStart }: { card: ModelCard; onClose: () => vo
   const [refused, setRefused] = useState<Problem>()
   const [go, going] = useAction(async () => {
     try {
-      onStart(await call<Job>("POST", path`/v1/models/${card.fingerprint}/activate`, { force }))
+      onStart(await call<Job>("POST", path`/v1/models/${card.fingerprint}/activate`, { force, verb: card.verb }))
     } catch (failure) {
       if (failure instanceof Problem && failure.status === 409) setRefused(failure)
       else throw failure

@@ -1,40 +1,55 @@
 import { useLocation } from "preact-iso"
 import { useEffect, useState } from "preact/hooks"
-import { call, path, withQuery } from "../api/client"
-import type { Page, PersonCard } from "../api/types"
-import { useAction, useApi } from "../api/use-api"
+import { path, withQuery } from "../api/client"
+import type { PersonCard, Status } from "../api/types"
+import { useApi } from "../api/use-api"
+import { usePages } from "../api/use-pages"
 import { bytes, count } from "../format"
 import { CopyAs } from "../parts/copy"
 import { Badge } from "../parts/icons"
-import { Empty, Failure, Load, Panel } from "../parts/panel"
+import { Empty, Load, Panel } from "../parts/panel"
 import { Table, type Column } from "../parts/table"
 import { Time } from "../parts/time"
+import { useScope } from "../session"
 import { useTitle } from "../title"
 
-const PAGE = 50
+const PAGE = 200
+
+const allowed = (granted: boolean | undefined) => (granted ? "allowed" : "not given")
 
 const COLUMNS: Column<PersonCard>[] = [
   {
     name: "Person",
+    room: "broad",
+    value: (one) => one.person,
     cell: (one) => (
-      <a href={path`/people/${one.person}`}>
+      <a href={path`/people/${one.person}`} title={one.person}>
         {one.name ?? one.person}
         {one.name && <span class="muted small"> {one.person}</span>}
       </a>
     ),
   },
-  { name: "Records", number: true, cell: (one) => count(one.records) },
-  { name: "Last record", cell: (one) => <Time at={one.last} relative /> },
-  { name: "First record", wide: true, cell: (one) => <Time at={one.first} /> },
-  { name: "Stored", number: true, wide: true, cell: (one) => bytes(one.bytes) },
+  { name: "Records", number: true, room: "narrow", value: (one) => one.records, cell: (one) => count(one.records) },
+  { name: "Last", value: (one) => one.last, cell: (one) => <Time at={one.last} relative /> },
+  { name: "First", wide: true, value: (one) => one.first, cell: (one) => <Time at={one.first} relative /> },
   {
-    name: "Recommending",
+    name: "Stored",
+    number: true,
     wide: true,
+    room: "narrow",
+    value: (one) => one.bytes,
+    cell: (one) => bytes(one.bytes),
+  },
+  {
+    name: "Recommend",
+    wide: true,
+    value: (one) => (one.consents.recommend === false ? "refused" : "allowed"),
     cell: (one) => (one.consents.recommend === false ? <Badge tone="bad">refused</Badge> : "allowed"),
   },
   {
-    name: "Training",
+    name: "Train",
     wide: true,
+    value: (one) => allowed(one.consents.train),
     cell: (one) => (one.consents.train ? "allowed" : <span class="muted">not given</span>),
   },
 ]
@@ -44,24 +59,13 @@ export function People() {
   const { query, route } = useLocation()
   const wanted = query.query ?? ""
   const [text, setText] = useState(wanted)
-  const url = withQuery("/v1/people", { query: wanted, limit: PAGE })
-  const people = useApi<Page<PersonCard>>(url)
-  const [more, setMore] = useState<Page<PersonCard>[]>([])
-  useEffect(() => setMore([]), [people.data])
+  const people = usePages<PersonCard>("/v1/people", { query: wanted }, PAGE)
+  const status = useApi<Status>(useScope("models") && !wanted ? "/v1/status" : null)
   useEffect(() => {
     if (text.trim() === wanted) return
     const timer = setTimeout(() => route(withQuery("/people", { query: text.trim() }), true), 200)
     return () => clearTimeout(timer)
   }, [text])
-
-  const next = more.length ? more.at(-1)!.next : people.data?.next
-  const [load, loading] = useAction(async () => {
-    const page = await call<Page<PersonCard>>(
-      "GET",
-      withQuery("/v1/people", { query: wanted, limit: PAGE, after: next }),
-    )
-    setMore([...more, page])
-  })
 
   return (
     <>
@@ -80,7 +84,7 @@ export function People() {
           />
         </div>
         <Load
-          from={people}
+          from={people.first}
           lines={8}
           empty={(page) =>
             !page.items.length &&
@@ -90,27 +94,26 @@ export function People() {
                 answer.
               </Empty>
             ) : (
-              <Empty title="Nobody yet.">Send a first event, and the person is here.</Empty>
+              <Empty title="Nobody yet.">
+                Send a first event, or <a href="/data">import a file</a>, and the person is here.
+              </Empty>
             ))
           }
         >
-          {(page) => (
+          {() => (
             <Table
+              long
               caption="People"
               columns={COLUMNS}
-              rows={[page, ...more].flatMap((one) => one.items)}
+              rows={people.rows}
+              pages={people}
+              total={wanted ? undefined : status.data?.counts.people}
               id={(one) => one.person}
             />
           )}
         </Load>
-        {loading.error && <Failure problem={loading.error} />}
-        {next && people.data && (
-          <button type="button" class="more" disabled={loading.pending} onClick={() => load()}>
-            {loading.pending ? "Loading…" : `${PAGE} more`}
-          </button>
-        )}
         <CopyAs
-          url={url}
+          url={people.url}
           python={`for one in client.people(${wanted ? `query=${JSON.stringify(wanted)}` : ""}).items:\n    print(one.person, one.records)`}
         />
       </Panel>

@@ -110,13 +110,26 @@ function columns(slices: Slice[]): Column<Slice>[] {
   const any = (name: keyof Slice) => slices.some((one) => one[name] != null)
   const figure = (value: number | null | undefined) => (value == null ? "–" : value.toFixed(3))
   const all: (Column<Slice> | false)[] = [
-    { name: "Slice", cell: (one) => one.name },
-    { name: "People", number: true, cell: (one) => count(one.people) },
-    any("population") && { name: "Everybody's list", number: true, wide: true, cell: (one) => figure(one.population) },
-    any("own") && { name: "Own list", number: true, wide: true, cell: (one) => figure(one.own) },
+    { name: "Slice", value: (one) => one.name },
+    { name: "People", number: true, value: (one) => one.people, cell: (one) => count(one.people) },
+    any("population") && {
+      name: "Everybody's list",
+      number: true,
+      wide: true,
+      value: (one) => one.population,
+      cell: (one) => figure(one.population),
+    },
+    any("own") && {
+      name: "Own list",
+      number: true,
+      wide: true,
+      value: (one) => one.own,
+      cell: (one) => figure(one.own),
+    },
     {
       name: "Gain",
       number: true,
+      value: (one) => one.gain,
       cell: (one) =>
         one.gain == null ? (
           "–"
@@ -129,10 +142,16 @@ function columns(slices: Slice[]): Column<Slice>[] {
     any("swap_gap") && {
       name: "Swap gap",
       number: true,
+      value: (one) => one.swap_gap,
       wide: true,
       cell: (one) => (one.swap_gap == null ? "–" : signed(one.swap_gap)),
     },
-    any("hurt") && { name: "Hurt", number: true, cell: (one) => (one.hurt == null ? "–" : percent(one.hurt)) },
+    any("hurt") && {
+      name: "Hurt",
+      number: true,
+      value: (one) => one.hurt,
+      cell: (one) => (one.hurt == null ? "–" : percent(one.hurt)),
+    },
     { name: "Verdict", wide: true, cell: verdict },
   ]
   return all.filter((one) => one !== false)

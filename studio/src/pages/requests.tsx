@@ -16,7 +16,7 @@ export function Requests() {
   const [live, setLive] = useState(true)
   const [text, setText] = useState("")
   const [failures, setFailures] = useState(false)
-  const requests = useApi<Page<Request>>("/v1/requests", live ? EVERY_MS : 0)
+  const requests = useApi<Page<Request>>("/v1/requests?limit=1000", live ? EVERY_MS : 0)
   const fits = (one: Request) =>
     (!failures || one.status >= 400) &&
     `${one.method} ${one.route} ${one.status} ${one.request_id}`.toLowerCase().includes(text.trim().toLowerCase())
@@ -53,12 +53,15 @@ export function Requests() {
             const rows = page.items.filter(fits)
             return rows.length ? (
               <Table
+                long
                 caption="Requests"
                 rows={rows}
                 id={(one) => one.request_id}
                 columns={[
                   {
                     name: "Route",
+                    room: "broad",
+                    value: (one) => `${one.method} ${one.route}`,
                     cell: (one) => (
                       <code class="route">
                         <b>{one.method}</b> {one.route}
@@ -67,14 +70,23 @@ export function Requests() {
                   },
                   {
                     name: "Status",
+                    room: "narrow",
+                    value: (one) => one.status,
                     cell: (one) => (
                       <Badge tone={one.status >= 500 ? "bad" : one.status >= 400 ? "warn" : "good"}>{one.status}</Badge>
                     ),
                   },
-                  { name: "Took", number: true, cell: (one) => seconds(one.ms / 1000) },
-                  { name: "Time", wide: true, cell: (one) => <Time at={one.time} /> },
+                  {
+                    name: "Took",
+                    number: true,
+                    room: "narrow",
+                    value: (one) => one.ms / 1000,
+                    cell: (one) => seconds(one.ms / 1000),
+                  },
+                  { name: "Time", wide: true, value: (one) => one.time, cell: (one) => <Time at={one.time} /> },
                   {
                     name: "Request",
+                    value: (one) => one.request_id,
                     wide: true,
                     cell: (one) => <CopyButton text={one.request_id} label={one.request_id.slice(0, 12)} quiet />,
                   },

@@ -4,6 +4,7 @@ import type { Page, System } from "../api/types"
 import { useApi } from "../api/use-api"
 import { bytes, count, interval, plain, signed } from "../format"
 import { CopyAs } from "../parts/copy"
+import { CsvButton, type CsvColumn } from "../parts/csv"
 import { Badge } from "../parts/icons"
 import { Empty, Fact, Load, Panel } from "../parts/panel"
 import { useTitle } from "../title"
@@ -59,11 +60,29 @@ export function Systems() {
             )
           }}
         </Load>
+        {systems.data && (
+          <div class="table-foot">
+            <CsvButton file="systems" columns={COLUMNS} rows={systems.data.items} />
+          </div>
+        )}
         <CopyAs url="/v1/systems" />
       </Panel>
     </>
   )
 }
+
+const COLUMNS: CsvColumn<System>[] = [
+  { name: "system", value: (one) => one.slug },
+  { name: "title", value: (one) => one.title },
+  { name: "year", value: (one) => one.year },
+  { name: "room", value: (one) => one.room },
+  { name: "kind", value: (one) => one.kind },
+  { name: "check", value: verdictOf },
+  { name: "gain", value: (one) => one.claim?.gain },
+  { name: "swap gap", value: (one) => one.claim?.swap_gap },
+  { name: "bytes per person", value: (one) => one.claim?.state_bytes },
+  { name: "date", value: (one) => one.claim?.date },
+]
 
 const MARK: Record<Verdict, "good" | "bad" | "plain"> = {
   passed: "good",

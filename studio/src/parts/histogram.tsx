@@ -1,6 +1,7 @@
 import { useEffect, useId, useRef, useState } from "preact/hooks"
 import type { Spread } from "../api/types"
 import { count, interval, percent, signed } from "../format"
+import { CsvButton } from "./csv"
 
 const HEIGHT = 168
 const BASE = 28 // below the bars: the axis and its figures
@@ -100,6 +101,17 @@ export function Histogram({
       </figcaption>
       <details>
         <summary>As a table</summary>
+        <div class="table-foot">
+          <CsvButton
+            file={`${unit} over people`}
+            rows={bins}
+            columns={[
+              { name: "from", value: (bin) => bin.from },
+              { name: "to", value: (bin) => bin.to },
+              { name: "people", value: (bin) => bin.people },
+            ]}
+          />
+        </div>
         <table>
           <caption class="sr-only">{words}</caption>
           <thead>

@@ -1,12 +1,17 @@
 import type { ComponentChildren } from "preact"
 import type { Answer, ItemId, Pick } from "../api/types"
 import { bytes, count, score, seconds } from "../format"
+import { CsvButton, type CsvColumn } from "./csv"
 import { Notice } from "./panel"
 
 interface RankedListProps {
   label: string
   tone: "own" | "anybody"
   items: Pick[]
+  /** Name of the CSV file that the list can be taken away as. */
+  file?: string
+  /** More columns of that file. */
+  more?: CsvColumn<never>[]
   /** Beside an item: where it stands elsewhere, and so on. */
   beside?: (pick: Pick, rank: number) => ComponentChildren
   /** What opens under an item when it is clicked. */
@@ -18,8 +23,20 @@ interface RankedListProps {
 }
 
 /** A list in order, best first. */
-export function RankedList({ label, tone, items, beside, open, onOpen, detail, hot, onHot }: RankedListProps) {
-  return (
+export function RankedList({
+  label,
+  tone,
+  items,
+  file,
+  more = [],
+  beside,
+  open,
+  onOpen,
+  detail,
+  hot,
+  onHot,
+}: RankedListProps) {
+  const list = (
     <ol class={`ranked ${tone}`} aria-label={label}>
       {items.map((pick, at) => {
         const name = (
@@ -61,7 +78,24 @@ export function RankedList({ label, tone, items, beside, open, onOpen, detail, h
       })}
     </ol>
   )
+  if (!file || !items.length) return list
+  const rows = items.map((pick, at) => ({ ...pick, rank: at + 1 }))
+  return (
+    <>
+      {list}
+      <div class="table-foot">
+        <CsvButton file={file} columns={[...COLUMNS, ...(more as typeof COLUMNS)]} rows={rows} />
+      </div>
+    </>
+  )
 }
+
+const COLUMNS: CsvColumn<Pick & { rank: number }>[] = [
+  { name: "rank", value: (pick) => pick.rank },
+  { name: "item", value: (pick) => pick.item },
+  { name: "title", value: (pick) => pick.title },
+  { name: "score", value: (pick) => pick.score },
+]
 
 /** Where an item moved between two lists; null is "not in it". */
 export function Moved({ from, to, k }: { from: number | null | undefined; to: number | null | undefined; k: number }) {

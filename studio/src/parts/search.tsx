@@ -1,13 +1,13 @@
 import { useLocation } from "preact-iso"
 import { useContext, useEffect, useState } from "preact/hooks"
-import { call, path, withQuery } from "../api/client"
-import type { Me, Page, PersonCard } from "../api/types"
-import { count } from "../format"
+import { path } from "../api/client"
+import type { Me } from "../api/types"
 import { pagesOf } from "../pages"
 import { Session } from "../session"
 import { Combobox, type Option } from "./combobox"
 import { Dialog } from "./dialog"
 import { Icon } from "./icons"
+import { findPeople } from "./person-field"
 
 const SLASH = "sartor-slash"
 const slashWanted = () => localStorage.getItem(SLASH) !== "off"
@@ -27,18 +27,7 @@ async function places(me: Me | null, text: string, signal: AbortSignal): Promise
       hint: "page",
     }))
   if (!wanted || me?.person || !me?.scopes.includes("profile")) return pages
-  const found = await call<Page<PersonCard>>(
-    "GET",
-    withQuery("/v1/people", { query: text.trim(), limit: 8 }),
-    undefined,
-    signal,
-  )
-  const people = found.items.map((one) => ({
-    id: `person ${one.person}`,
-    href: path`/people/${one.person}`,
-    label: one.name ? `${one.name} (${one.person})` : one.person,
-    hint: count(one.records, "record"),
-  }))
+  const people = (await findPeople(text, signal)).map((one) => ({ ...one, href: path`/people/${one.person}` }))
   return [...people, ...pages]
 }
 

@@ -1,27 +1,12 @@
-import { useEffect, useState } from "preact/hooks"
-import { call, path, withQuery } from "../../api/client"
-import type { Event, Page } from "../../api/types"
-import { useAction, useApi } from "../../api/use-api"
+import { path } from "../../api/client"
+import type { Event } from "../../api/types"
+import { usePages } from "../../api/use-pages"
 import { plain } from "../../format"
 
 const PAGE = 50
 
 /** Somebody's evidence, newest first, a page at a time. */
-export function useEvents(person: string) {
-  const url = withQuery(path`/v1/people/${person}/events`, { limit: PAGE })
-  const first = useApi<Page<Event>>(url)
-  const [older, setOlder] = useState<Page<Event>[]>([])
-  useEffect(() => setOlder([]), [first.data])
-  const pages = first.data ? [first.data, ...older] : []
-  const next = pages.at(-1)?.next ?? null
-  const [more, loading] = useAction(async () =>
-    setOlder([
-      ...older,
-      await call<Page<Event>>("GET", withQuery(path`/v1/people/${person}/events`, { limit: PAGE, before: next })),
-    ]),
-  )
-  return { url, first, events: pages.flatMap((page) => page.items), next, more, loading }
-}
+export const useEvents = (person: string) => usePages<Event>(path`/v1/people/${person}/events`, {}, PAGE, "before")
 
 const FRAMES: Record<string, string> = {
   events: "event",

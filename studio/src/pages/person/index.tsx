@@ -1,5 +1,5 @@
 import { useLocation } from "preact-iso"
-import { path } from "../../api/client"
+import { path, withQuery } from "../../api/client"
 import type { Profile } from "../../api/types"
 import { useApi, type Resource } from "../../api/use-api"
 import { bytes, count } from "../../format"
@@ -48,6 +48,7 @@ export function Person(props: { person?: string; tab?: string }) {
       <header class="person-head">
         <p class="crumbs small">
           <a href="/people">People</a>
+          <a href={withQuery("/search", { person })}>Search as {name ?? person}</a>
         </p>
         <h1>{name ?? person}</h1>
         <p class="person-facts muted">

@@ -95,10 +95,14 @@ function KeptState({ state }: { state: StateCard | null | undefined }) {
         rows={state.arrays}
         id={(array) => array.name}
         columns={[
-          { name: "Kept", cell: (array) => array.name },
-          { name: "Type", cell: (array) => array.dtype },
-          { name: "Shape", cell: (array) => array.shape.join(" × ") || "one number" },
-          { name: "Size", number: true, cell: (array) => bytes(array.bytes) },
+          { name: "Kept", value: (array) => array.name },
+          { name: "Type", value: (array) => array.dtype },
+          {
+            name: "Shape",
+            value: (array) => array.shape.join(" × "),
+            cell: (array) => array.shape.join(" × ") || "one number",
+          },
+          { name: "Size", number: true, value: (array) => array.bytes, cell: (array) => bytes(array.bytes) },
         ]}
       />
     </Panel>
@@ -126,6 +130,7 @@ function Versions({ person, changed }: { person: string; changed: () => void }) 
   const columns: Column<StateCard>[] = [
     {
       name: "Version",
+      value: (one) => one.version,
       cell: (one) => (
         <span class="version">
           v{one.version} {one.current && <Badge tone="good">in use</Badge>}{" "}
@@ -133,14 +138,14 @@ function Versions({ person, changed }: { person: string; changed: () => void }) 
         </span>
       ),
     },
-    { name: "Made", cell: (one) => <Time at={one.made} relative /> },
-    { name: "Examples", number: true, cell: (one) => count(one.examples) },
-    { name: "Size", number: true, cell: (one) => bytes(one.bytes) },
-    { name: "Model", wide: true, cell: (one) => `${one.method} ${short(one.model)}` },
+    { name: "Made", value: (one) => one.made, cell: (one) => <Time at={one.made} relative /> },
+    { name: "Examples", number: true, value: (one) => one.examples, cell: (one) => count(one.examples) },
+    { name: "Size", number: true, value: (one) => one.bytes, cell: (one) => bytes(one.bytes) },
+    { name: "Model", wide: true, value: (one) => `${one.method} ${short(one.model)}` },
     {
       name: "From",
       wide: true,
-      cell: (one) => (one.restored_from != null ? `restored from v${one.restored_from}` : "evidence"),
+      value: (one) => (one.restored_from != null ? `restored from v${one.restored_from}` : "evidence"),
     },
     ...(mayEdit
       ? [

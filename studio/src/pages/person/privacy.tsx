@@ -9,20 +9,9 @@ import { CopyAs } from "../../parts/copy"
 import { Dialog } from "../../parts/dialog"
 import { Failure, Load, Notice, Panel } from "../../parts/panel"
 import { Time } from "../../parts/time"
+import { PURPOSES } from "../../purposes"
 import { useScope } from "../../session"
 import { Receipt } from "./receipt"
-
-/** What each purpose allows, in the person's own terms. */
-const PURPOSES: Record<string, string> = {
-  recommend: "Make lists that fit this person.",
-  search: "Order search results for this person.",
-  write: "Let texts fit this person.",
-  draw: "Let pictures fit this person.",
-  recognize: "Recognise this person or their things.",
-  decide: "Let decisions take this person into account.",
-  train: "Learn what everybody shares from this person's events, too.",
-  share: "Use what was learned for one purpose in another.",
-}
 
 export function Privacy({ person, profile }: TabProps) {
   const [receipt, setReceipt] = useState<{ erasure: Erasure; after: Answer | null }>()

@@ -74,6 +74,7 @@ export function Recommendations({ person, profile }: TabProps) {
                 <Provenance answer={answer} size={profile.data?.state?.bytes} />
                 <RankedList
                   label={`Recommended to ${person}`}
+                  file={`recommended to ${person}`}
                   tone="own"
                   items={answer.items}
                   hot={hot}
@@ -103,6 +104,7 @@ export function Recommendations({ person, profile }: TabProps) {
                 <Provenance answer={{ ...answer, fallback: null, note: "" }} />
                 <RankedList
                   label="Recommended to anybody"
+                  file="recommended to anybody"
                   tone="anybody"
                   items={answer.items.slice(0, k)}
                   hot={hot}

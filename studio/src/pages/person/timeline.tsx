@@ -5,6 +5,7 @@ import type { Event } from "../../api/types"
 import { bytes, seconds } from "../../format"
 import { announce } from "../../parts/announce"
 import { CopyAs } from "../../parts/copy"
+import { CsvButton, type CsvColumn } from "../../parts/csv"
 import { Icon } from "../../parts/icons"
 import { Empty, Failure, Load, Notice, Panel } from "../../parts/panel"
 import { Time } from "../../parts/time"
@@ -15,8 +16,24 @@ import { NewEvent } from "./new-event"
 
 const UNDO_SECONDS = 8
 
+const COLUMNS: CsvColumn<Event>[] = [
+  { name: "id", value: (one) => one.id },
+  { name: "time", value: (one) => one.time },
+  { name: "received", value: (one) => one.received },
+  { name: "frame", value: (one) => one.frame },
+  { name: "kind", value: (one) => one.kind },
+  { name: "item", value: (one) => one.item },
+  { name: "title", value: (one) => one.title },
+  { name: "value", value: (one) => one.value },
+  { name: "weight", value: (one) => one.weight },
+  { name: "content", value: (one) => JSON.stringify(one.content) },
+  { name: "source", value: (one) => one.source },
+  { name: "purposes", value: (one) => one.purposes?.join(" ") },
+  { name: "expires", value: (one) => one.expires },
+]
+
 export function Timeline({ person, profile }: TabProps) {
-  const { url, first, events, next, more, loading } = useEvents(person)
+  const { url, first, rows: events, more, load, loading, error, all } = useEvents(person)
   const mayWrite = useScope("write")
   const [said, setSaid] = useState<string>()
   const [failed, setFailed] = useState<Problem>()
@@ -73,11 +90,16 @@ export function Timeline({ person, profile }: TabProps) {
             </ol>
           )}
         </Load>
-        {loading.error && <Failure problem={loading.error} />}
-        {next && (
-          <button type="button" class="more" disabled={loading.pending} onClick={() => more()}>
-            {loading.pending ? "Loading…" : "Older ones"}
+        {error && <Failure problem={error} retry={load} />}
+        {more && (
+          <button type="button" class="more" disabled={loading} onClick={load}>
+            {loading ? "Loading…" : "Older ones"}
           </button>
+        )}
+        {events.length > 0 && (
+          <div class="table-foot">
+            <CsvButton file={`events of ${person}`} columns={COLUMNS} rows={events} all={more ? all : undefined} />
+          </div>
         )}
         <CopyAs
           url={url}

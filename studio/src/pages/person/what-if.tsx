@@ -24,7 +24,7 @@ export function Hypothesis({ person, profile }: TabProps) {
   const { query, route } = useLocation()
   const add = parse(query.add)
   const remove = parse(query.remove)
-  const { first, events, next, more } = useEvents(person)
+  const { first, rows: events, more, load } = useEvents(person)
   const chosen = events.filter((event) => event.frame === "events")
   const [titles, setTitles] = useState<Record<string, string>>({})
   const [answer, setAnswer] = useState<WhatIf>()
@@ -135,8 +135,8 @@ export function Hypothesis({ person, profile }: TabProps) {
               </ul>
             )}
           </Load>
-          {next && (
-            <button type="button" class="more" onClick={() => more()}>
+          {more && (
+            <button type="button" class="more" onClick={load}>
               Older ones
             </button>
           )}
@@ -192,6 +192,7 @@ export function Hypothesis({ person, profile }: TabProps) {
               {!answer.before.items.length && <Empty title="An empty list.">{answer.before.note}</Empty>}
               <RankedList
                 label="As it is"
+                file={`${person} as it is`}
                 tone="own"
                 items={answer.before.items}
                 beside={(pick) =>
@@ -206,6 +207,7 @@ export function Hypothesis({ person, profile }: TabProps) {
               {!answer.after.items.length && <Empty title="An empty list.">{answer.after.note}</Empty>}
               <RankedList
                 label="As it would be"
+                file={`${person} as it would be`}
                 tone="own"
                 items={answer.after.items}
                 beside={(pick, rank) =>
