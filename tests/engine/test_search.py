@@ -15,6 +15,7 @@ import pytest
 from sartor import Population
 from sartor.data.world import World
 from sartor.engine import Engine, SearchAnswer
+from sartor.engine.warming import warm
 from sartor.errors import BadValue, ConfigError, ModelRefused, UnknownId, WrongType
 from sartor.method import load
 from sartor.recommend.live_search import over
@@ -191,6 +192,16 @@ def test_filters_and_words_that_leave_nothing_are_answers_not_errors(shared: Eng
     empty = shared.search(None, QUERY, where="year > 9999")
     assert (empty.items, empty.note) == ([], "everybody's order, as asked; the filter leaves no item")
     assert "no word of the query" in shared.search(None, "qqqqq").note
+
+
+def test_a_warm_process_has_opened_the_index(tmp_path: Path) -> None:
+    with Engine(f"sqlite:///{tmp_path}/people.db", master_key=KEY, background=False) as first:
+        assert not warm(first)
+        first.install(model(), verb="search")
+    with Engine(f"sqlite:///{tmp_path}/people.db", master_key=KEY, background=False) as engine:
+        assert warm(engine)
+        engine._searching.shelves._read = None  # type: ignore[method-assign,assignment]
+        assert engine.search("ana", QUERY).items
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,11 @@ def warm(engine: Engine) -> bool:
 
     Asks about no person. Another tenant's first request still reads that tenant's catalogue.
     """
+    ready = [_recommending(engine), _searching(engine)]
+    return any(ready)
+
+
+def _recommending(engine: Engine) -> bool:
     loaded = engine._models.active(engine.tenant, VERB)
     if loaded is None:
         return False
@@ -27,3 +32,8 @@ def warm(engine: Engine) -> bool:
         loaded.method.recommend([state], 1)
     engine._models.active(engine.tenant, "cold")
     return True
+
+
+def _searching(engine: Engine) -> bool:
+    """Opens the index of texts, too."""
+    return engine.search(None, "first", 1).fallback != "no model"
