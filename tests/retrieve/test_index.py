@@ -97,8 +97,26 @@ def test_the_planner_takes_different_ways(clustered: Any) -> None:
     assert index.search(queries, where="u < 0.004").plan.startswith("exact")
     index.costs_[:3] = 1.0  # type: ignore[attr-defined]  # comparing is dear: look at few
     assert index.search(queries, where="u < 0.5").plan.startswith("inverted")
-    index.costs_[:] = (1.0, 0, 1e-6, 0, 2e-6, 1.0)  # type: ignore[attr-defined]  # products are nearly free
+    index.costs_[:] = (1.0, 0, 1e-6, 0, 2e-6, 1.0, np.inf, np.inf)  # type: ignore[attr-defined]  # products are nearly free
     assert index.search(queries, where="u < 0.5").plan.startswith("exact")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_the_planner_walks_a_graph_where_it_pays(tmp_path: Path, clustered: Any, metric: str) -> None:
+    vectors, queries, attributes = clustered
+    index = ItemIndex.make("planned", metric=metric, graph=True).build(vectors[:4_500], attributes=attributes[:4_500])
+    index.add(vectors[4_500:], attributes=attributes[4_500:])
+    index.remove(list(range(0, 5_000, 10)))
+    index.costs_[6:] = 1e-12  # type: ignore[attr-defined]  # the graph is nearly free
+    for one in (index, ItemIndex.load(index.save(tmp_path / "index"))):
+        for where in (None, "u < 0.5", "u < 0.05"):
+            allowed = (np.arange(5_000) % 10 > 0) & (np.ones(5_000, bool) if where is None else index.bitmap(where).mask())
+            truth = scores_of(queries, vectors, metric)
+            truth[:, ~allowed] = -np.inf
+            hits = one.search(queries, 10, where=where)
+            assert hits.plan.startswith(("walk", "short codes") if where != "u < 0.05" else "exact"), hits.plan
+            assert allowed[hits.indices].all()
+            assert np.mean([np.isin(a, b).mean() for a, b in zip(np.argsort(-truth, axis=1)[:, :10], hits.indices, strict=True)]) >= 0.93
 
 
 @settings(deadline=None, max_examples=25)

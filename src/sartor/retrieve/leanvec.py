@@ -194,12 +194,7 @@ class LeanVecIndex(ItemIndex):
 
     def _search(self, queries: np.ndarray, k: int, allowed: Bitmap | None, count: int, budget: float | None) -> tuple[np.ndarray, np.ndarray, str]:
         self._warn_of_learned(queries)
-        if budget is None:
-            window = int(self.window_[0])
-        else:
-            window = WINDOWS[max(0, int(np.searchsorted(self.looked_at_, budget * self.rows, "right")) - 1)]
-        window = max(k, -(-window * k // K))
-        looked = float(np.interp(window, WINDOWS, self.looked_at_)) * max(1, window / WINDOWS[-1]) * self.rows / count
+        window, looked = self._window(k, count, budget)
         if budget == 1 or window >= count:
             found, scores = self._scan(queries, k, allowed, None)
             plan = f"exact over the codes of {count} items"
@@ -214,6 +209,21 @@ class LeanVecIndex(ItemIndex):
                 found[lost], scores[lost] = self._scan(queries[lost], k, allowed, window)
                 plan += f"; {lost.size} queries that the filter goes against were compared with all allowed"
         return found, scores + (queries @ self._mean)[:, None], plan
+
+    def _window(self, k: int, count: int, budget: float | None) -> tuple[int, float]:
+        """How many a walk keeps, and how many vectors it is expected to compare before so many allowed ones are found."""
+        if budget is None:
+            window = int(self.window_[0])
+        else:
+            window = WINDOWS[max(0, int(np.searchsorted(self.looked_at_, budget * self.rows, "right")) - 1)]
+        window = max(k, -(-window * k // K))
+        return window, float(np.interp(window, WINDOWS, self.looked_at_)) * max(1, window / WINDOWS[-1]) * self.rows / count
+
+    def compared(self, k: int, count: int) -> tuple[float, bool]:
+        """How many short codes one query is expected to be compared with when `count` rows are allowed, and whether that is all of them."""
+        window, looked = self._window(k, count, None)
+        scanned = window >= count or looked > WORTH * count
+        return float(count) if scanned else looked, scanned
 
     def _walk(self, queries: np.ndarray, k: int, allowed: Bitmap | None, window: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         found, scores = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)

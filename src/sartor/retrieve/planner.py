@@ -3,6 +3,7 @@
 - exact over the allowed: gathers the allowed vectors. Always right; costs grow with how many there are.
 - inverted file with bitmap: looks at cells until the rest can hardly help. Cheap when much is allowed.
 - search, then filter: looks at everything near and drops what is not allowed. Cheap when nearly everything is allowed.
+- a walk through LeanVec's graph, when it was asked for (`graph=True`): several times cheaper where much is allowed, for memory and building time.
 
 Costs per row are measured at build. How much of the index a query will look at is known from the calibration; for a filter it is also
 measured, on the first queries of a batch, because not only the share of allowed items decides but also where they lie. A query with fewer
@@ -24,18 +25,20 @@ import numpy as np
 from sartor.errors import ConfigError
 from sartor.method import learned
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.calibration import SHARES
+from sartor.retrieve.calibration import SHARES, K
 from sartor.retrieve.exact import FEW
 from sartor.retrieve.inverted import EVERYTHING, InvertedIndex
+from sartor.retrieve.leanvec import LeanVecIndex
 
 Strategy = Literal["auto", "exact", "inverted", "filter-after"]
 PILOT = 8
 """Queries of a batch that show how much a filter makes them look at."""
 SURE = 1.25
 """How many times as much exact search may cost: it is certain, the rest is expected."""
-COSTS = ("compare", "gather", "product", "test", "query", "look")
+COSTS = ("compare", "gather", "product", "test", "query", "look", "walk", "short")
 """Of `costs_`: one allowed vector found and compared by itself; copied; compared in a product; one bit tested; one query's order of cells; one
-vector compared where it lies in its cell, which is several times cheaper than finding it by its row."""
+vector compared where it lies in its cell, which is several times cheaper than finding it by its row; one compared along a walk; one by its short
+code, without a walk."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,8 +51,11 @@ class PlannedIndex(InvertedIndex):
     overfetch: int | None = None
     """Of search-then-filter: how many items are fetched for each one asked for; None means as the share of allowed items needs."""
 
+    graph: bool = False
+    """Whether to build LeanVec's two levels beside the cells, and to walk where that is expected to be the cheapest."""
+
     costs_: np.ndarray = learned()
-    """float64 [6], seconds, in the order of `COSTS`."""
+    """float64 [8], seconds, in the order of `COSTS`; infinite for what is not there."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +64,23 @@ class PlannedIndex(InvertedIndex):
 
     def _ready(self) -> None:
         super()._ready()
+        if self.graph:
+            self._walker = LeanVecIndex(metric=self.metric, recall=self.recall, seed=self.seed)
+            biases = self._own_biases()
+            self._walker._build(self._vectors.array[self._places.array], None if biases is None else biases[self._places.array])
+            self._number()
         self.costs_ = self._measure()
+
+    def _add(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
+        super()._add(vectors, biases)
+        if self._walker is not None:
+            self._walker._add(vectors, biases)
+            self._number()
+
+    def _number(self) -> None:
+        """The graph has the rows of this index, and no ids of its own."""
+        assert self._walker is not None
+        self._walker._ids, self._walker.dim = range(len(self._numbers.array)), self._vectors.array.shape[1]
 
     def _search(self, queries: np.ndarray, k: int, allowed: Bitmap | None, count: int, budget: float | None) -> tuple[np.ndarray, np.ndarray, str]:
         if self.strategy == "exact":
@@ -79,6 +101,9 @@ class PlannedIndex(InvertedIndex):
             return *self._exactly(queries, k, allowed), f"exact over {count} items; {why}"
         if best == "filter-after":
             return self._filter_after(queries, k, allowed, count, why)
+        if best == "graph" and self._walker is not None:
+            found, scores, plan = self._walker._search(queries, k, allowed, count, None)
+            return *self._guarded(found, scores, queries, k, allowed), f"{plan}; {why}"
         pilot = min(PILOT, q) if allowed is not None else q
         found, scores, work = self._scan(queries[:pilot], k, allowed, slack, share=count / self.rows)
         plan = f"inverted file with bitmap, slack {slack[0]:.2g}, {count} of {self.rows} allowed; {why}"
@@ -122,6 +147,9 @@ class PlannedIndex(InvertedIndex):
         if 0.5 <= share < 1 and np.isfinite(self.slack_[0, 0]):
             # More fetched means a worse last one, and that more is looked at: as if each were asked for by itself.
             out["filter-after"] = q * self._scan_cost(self.looked_at_[0] * self.rows) * max(1.0, (self._fetched(k, count) / k) ** 0.5) * 1.1
+        if self._walker is not None:
+            compared, scanned = self._walker.compared(k, count)
+            out["graph"] = q * (self.costs_[4] / 2 + (self.costs_[7] if scanned else self.costs_[6]) * compared)
         return out
 
     def _exact_cost(self, q: int, count: int) -> float:
@@ -145,16 +173,27 @@ class PlannedIndex(InvertedIndex):
         query = _best(lambda: self._scan(queries, k, None, EVERYTHING, 0)) / len(queries)
         test = max(_best(lambda: self._scan(queries, k, Bitmap.empty(self.rows), EVERYTHING)) / len(queries) - query, 0.0) / self.rows
         look = max(_best(lambda: self._scan(queries[:8], k, None, EVERYTHING), 3) / 8 - query, 0.0) / self.rows
-        return np.array([compare, gather, product, test, query, look])
+        walk, short = np.inf, np.inf
+        if (walker := self._walker) is not None:
+            walk = _best(lambda: walker._search(queries, K, None, self.rows, None), 3) / len(queries) / walker.compared(K, self.rows)[0]
+            short = _best(lambda: walker._scan(queries, k, rows, k)) / len(queries) / n
+        return np.array([compare, gather, product, test, query, look, walk, short])
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return super()._arrays() | {"costs": self.costs_}
+        walker = {} if self._walker is None else {f"graph.{name}": array for name, array in self._walker._arrays().items()}
+        return super()._arrays() | {"costs": self.costs_} | walker
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         super()._restore(arrays)
         costs = arrays["costs"]
-        # An index of before had no cost of its own for looking.
-        self.costs_ = costs if costs.size == len(COSTS) else np.append(costs, costs[0])
+        # An index of before had no cost of its own for looking, and no graph.
+        self.costs_ = costs if costs.size == len(COSTS) else np.array([*costs, costs[0], np.inf, np.inf])
+        if self.graph:
+            self._walker = LeanVecIndex(metric=self.metric, recall=self.recall, seed=self.seed)
+            self._walker._restore({name[6:]: array for name, array in arrays.items() if name.startswith("graph.")})
+            self._number()
+
+    _walker: LeanVecIndex | None = learned(None)
 
 
 def _best(call: Callable[[], Any], runs: int = 7) -> float:
