@@ -32,8 +32,8 @@ SIZES = {384: 100_000, 768: 50_000, 1536: 20_000}
 """Vectors, by dimension: graphs over many float32 coordinates take minutes to build, and all are built at one thread."""
 OURS: dict[tuple[int, float], dict[str, Any]] = {
     (384, 0.95): {"dims": 96, "degree": 32}, (768, 0.95): {"dims": 112, "degree": 30}, (1536, 0.95): {"dims": 112, "degree": 26},
-    (384, 0.99): {"dims": 192, "degree": 32, "second_bits": 16}, (768, 0.99): {"dims": 192, "degree": 32, "second_bits": 16},
-    (1536, 0.99): {"dims": 256, "degree": 32, "second_bits": 16},
+    (384, 0.99): {"dims": 128, "degree": 28, "second_bits": 16}, (768, 0.99): {"dims": 128, "degree": 28, "second_bits": 16},
+    (1536, 0.99): {"dims": 128, "degree": 28, "second_bits": 16},
 }  # fmt: skip
 """Our settings by dimension and recall, so that memory is below faiss HNSW SQ8's at 0.95 and float16's at 0.99."""
 WINDOWS = (10, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)

@@ -16,7 +16,7 @@ _ann = importlib.import_module("_ann")
 
 NAME = "ann-recall99"
 UNIT = "seconds"
-PEER = "faiss-cpu"
+PEER = "scalable-vs"
 DIM, RECALL = 768, 0.99
 
 

@@ -1,17 +1,18 @@
-"""Filtered search over 100,000 generated vectors of 384 dimensions, 50%, 10%, 1% and 0.1% allowed: the planner against faiss.
+"""Filtered search over 100,000 MiniLM embeddings of 384 dimensions, 50%, 10%, 1% and 0.1% allowed: the planner against faiss.
 
 faiss takes, for each share, the better of "filter, then exact" (IndexFlatIP over a copy of the allowed vectors, made inside the timed part
 as the filter is not known before) and "search, then filter" (HNSW32, as many more fetched as recall 0.95 needs). Both sides answer the same
 200 queries in one batch, with the filter's rows known. `value` is the geometric mean over the shares of seconds per query; `quality` is the
-least recall@10. Vectors: 1,000 Zipf clusters with a power-law spectrum, unit length.
+least recall@10. Vectors: real texts' as far as there are, topped up by generated ones like them (see `_ann_data.py`).
 
     python benchmarks/filtered_search.py        # both sides for each share, with what the planner chose
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-import tempfile
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,26 +20,25 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent))
+_ann = importlib.import_module("_ann")
+
 NAME = "filtered-search"
 UNIT = "seconds"
 PEER = "faiss-cpu"
 N, DIM, QUERIES, K, SEED, REPEATS = 100_000, 384, 200, 10, 0, 3
 SHARES = (0.5, 0.1, 0.01, 0.001)
 RECALL = 0.95
-KEPT = Path(tempfile.gettempdir()) / f"sartor-filtered-search-{N}-{DIM}-{SEED}"
+KEPT = _ann._ann_data.KEPT / f"{DIM}-{N}"
 """Built indexes, from one run to the next: building is not what is measured."""
 
 
 def world() -> tuple[np.ndarray, np.ndarray, dict[float, np.ndarray]]:
     """Vectors, queries, and for each share the allowed rows."""
     rng = np.random.default_rng(SEED)
-    scales = np.arange(1, DIM + 1) ** -0.5
-    centres, weights = rng.normal(size=(1_000, DIM)) * scales, 1 / np.arange(1, 1_001)
-    chosen = rng.choice(1_000, N + QUERIES, p=weights / weights.sum())
-    made = centres[chosen] + 0.7 * rng.normal(size=(N + QUERIES, DIM)) * scales
-    made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    vectors, queries, _, _ = _ann.world(DIM)
     attribute = rng.random(N)
-    return made[:N], made[N:], {share: np.flatnonzero(attribute < share).astype(np.int32) for share in SHARES}
+    return vectors, queries[:QUERIES], {share: np.flatnonzero(attribute < share).astype(np.int32) for share in SHARES}
 
 
 def truth(vectors: np.ndarray, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -65,9 +65,9 @@ def ours_each() -> dict[float, dict[str, Any]]:
     from sartor.retrieve.index import ItemIndex
 
     vectors, queries, shares = world()
-    folder = KEPT / "ours"
+    folder = KEPT / "planned"
     if not (folder / "index.safetensors").is_file():
-        ItemIndex.make("planned", metric="ip").build(vectors).save(folder)
+        ItemIndex.make("planned", metric="ip", graph=True).build(vectors).save(folder)
     index = ItemIndex.load(folder, mmap=False)
     out = {}
     for share, rows in shares.items():
@@ -81,15 +81,7 @@ def peer_each() -> dict[float, dict[str, Any]]:
     import faiss
 
     vectors, queries, shares = world()
-    file = KEPT / "hnsw32"
-    if file.is_file():
-        graph = faiss.read_index(str(file))
-    else:
-        graph = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = 200
-        graph.add(vectors)
-        KEPT.mkdir(parents=True, exist_ok=True)
-        faiss.write_index(graph, str(file))
+    graph, _ = _ann.opened("faiss HNSW float32", DIM)
 
     def filter_first(rows: np.ndarray) -> np.ndarray:
         flat = faiss.IndexFlatIP(DIM)
