@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from sartor import _storage
-from sartor.data import splits
-from sartor.errors import ConfigError, EmptyData, MissingColumn
+from sartor.errors import ConfigError, MissingColumn
 from sartor.method import Exclude, Ranking, Run, Searcher, State, States, learned
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _check_batch
+from sartor.recommend._search_weights import AT_ONCE, held_out, learn, untaught
 from sartor.recommend.ease import EASE
 from sartor.recommend.live_search import digests
 from sartor.recommend.why import Reason, contributions, strongest
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.bm25 import BM25, checked_queries
 from sartor.retrieve.filters import Filter
-from sartor.retrieve.fusion import FusionRanker, Pool, normalised
+from sartor.retrieve.fusion import Pool, normalised
 from sartor.retrieve.hybrid import HybridIndex
 from sartor.retrieve.index import ItemIndex
-from sartor.retrieve.queries import MadeFrom, Queries
 from sartor.retrieve.rerank import lift
 
 if TYPE_CHECKING:
@@ -35,12 +34,6 @@ if TYPE_CHECKING:
     from sartor.data.population import Population
 
 TEXT_FIELDS = ("title", "categories", "text")
-AT_ONCE = 64
-"""Queries searched together."""
-TAUGHT_AGAINST = 300
-"""Candidates that were not wanted, per query, which the wanted ones are told from while the weights are learned."""
-UNTAUGHT = (5.0, 2.0, 5.0, 5.0, 1.0)
-"""Weights where there is nothing to learn them from: of words, vectors, shares, popularity, taste (in its own deviations)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +128,19 @@ class PersonalSearch(ItemRecommender, Searcher):
         self._index(catalogue)
         counts = data.counts()
         self.popularity_ = (np.log1p(counts) / max(1.0, float(np.log1p(counts.max(initial=0))))).astype(np.float32)
-        held, known = self._held_out(population, run)
-        if held is None:
+        held, known = held_out(population, run.validation, self.seed)
+        if held is not None and known is not population:
+            # The taste that teaches has not seen what was held out; the one that serves has seen everything.
+            taste = copy.deepcopy(self.taste).fit(known, progress=run.progress)
             self._fit_taste(population, run)
-            self._untaught()
-            return
-        if known is population:
-            self._fit_taste(population, run)
-            self._teach(self.taste, known, held, catalogue)
         else:
-            self._teach(replace(self.taste).fit(known, progress=run.progress), known, held, catalogue)
             self._fit_taste(population, run)
+            taste = self.taste
+        found = None if held is None else learn(self, taste, known, held, catalogue)
+        if found is None:
+            warnings.warn("nothing is held out to learn the weights of search from: the built-in ones are used", UserWarning, stacklevel=2)
+            found = untaught(self, data)
+        self.search_weights_, self.taste_weight_, self.taught_by_ = found
 
     def _fit_taste(self, population: Population, run: Run) -> None:
         if self.fits_taste_ or not self.taste.fingerprint_:
@@ -183,67 +178,6 @@ class PersonalSearch(ItemRecommender, Searcher):
             self.vectors_, self.items_.ids.to_list(), pl.read_parquet(io.BytesIO(self.attributes_.tobytes())), self.encoder_fingerprint_
         )
 
-    def _held_out(self, population: Population, run: Run) -> tuple[Population | None, Population]:
-        """The events that teach the weights, and the population without them."""
-        if run.validation is not None and "events" in run.validation and run.validation.events.head(1).collect().height:
-            return run.validation, population
-        rule = "user-time" if "time" in population.events.collect_schema() else "random"
-        split = splits.make(rule, population, seed=self.seed, test=0.2, validation=0.0)
-        try:
-            split.test.interactions(items=self.items_)
-        except EmptyData:
-            return None, population
-        return (split.test, split.train) if split.test.events.head(1).collect().height else (None, population)
-
-    def _queries(self, held: Population, catalogue: pl.DataFrame) -> Queries:
-        parts = []
-        if "texts" in held:
-            with contextlib.suppress(EmptyData):
-                parts.append(Queries.logged(held.texts.collect(), self.items_).among(held.interactions(items=self.items_)))
-        fields = [name for name in self.text_fields if name in catalogue.columns]
-        for number, made_from in enumerate(get_args(MadeFrom)):
-            with contextlib.suppress(EmptyData):
-                how = {"made_from": made_from, "fields": fields, "people": self.teaching_people, "seed": self.seed + number}
-                parts.append(Queries.made(held, self.items_, catalogue, **how))
-        return Queries.joined(parts)
-
-    def _teach(self, taste: ItemRecommender, known: Population, held: Population, catalogue: pl.DataFrame) -> None:
-        """Learn the weights: first of everybody's order, then how much taste is added to it."""
-        try:
-            queries = self._queries(held, catalogue)
-        except EmptyData:
-            self._untaught()
-            return
-        states = taste.adapt_all(known.only(sorted(set(queries.people.tolist()))))
-        own = [states.get(person) for person in queries.people]
-        found, rng = [], np.random.default_rng([self.seed, 23])
-        for start in range(0, len(queries), AT_ONCE):
-            part = queries.take(np.arange(start, min(start + AT_ONCE, len(queries))))
-            some = own[start : start + AT_ONCE]
-            pool = self._candidates(part.texts, None, None, some)[0]
-            hits = pool.holds(part.indptr, part.wanted)
-            # What was wanted against a random part of the rest: weights need no more.
-            some_of = hits | (rng.random(hits.size) < (TAUGHT_AGAINST / np.maximum(1, np.diff(pool.indptr)))[pool.queries])
-            values = (self._features(part.texts, pool), self._moved(taste, pool, some), hits)
-            found.append((*(one[some_of] for one in values), np.bincount(pool.queries[some_of], minlength=len(pool))))
-        features, moved, wanted, lengths = (np.concatenate([one[at] for one in found]) for at in range(4))
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        try:
-            everybody = FusionRanker().fit(features, indptr, wanted)
-            personal = FusionRanker().fit(moved[:, None], indptr, wanted, fixed=everybody.score(features))
-        except EmptyData:
-            self._untaught()
-            return
-        assert everybody.weights is not None
-        assert personal.weights is not None
-        self.search_weights_, self.taste_weight_, self.taught_by_ = everybody.weights, float(personal.weights[0]), len(queries)
-
-    def _untaught(self) -> None:
-        warnings.warn("nothing is held out to learn the weights of search from: the built-in ones are used", UserWarning, stacklevel=2)
-        self.search_weights_, self.taught_by_ = np.array(UNTAUGHT[:4]), 0
-        spread = 1.0 if not self.taste.fingerprint_ else float(self.taste.score([None]).std())
-        self.taste_weight_ = UNTAUGHT[4] / max(spread, 1e-6)
-
     # --- search
 
     def search(
@@ -279,9 +213,9 @@ class PersonalSearch(ItemRecommender, Searcher):
         self, asked: list[str], states: States, k: int, where: Filter | str | None, allowed: Bitmap | None, left_out: list[np.ndarray] | None,
         weight: float,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:  # fmt: skip
-        pool, plan = self._candidates(asked, where, allowed, None, left_out)
-        everybody = (self._features(asked, pool) @ self.search_weights_).astype(np.float32)
-        own = everybody + np.float32(weight) * self._moved(self.taste, pool, states) if weight else everybody
+        pool, plan = self.candidates(asked, where=where, allowed=allowed, left_out=left_out)
+        everybody = (self.features(asked, pool) @ self.search_weights_).astype(np.float32)
+        own = everybody + np.float32(weight) * self.lift(self.taste, pool, states) if weight else everybody
         chosen = pool.best_entries(own, min(k, len(self.items_)))
         there = chosen >= 0
         indices, scores = np.full(chosen.shape, -1, np.int32), np.full(chosen.shape, -np.inf, np.float32)
@@ -308,9 +242,11 @@ class PersonalSearch(ItemRecommender, Searcher):
             moved = (self._score([state], wanted) - self._score([None], wanted)).astype(np.float64)
         return [strongest(self, things, counts, weight * moved[:, column], top) for column in range(wanted.size)]
 
-    def _candidates(
-        self, asked: list[str], where: Filter | str | None, allowed: Bitmap | None, seen: States | None, left_out: list[np.ndarray] | None = None
-    ) -> tuple[Pool, str]:
+    def candidates(
+        self, asked: Sequence[str], *, where: Filter | str | None = None, allowed: Bitmap | None = None, left_out: list[np.ndarray] | None = None,
+        seen: States | None = None,
+    ) -> tuple[Pool, str]:  # fmt: skip
+        """What words and vectors find, before anything is weighed, and how they were searched; `seen` leaves out what these states hold."""
         found, near = self.hybrid.lists(asked, min(self.pool, len(self.items_)), where=where, allowed=allowed)
         pool = Pool.of([found, near])
         out = left_out if seen is None else self._left_out(seen, "seen")
@@ -319,13 +255,13 @@ class PersonalSearch(ItemRecommender, Searcher):
             pool = pool.keep(~pool.holds(indptr, np.concatenate([*out, np.empty(0, np.int32)])))
         return pool, f"words: {found.plan}; vectors: {near.plan}"
 
-    def _features(self, asked: Sequence[str], pool: Pool) -> np.ndarray:
+    def features(self, asked: Sequence[str], pool: Pool) -> np.ndarray:
         """float32 [entries, 4]: words and vectors as shares of the query's best, the share of the query's words, popularity."""
         shares = self.hybrid.words.matched(asked)[pool.queries, pool.items]
         return np.column_stack([normalised(pool, "max"), shares, self.popularity_[pool.items]])
 
     @staticmethod
-    def _moved(taste: ItemRecommender, pool: Pool, states: States) -> np.ndarray:
+    def lift(taste: ItemRecommender, pool: Pool, states: States) -> np.ndarray:
         """float32 [entries]: the taste's lift of each entry for its person."""
         return lift(lambda some: taste._score(some, None), pool, states)
 

@@ -112,7 +112,7 @@ class _Column:
                 frame = frame.with_columns(pl.col("value").cast(pl.String))
         dtype = frame["value"].dtype
         self.kind = _kind(dtype)
-        if not self.kind or (self.kind == "whole" and (frame["value"] > np.iinfo(np.int64).max).any()):
+        if not self.kind or (self.kind == "whole" and frame["value"].cast(pl.Int64, strict=False).null_count() > frame["value"].null_count()):
             raise WrongType(
                 f"attribute '{self.name}' is of type {self.type}, which no filter can compare", fix="use texts, numbers, dates or lists of them",
                 column=self.name,

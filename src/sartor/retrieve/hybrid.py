@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 
-from sartor.errors import BadValue, ConfigError
+from sartor import _storage
+from sartor.errors import BadValue, ConfigError, CorruptFile, FileProblem
 from sartor.represent.text import TextEncoder, item_texts, text_encoder
-from sartor.retrieve.bm25 import BM25, Documents, checked_queries
+from sartor.retrieve.bm25 import BM25, FLAT, Documents, checked_queries
 from sartor.retrieve.filters import Filter
 from sartor.retrieve.fusion import Pool, reciprocal_rank, weighted
 from sartor.retrieve.index import Allowed, Hits, ItemIndex
 
 Fusion = Literal["reciprocal-rank", "weighted"]
+VECTORS, WORDS = "vectors", "words.safetensors"
 DEEP = 100
 """Items of each list at least that are fused, however few are asked for."""
 
@@ -114,12 +117,42 @@ class HybridIndex:
         indices, scores = pool.best(fused, k)
         return Hits(indices, scores, self.vectors.ids, f"{self.fusion} of {max(k, DEEP)} by words ({found.plan}) and by vectors ({near.plan})")
 
+    def save(self, folder: str | Path) -> Path:
+        """Write both sides into a folder; each file is replaced whole or not at all, and `load` refuses sides of different builds."""
+        folder = Path(folder)
+        self.vectors.save(folder / VECTORS)
+        facts = {
+            "k1": self.words.k1, "b": self.words.b, "fields": None if self.words.fields == {FLAT: 1.0} else self.words.fields,
+            "encoder": self.encoder, "fusion": self.fusion, "weights": list(self.weights),
+            "numbering": self.vectors.numbering, "version": self.vectors.version,
+        }  # fmt: skip
+        _storage.write_atomically(folder / WORDS, _storage.to_bytes(self.words.arrays(), facts))
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> HybridIndex:
+        """The reverse of `save`; raises `FileProblem`, `CorruptFile`, `SpaceMismatch`."""
+        folder = Path(folder)
+        if not (folder / WORDS).is_file():
+            raise FileProblem("there is no saved index here", fix="give the folder that save() wrote", file=folder)
+        needs = ("k1", "b", "fields", "encoder", "fusion", "weights", "numbering", "version")
+        arrays, facts = _storage.from_bytes((folder / WORDS).read_bytes(), needs=needs)
+        vectors = ItemIndex.load(folder / VECTORS)
+        if (vectors.numbering, vectors.version) != (facts["numbering"], facts["version"]):
+            raise CorruptFile("words and vectors are not of the same build", fix="build and save it again", file=folder)
+        words = BM25(k1=facts["k1"], b=facts["b"], fields=facts["fields"]).from_arrays(arrays, vectors.ids)
+        one, two = facts["weights"]
+        made = cls(words=words, vectors=vectors, encoder=facts["encoder"], fusion=facts["fusion"], weights=(one, two))
+        vectors._check_space(made.space)
+        return made
+
     def _encode(self, documents: Documents) -> np.ndarray:
         vectors = self._encoder.encode(joined(documents))
         blank = ~vectors.any(axis=1)
         if blank.size and blank.all():
             raise BadValue("no document has any content to be encoded", fix="give texts with words")
-        vectors[blank] = vectors[~blank].mean(axis=0)
+        if blank.any():
+            vectors[blank] = vectors[~blank].mean(axis=0)
         return vectors
 
 

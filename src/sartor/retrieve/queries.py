@@ -89,18 +89,18 @@ class Queries:
         chosen = rng.permutation(np.flatnonzero(data.lengths))[: people if people is not None else None]
         rarity = _rarity(words) if made_from == "words" else {}
         categories = catalogue["categories"].to_list() if made_from == "categories" and "categories" in catalogue.columns else []
-        rows: list[tuple[Any, str, np.ndarray]] = []
+        asked: list[tuple[int, str]] = []
         for person in np.sort(chosen).tolist():
             own = np.unique(data.history(person))
             for item in rng.choice(own, min(each, own.size), replace=False).tolist():
-                text = (
-                    _of_categories(categories[item] if categories else None, rng)
-                    if made_from == "categories"
-                    else _of_words(words[item], rarity, rng)
-                )
-                asked = set(tokens([text])[0].to_list()) if text else set()
-                if asked and (hits := [one for one in own.tolist() if asked <= words[one]]):
-                    rows.append((data.people.array[person], text, np.array(hits, np.int32)))
+                if made_from == "categories":
+                    asked.append((person, _of_categories(categories[item] if categories else None, rng)))
+                else:
+                    asked.append((person, _of_words(words[item], rarity, rng)))
+        rows: list[tuple[Any, str, np.ndarray]] = []
+        for (person, text), needed in zip(asked, map(set, tokens([text for _, text in asked]).to_list()), strict=True):
+            if needed and (hits := [one for one in np.unique(data.history(person)).tolist() if needed <= words[one]]):
+                rows.append((data.people.array[person], text, np.array(hits, np.int32)))
         return cls.of(rows)
 
     @classmethod
