@@ -33,7 +33,7 @@ class MuveraIndex:
 
     For documents of token vectors, where one vector per document loses the words, and for people of several interests over items of one
     vector or more (`sum_over="document"`: an item scores by the best of the person's interests). Few repetitions do worse than one mean
-    vector; see claims/retrieve/muvera.py for what candidates buy.
+    vector, and so do any with MiniLM's token vectors, which were not trained for late interaction (claims/retrieve/muvera.py).
 
     Source: Dhulipala et al., MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings, NeurIPS 2024.
     """
