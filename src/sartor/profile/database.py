@@ -182,7 +182,7 @@ def _pipelined(connection: sa.Connection, tenant: str, asked: Sequence[tuple[sa.
 
     for statement, _ in asked:
         if statement not in _texts:
-            compiled = statement.compile(dialect=connection.dialect)
+            compiled: Any = statement.compile(dialect=connection.dialect)
             _texts[statement] = str(compiled), {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     driver: Any = connection.connection.driver_connection
     try:
