@@ -47,7 +47,7 @@ class LeanVecIndex(ItemIndex):
 
     kind: ClassVar[str] = "leanvec"
     dims: int | None = None
-    """Of the first level; None means a sixth of the dimensions, at least 64, in steps of 32."""
+    """Of the first level; None means a sixth of the dimensions in steps of 32, at least 160 (all, where there are fewer)."""
     projection: Literal["auto", "pca", "frank-wolfe", "closed-form"] = "auto"
     """auto: closed-form after `learn`, pca without. pca needs no queries."""
     second_bits: Literal[8, 16] = 8
@@ -70,7 +70,7 @@ class LeanVecIndex(ItemIndex):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dims is not None and self.dims < 1:
-            raise ConfigError(f"dims={self.dims}", fix="use at least 1; a sixth of the dimensions is usual")
+            raise ConfigError(f"dims={self.dims}", fix="use at least 1; 160 is usual")
         if self.projection not in ("auto", "pca", "frank-wolfe", "closed-form"):
             raise ConfigError(f"there is no projection '{self.projection}'", fix="use auto, pca, frank-wolfe or closed-form")
         if self.second_bits not in (8, 16):
@@ -119,7 +119,7 @@ class LeanVecIndex(ItemIndex):
 
     def _project(self, vectors: np.ndarray) -> None:
         dim = vectors.shape[1]
-        dims = min(dim, max(64, round(dim / 6 / 32) * 32)) if self.dims is None else self.dims
+        dims = min(dim, max(160, round(dim / 6 / 32) * 32)) if self.dims is None else self.dims
         if dims > dim:
             raise ConfigError(f"dims={dims} of {dim} dimensions", fix="project onto fewer dimensions than the vectors have")
         if self._asked is not None and self._asked.shape[1] != dim:
