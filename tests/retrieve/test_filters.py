@@ -134,6 +134,12 @@ def _like(text: str, pattern: str) -> bool:
     return len(text) in ends
 
 
+def test_numbers_of_any_size_are_compared() -> None:
+    attributes, huge = Attributes(FRAME), "1" + "0" * 400
+    for text in (f"year + 0 < {huge}", f"year < {huge}", f"-{huge} < year * 1", f"coalesce(year) > -{huge}", "year + 1 < 1e999"):
+        assert attributes.keeps(text).tolist() == [year is not None for year in FRAME["year"].to_list()], text
+
+
 def test_unknown_is_neither_true_nor_false() -> None:
     attributes = Attributes(FRAME)
     assert attributes.keeps("new is not false").tolist() == [True, False, True, True, False, True, True]

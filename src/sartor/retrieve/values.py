@@ -6,6 +6,7 @@ A filter comes from outside. Kinds are checked before anything runs, and only ex
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Callable
 
@@ -112,8 +113,7 @@ class Values:
                     if isinstance(value, int | float)
                     else "time"
                 )
-                # Whole numbers of any size.
-                return kind, pl.lit(float(value) if kind == "number" else value)
+                return kind, pl.lit(_real(value) if kind == "number" else value)
             case Column(name=name):
                 if name not in self.frame.columns:
                     raise MissingColumn(f"items have no attribute '{name}'", fix=f"they have {', '.join(self.frame.columns) or 'none'}", column=name)
@@ -198,6 +198,14 @@ class Values:
             raise WrongType(f"the values of {name} are {', '.join(sorted(kinds))}", fix="give values of one kind")
         kind = kinds.pop() if kinds else "null"
         return kind, [_known(one) if kind == "number" else one for _, one in typed]
+
+
+def _real(number: int | float) -> float:
+    """Whole numbers may be of any size."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _known(number: pl.Expr) -> pl.Expr:
