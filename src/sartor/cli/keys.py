@@ -109,12 +109,14 @@ def rotate_master(
 
         openssl rand -base64 32 > new.key && sartor keys rotate-master --new new.key
     """  # fmt: skip
-    from sartor.profile import rotate
+    from sartor.profile.keyring import ENVIRONMENT
+    from sartor.profile.rotate import rotate_master as change
+    from sartor.profile.rotate_person import Rotation
 
     _face.session().resume = lambda: "the same command goes on"
     store = _opened(db, master_key, new)
     if store is None:
-        done = rotate.Rotation(0, 0, 0.0, resumed=True)
+        done = Rotation(0, 0, 0.0, resumed=True)
     else:
         with store:
             if not yes:
@@ -123,8 +125,8 @@ def rotate_master(
                 typer.confirm(
                     f"Change the master key of {store.url}? Servers must be started again, older backups need the old key", abort=True, err=True
                 )
-            done = rotate.rotate_master(store, new, old=master_key)
-    replaced = new is None or (master_key is None and not os.environ.get(rotate.ENVIRONMENT) and _store.url(db).startswith("sqlite:"))
+            done = change(store, new, old=master_key)
+    replaced = new is None or (master_key is None and not os.environ.get(ENVIRONMENT) and _store.url(db).startswith("sqlite:"))
     if as_json:
         _face.emit({**dataclasses.asdict(done), "key_file_replaced": replaced})
         return
