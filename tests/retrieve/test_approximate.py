@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
 from sartor.errors import ConfigError, CorruptFile, EmptyData, MissingExtra
-from sartor.retrieve import codes, vamana
+from sartor.retrieve import codes, vamana_build
 from sartor.retrieve._projection import closed_form, frank_wolfe, moment, pca
 from sartor.retrieve._rotation import Rotation
 from sartor.retrieve.filters import field
@@ -154,7 +154,7 @@ def test_codes_are_within_half_a_step_and_rotations_keep_products(vectors: np.nd
 def test_pruning_leaves_no_link_that_a_nearer_one_replaces(clustered: Any) -> None:
     vectors = clustered[0][:600]
     coded, facts = codes.encode(vectors)
-    links, entry = vamana.build(coded, facts, np.arange(600), 12, 48, 1.2, 0)
+    links, entry = vamana_build.build(coded, facts, np.arange(600), 12, 48, 1.2, 0)
     plain = codes.decode(coded, facts).astype(float)
     apart = ((plain[:, None] - plain[None]) ** 2).sum(2)
     reached, border = {entry}, [entry]

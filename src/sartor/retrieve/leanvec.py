@@ -22,7 +22,7 @@ import numpy as np
 from sartor.errors import ConfigError, EmptyData
 from sartor.method import learned
 from sartor.parts.threads import even, over_rows, threads
-from sartor.retrieve import vamana
+from sartor.retrieve import vamana, vamana_build
 from sartor.retrieve._projection import closed_form, frank_wolfe, moment, pca
 from sartor.retrieve._rotation import Rotation
 from sartor.retrieve.bitmaps import Bitmap
@@ -111,7 +111,7 @@ class LeanVecIndex(ItemIndex):
         rng = np.random.default_rng(self.seed)
         held = np.sort(rng.choice(n, min(HELD, n // 8), replace=False)) if self._asked is None else np.empty(0, np.int64)
         graph = np.delete(np.arange(n), held)
-        links, entry = vamana.build(self._short.array, self._short_facts.array, graph, self.degree, self.build_window, self.alpha, self.seed)
+        links, entry = vamana_build.build(self._short.array, self._short_facts.array, graph, self.degree, self.build_window, self.alpha, self.seed)
         self._links, self._entry = Rows(links), np.array([entry], np.int64)
         queries = vectors[held] if self._asked is None else self._asked[rng.permutation(len(self._asked))[:HELD]]
         self._calibrate(queries, vectors[graph] if held.size else vectors, None if biases is None else biases[graph], graph)
@@ -178,8 +178,8 @@ class LeanVecIndex(ItemIndex):
 
     def _insert(self, rows: np.ndarray) -> None:
         codes, facts, links = self._short.array, self._short_facts.array, self._links.array
-        half, alpha = vamana.halves(codes, facts), np.float32(self.alpha)
-        vamana.insert(rows.astype(np.int32), codes, facts, half, links, int(self._entry[0]), self.degree, self.build_window, alpha)
+        half, alpha = vamana_build.halves(codes, facts), np.float32(self.alpha)
+        vamana_build.insert(rows.astype(np.int32), codes, facts, half, links, int(self._entry[0]), self.degree, self.build_window, alpha)
 
     def _add(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
         first = len(self._short.array)

@@ -1,59 +1,18 @@
-"""A graph over coded vectors that a query walks towards its nearest: built by inserting, pruned so that few links lead far.
+"""Walks through a graph over coded vectors, towards what is nearest to a query.
 
-Links are int32 [n, degree], -1 behind the last. The walk keeps a window of the best so far and looks at the links of the best one not yet
-looked at, until there is none. With a filter, it walks over everything and collects what is allowed.
+Links are int32 [n, degree], -1 behind the last. A walk keeps a window of the best so far and looks at the links of the best one not yet looked at,
+until there is none. With a filter, it walks over everything and collects what is allowed. The graph is made in `vamana_build`.
 
 Source: Subramanya et al., DiskANN: Fast Accurate Billion-point Nearest Neighbor Search on a Single Node, NeurIPS 2019.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numba
 import numpy as np
 
-from sartor.retrieve.codes import best_of, decode, inner, prefetch
+from sartor.retrieve.codes import best_of, inner, prefetch
 from sartor.retrieve.exact import offer
-
-SLACK = 1.3
-"""While it is built a vector may have so many times as many links as in the end: pruning is rarer."""
-RELAX = np.float32(1.2)
-"""Between rounds of pruning, as in the source."""
-
-
-def build(codes: np.ndarray, facts: np.ndarray, among: np.ndarray, degree: int, window: int, alpha: float, seed: int) -> tuple[np.ndarray, int]:
-    """Links int32 [n, degree] of a graph over some rows, and where walks start: the one of them nearest to the mean."""
-    half = halves(codes, facts)
-    mean = sum((part.sum(0, dtype=np.float64) for part in _decoded(codes, facts)), np.zeros(codes.shape[1])).astype(np.float32) / len(codes)
-    central = np.concatenate([part @ mean for part in _decoded(codes, facts)]) - half
-    entry = int(among[central[among].argmax()])
-    order = np.random.default_rng(seed).permutation(among).astype(np.int32)
-    links = np.full((len(codes), max(degree + 1, int(degree * SLACK))), -1, np.int32)
-    insert(order[order != entry], codes, facts, half, links, entry, degree, window, np.float32(alpha))
-    trim(codes, facts, half, links, degree, np.float32(alpha))
-    return np.ascontiguousarray(links[:, :degree]), entry
-
-
-def halves(codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
-    """float32 [n]: half of each coded vector's squared length."""
-    return np.concatenate([np.einsum("nd,nd->n", part, part) / 2 for part in _decoded(codes, facts)]).astype(np.float32)
-
-
-def _decoded(codes: np.ndarray, facts: np.ndarray) -> Iterator[np.ndarray]:
-    for at in range(0, len(codes), 4096):
-        yield decode(codes[at : at + 4096], facts[at : at + 4096])
-
-
-@numba.njit(nogil=True, cache=True)
-def as_query(codes, facts, row, whole):  # type: ignore[no-untyped-def]
-    """A coded vector as a query, exactly; returns the sum of its coordinates."""
-    zero = np.int16(round(facts[row, 1] / facts[row, 0]))
-    total = np.int32(0)
-    for at in range(whole.size):
-        whole[at] = np.int16(codes[row, at]) + zero
-        total = np.int32(total + whole[at])
-    return facts[row, 0] * np.float32(total)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -197,105 +156,6 @@ def walk_allowed(  # type: ignore[no-untyped-def]
         for number in range(new):
             prefetch(codes, fresh[number])
             prefetch(facts, fresh[number])
-
-
-@numba.njit(nogil=True, cache=True)
-def prune(pool, far, count, codes, facts, half, degree, alpha, factor, whole, kept):  # type: ignore[no-untyped-def]
-    """Choose at most `degree` of `count` rows in `pool`, sorted by squared distance `far`, into `kept`; returns how many.
-
-    One is left out when a chosen one is nearer to it than it is to the vector whose links these are, by the factor `alpha`.
-    """
-    chosen = 0
-    for at in range(count):
-        factor[at] = np.float32(0)
-    limit = np.float32(1)
-    while chosen < degree:
-        for at in range(count):
-            if chosen == degree:
-                break
-            if factor[at] > limit:
-                continue
-            factor[at] = np.inf
-            row = pool[at]
-            kept[chosen] = row
-            chosen += 1
-            total = as_query(codes, facts, row, whole)
-            for other in range(at + 1, count):
-                if factor[other] > alpha:
-                    continue
-                that = pool[other]
-                apart = 2 * (half[row] + half[that] - inner(whole, facts[row, 0], total, codes, facts, that))
-                factor[other] = np.inf if apart <= 0 else max(factor[other], far[other] / apart)
-        if limit >= alpha:
-            break
-        limit = min(limit * RELAX, alpha)
-    return chosen
-
-
-@numba.njit(nogil=True, cache=True)
-def _prune_links(row, extra, links, codes, facts, half, degree, alpha, pool, far, factor, whole, kept):  # type: ignore[no-untyped-def]
-    """Choose anew among the links of a row and one more (-1: none)."""
-    total = as_query(codes, facts, row, whole)
-    count = 0
-    for at in range(links.shape[1] + 1):
-        link = links[row, at] if at < links.shape[1] else extra
-        if link < 0:
-            continue
-        count = _near(link, 2 * (half[row] + half[link] - inner(whole, facts[row, 0], total, codes, facts, link)), pool, far, count)
-    count = prune(pool, far, count, codes, facts, half, degree, alpha, factor, whole, kept)
-    for at in range(links.shape[1]):
-        links[row, at] = kept[at] if at < count else -1
-
-
-@numba.njit(nogil=True, cache=True)
-def _near(row, distance, pool, far, count):  # type: ignore[no-untyped-def]
-    """Put a row into a pool sorted by distance."""
-    place = count
-    while place > 0 and far[place - 1] > distance:
-        pool[place], far[place] = pool[place - 1], far[place - 1]
-        place -= 1
-    pool[place], far[place] = row, distance
-    return count + 1
-
-
-@numba.njit(nogil=True, cache=True)
-def insert(order, codes, facts, half, links, entry, degree, window, alpha):  # type: ignore[no-untyped-def]
-    """Give rows links, one after the other: out to what their walk met, and back."""
-    dim, width, most, biases = codes.shape[1], links.shape[1], 4 * window + 64, -half
-    rows, scores, trail = np.empty(window, np.int64), np.empty(window, np.float32), np.empty(most, np.int32)
-    fresh, seen = np.empty(width, np.int32), np.zeros(len(codes) // 64 + 1, np.uint64)
-    pool, far, factor = np.empty(most + width, np.int32), np.empty(most + width, np.float32), np.empty(most + width, np.float32)
-    whole, kept, other = np.empty(dim, np.int16), np.empty(width, np.int32), np.empty(width, np.int32)
-    for row in order:
-        step, total = facts[row, 0], as_query(codes, facts, row, whole)
-        _, _, steps = walk(whole, step, total, codes, facts, biases, links, entry, window, rows, scores, fresh, seen, trail)
-        count = 0
-        for at in range(steps):
-            that = trail[at]
-            count = _near(that, 2 * (half[row] + half[that] - inner(whole, step, total, codes, facts, that)), pool, far, count)
-        count = prune(pool, far, count, codes, facts, half, degree, alpha, factor, whole, kept)
-        for at in range(count):
-            links[row, at] = kept[at]
-            prefetch(links, kept[at])
-        for at in range(count):
-            that, number = kept[at], 0
-            while number < width and links[that, number] >= 0:
-                number += 1
-            if number < width:
-                links[that, number] = row
-            else:
-                _prune_links(that, row, links, codes, facts, half, degree, alpha, pool, far, factor, whole, other)
-
-
-@numba.njit(nogil=True, cache=True)
-def trim(codes, facts, half, links, degree, alpha):  # type: ignore[no-untyped-def]
-    """Leave at most `degree` links to each row."""
-    width, dim = links.shape[1], codes.shape[1]
-    pool, far, factor = np.empty(width + 1, np.int32), np.empty(width + 1, np.float32), np.empty(width + 1, np.float32)
-    whole, kept = np.empty(dim, np.int16), np.empty(width, np.int32)
-    for row in range(len(links)):
-        if links[row, degree] >= 0:
-            _prune_links(row, -1, links, codes, facts, half, degree, alpha, pool, far, factor, whole, kept)
 
 
 @numba.njit(nogil=True, cache=True)
