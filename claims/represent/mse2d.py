@@ -109,7 +109,8 @@ ARMS = ("none", "widths", "2D")
 
 def _generated(seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     world = Sentences(seed)
-    pool = list(dict.fromkeys(world.meaning() for _ in range(4 * SENTENCES)))
+    # Far more than are used, so that what is tested means nothing that was trained on.
+    pool = list(dict.fromkeys(world.meaning() for _ in range(2 * (STEPS * BATCH + SENTENCES))))
     a, b, grades = world.pairs(STEPS * BATCH, pool[: STEPS * BATCH])
     left, right, truth = world.pairs(TEST, pool[-SENTENCES:])
     seen = {*a, *b}
