@@ -209,6 +209,7 @@ class BM25:
             field[list(own.values())] = number
         weights = np.array(list(self.fields.values()))[field]
         self._field_of = field
+        self._impacts: dict[int, np.ndarray] = {}
         self._weights = np.where(self._found_in > 0, weights * np.log1p((self._live - self._found_in + 0.5) / (self._found_in + 0.5)), 0).astype(
             np.float32
         )
@@ -234,12 +235,17 @@ class BM25:
             at = np.searchsorted(one.lists, numbers)
             there = (at < one.lists.size) & (one.lists[np.minimum(at, one.lists.size - 1)] == numbers) if one.lists.size else np.zeros(at.size, bool)
             first, last = (np.where(there, one.starts[np.minimum(at + step, one.lists.size)], 0) for step in (0, 1))
-            over_rows(
-                _add_up, bounds, indptr, first, last, self._weights[numbers] * times, self._field_of[numbers], one.rows, one.counts, self._norms, out
-            )
+            over_rows(_add_up, bounds, indptr, first, last, self._weights[numbers] * times, one.rows, self._impact(one), out)
         if self._live < self.rows:
             out[:, ~self._alive] = 0
         return out
+
+    def _impact(self, one: _Segment) -> np.ndarray:
+        """float32, what each entry adds before its word's weight: count / (count + norm), made once for each state of the index."""
+        if id(one) not in self._impacts:
+            fields = np.repeat(self._field_of[one.lists], np.diff(one.starts))
+            self._impacts[id(one)] = one.counts / (one.counts + self._norms[fields, one.rows])
+        return self._impacts[id(one)]
 
     def matched(self, queries: Sequence[str]) -> np.ndarray:
         """float32 [queries, rows], the share of the query's different words that a document holds, in whatever field."""
@@ -393,10 +399,9 @@ def checked_queries(queries: Sequence[str]) -> list[str]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(start, stop, indptr, first, last, weights, fields, rows, counts, norms, out):  # type: ignore[no-untyped-def]
+def _add_up(start, stop, indptr, first, last, weights, rows, impacts, out):  # type: ignore[no-untyped-def]
     for query in range(start, stop):
         for at in range(indptr[query], indptr[query + 1]):
-            weight, norm = weights[at], norms[fields[at]]
+            weight = weights[at]
             for place in range(first[at], last[at]):
-                row, count = rows[place], counts[place]
-                out[query, row] += weight * (count / (count + norm[row]))
+                out[query, rows[place]] += weight * impacts[place]
