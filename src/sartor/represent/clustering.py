@@ -72,7 +72,6 @@ def _centres(units: np.ndarray, labels: np.ndarray, clusters: int) -> np.ndarray
     return np.where(lengths > 1e-6, sums / np.maximum(lengths, 1e-6), units[first]).astype(np.float32)
 
 
-
 def matching(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """A group of the truth for every label, one to one, so that they agree as often as they can: `matching(labels, truth)[labels]`.
 
