@@ -170,7 +170,10 @@ function NextStep({ status }: { status: Status }) {
   if (!status.counts.records)
     return (
       <Panel title="First: tell it what happened" class="next-step">
-        <p>Nothing is stored yet. Send events, from any language; the next ones come in the same way.</p>
+        <p>
+          Nothing is stored yet. <a href="/data">Import a file</a>, or send events, from any language; the next ones
+          come in the same way.
+        </p>
         <Code
           label="Copy curl"
           text={`curl -X POST ${location.origin}/v1/events \\\n  -H "Authorization: Bearer $SARTOR_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d '{"events": [{"person": "ana", "item": "a-book"}]}'`}

@@ -15,14 +15,13 @@ interface Told {
 }
 
 /** How much events of each kind count; 0 teaches nothing and keeps the item away. */
-export function Kinds({ changed }: { changed: () => void }) {
+export function Kinds({ data, changed }: { data: Data | undefined; changed: () => void }) {
   const kinds = useApi<Told>("/v1/kinds")
-  const data = useApi<Data>("/v1/data")
   const [draft, setDraft] = useState<Record<string, string>>({})
   const [fresh, setFresh] = useState("")
   const [sure, setSure] = useState<"set" | "default">()
   useEffect(() => setDraft(texts(kinds.data)), [kinds.data])
-  const here = data.data?.kinds.flatMap((one) => (one.frame === "events" && one.kind ? one.kind : [])) ?? []
+  const here = data?.kinds.flatMap((one) => (one.frame === "events" && one.kind ? one.kind : [])) ?? []
   const names = [...new Set([...Object.keys(draft), ...here])].sort()
   const wanted = Object.fromEntries(
     Object.entries(draft).flatMap(([name, text]) => (text.trim() === "" ? [] : [[name, Number(text)]])),

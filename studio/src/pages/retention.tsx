@@ -7,7 +7,6 @@ import { announce } from "../parts/announce"
 import { CopyAs } from "../parts/copy"
 import { Failure, Load, Notice, Panel } from "../parts/panel"
 import { Table } from "../parts/table"
-import { useScope } from "../session"
 import { Sure } from "./settings"
 
 const DAY = 86_400
@@ -19,9 +18,8 @@ const about = (rule: Rule) =>
     : rule.frame || "everything else"
 
 /** How long evidence is kept and how fast it fades. What a change deletes is counted before it is made. */
-export function Retention({ changed }: { changed: () => void }) {
+export function Retention({ data, changed }: { data: Data | undefined; changed: () => void }) {
   const rules = useApi<Rules>("/v1/retention")
-  const data = useApi<Data>(useScope("models") ? "/v1/data" : null)
   const [asked, setAsked] = useState<{ rule: Rule; deletes: number }>()
   const [frame, setFrame] = useState("")
   const [kind, setKind] = useState("")
@@ -37,7 +35,7 @@ export function Retention({ changed }: { changed: () => void }) {
     seconds: days ? Number(days) * DAY : null,
     half_life: half ? Number(half) * DAY : null,
   }
-  const kinds = [...new Set(data.data?.kinds.flatMap((one) => one.kind ?? []))]
+  const kinds = [...new Set(data?.kinds.flatMap((one) => one.kind ?? []))]
   const taken = asked && asked.rule.seconds == null && asked.rule.half_life == null
   return (
     <Panel

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks"
 import { call, type Problem } from "../api/client"
-import type { AuditLine, Limits, ModelCard, Page } from "../api/types"
+import type { AuditLine, Data, Limits, ModelCard, Page } from "../api/types"
 import { useAction, useApi } from "../api/use-api"
 import { bytes, count, plain, seconds, short } from "../format"
 import { announce } from "../parts/announce"
@@ -21,14 +21,15 @@ export function Settings() {
   useTitle("Settings")
   const admin = useScope("admin")
   const models = useScope("models")
+  const data = useApi<Data>(models ? "/v1/data" : null)
   const audit = useApi<Page<AuditLine>>(admin ? "/v1/audit?limit=1000" : null)
   return (
     <>
       <h1>Settings</h1>
       <Appearance />
       {admin && <Consents changed={audit.reload} />}
-      {admin && <Retention changed={audit.reload} />}
-      {models && <Kinds changed={audit.reload} />}
+      {admin && <Retention data={data.data} changed={audit.reload} />}
+      {models && <Kinds data={data.data} changed={audit.reload} />}
       {models && <Model />}
       {admin && <Allowed />}
       {admin ? (
@@ -177,6 +178,7 @@ function Model() {
           <>
             {page.items
               .filter((one) => one.status === "active")
+              .sort((a, b) => a.verb.localeCompare(b.verb))
               .map((card) => (
                 <dl key={card.verb} class="facts">
                   <Fact

@@ -115,7 +115,7 @@ export function Fact({ name, value, note }: { name: string; value: ComponentChil
     <div class="fact">
       <dt>{name}</dt>
       <dd>
-        <b>{value}</b>
+        <b class={typeof value === "string" && value.length > 13 ? "lengthy" : undefined}>{value}</b>
         {note && <span class="muted small">{note}</span>}
       </dd>
     </div>

@@ -34,6 +34,7 @@ interface TableProps<T> {
   total?: number
 }
 
+const WHOLE = 100 // rows that are all in the page, so that the browser's own search finds them
 const AROUND = 10 // rows that are kept in the page above and below those in sight
 const AHEAD = 40 // rows before the end of what is loaded at which the next page is fetched
 const GUESS = 44 // pixels of a row, until one was measured
@@ -44,10 +45,12 @@ export function Table<T>(props: TableProps<T>) {
   const columns = props.columns.filter((column) => !column.apart)
   const box = useRef<HTMLDivElement>(null)
   const body = useRef<HTMLTableSectionElement>(null)
+  const inside = useRef(false)
   const wanted = useRef<number | undefined>(undefined)
   const [sight, setSight] = useState({ from: 0, to: 30, height: GUESS })
-  const from = long ? Math.min(Math.max(0, sight.from - AROUND), Math.max(0, rows.length - 1)) : 0
-  const to = long ? Math.min(rows.length, sight.to + AROUND) : rows.length
+  const windowed = long && rows.length > WHOLE
+  const from = windowed ? Math.min(Math.max(0, sight.from - AROUND), Math.max(0, rows.length - 1)) : 0
+  const to = windowed ? Math.min(rows.length, sight.to + AROUND) : rows.length
   const more = pages?.more ?? false
 
   /** What is in sight now. */
@@ -76,6 +79,12 @@ export function Table<T>(props: TableProps<T>) {
     if (!target) return
     wanted.current = undefined
     target.focus({ preventScroll: Boolean(long) })
+  })
+  useLayoutEffect(() => {
+    // The row that had the focus went out of the page: the focus stays with the table.
+    if (!long || !inside.current || document.activeElement !== document.body) return
+    inside.current = false
+    box.current?.focus({ preventScroll: true })
   })
 
   function move(event: KeyboardEvent) {
@@ -136,7 +145,16 @@ export function Table<T>(props: TableProps<T>) {
             </tr>
           </thead>
           {from > 0 && <Gap rows={from} height={sight.height} />}
-          <tbody ref={body} onKeyDown={move}>
+          <tbody
+            ref={body}
+            onKeyDown={move}
+            onFocusIn={() => (inside.current = true)}
+            onFocusOut={(event) => {
+              const left = event.target as HTMLElement
+              // Whoever leaves by themselves leaves a row that is still there.
+              queueMicrotask(() => left.isConnected && (inside.current = false))
+            }}
+          >
             {rows.slice(from, to).map((row, at) => (
               <tr key={id(row)} aria-rowindex={long ? from + at + 2 : undefined}>
                 {columns.map((column, place) => {
