@@ -97,7 +97,7 @@ def test_one_expert_can_be_loaded_alone(trained: ExpertEncoder, tmp_path: Path) 
         ExpertEncoder.load(folder, domains=["taste"])
     with pytest.raises(FileProblem):
         ExpertEncoder.load(tmp_path)
-    other = ExpertEncoder(trained._base if not trained else SmallEncoder(vocabulary=300, dim=16, layers=2, heads=2).learn_words(ALL), ["x", "shape"])
+    other = ExpertEncoder(SmallEncoder(vocabulary=300, dim=16, layers=2, heads=2).learn_words(ALL), ["x", "shape"])
     other.save(tmp_path / "other")
     (folder / "expert-1.safetensors").write_bytes((tmp_path / "other" / "expert-1.safetensors").read_bytes())
     with pytest.raises(CorruptFile, match="another model"):
