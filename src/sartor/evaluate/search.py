@@ -131,6 +131,7 @@ def evaluate_search(
     rows = who.numbers(asked.people.tolist())
     truth, left_out = Truth(asked.indptr, asked.wanted), seen.take(rows)
     truth, kept = _unseen(truth, left_out)
+    total = len(asked)
     asked, rows, truth, left_out = asked.take(kept), rows[kept], truth.take(kept), left_out.take(kept)
     states = states_of(method, evidence, who.ids.gather(np.flatnonzero(seen.lengths)).to_list())  # type: ignore[arg-type]
     own = [states.get(person) for person in asked.people]
@@ -175,7 +176,7 @@ def evaluate_search(
     }  # fmt: skip
     counts = {
         "queries": len(asked), "people": int(np.unique(rows).size), "items": len(items), "wanted": int(truth.indices.size),
-        "queries_without_state": len(asked) - len(told), "queries_skipped": int(len(kept) < len(queries)) if not isinstance(queries, str) else 0,
+        "queries_without_state": len(asked) - len(told), "queries_skipped": total - len(asked),
     }  # fmt: skip
     return SearchEvaluation(
         method=type(method).__name__, split=split.name, on=on, queries=f"made from {queries}" if isinstance(queries, str) else "given",
