@@ -154,10 +154,10 @@ def test_codes_are_within_half_a_step_and_rotations_keep_products(vectors: np.nd
 def test_pruning_leaves_no_link_that_a_nearer_one_replaces(clustered: Any) -> None:
     vectors = clustered[0][:600]
     coded, facts = codes.encode(vectors)
-    links, entry = vamana_build.build(coded, facts, np.arange(600), 12, 48, 1.2, 0)
+    links, entries = vamana_build.build(coded, facts, np.arange(600), 12, 48, 1.2, 0)
     plain = codes.decode(coded, facts).astype(float)
     apart = ((plain[:, None] - plain[None]) ** 2).sum(2)
-    reached, border = {entry}, [entry]
+    reached, border = set(entries.tolist()), entries.tolist()
     while border:
         border = [link for row in border for link in links[row].tolist() if link >= 0 and link not in reached and not reached.add(link)]  # type: ignore[func-returns-value]
     assert len(reached) >= 599

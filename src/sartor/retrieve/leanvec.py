@@ -111,8 +111,8 @@ class LeanVecIndex(ItemIndex):
         rng = np.random.default_rng(self.seed)
         held = np.sort(rng.choice(n, min(HELD, n // 8), replace=False)) if self._asked is None else np.empty(0, np.int64)
         graph = np.delete(np.arange(n), held)
-        links, entry = vamana_build.build(self._short.array, self._short_facts.array, graph, self.degree, self.build_window, self.alpha, self.seed)
-        self._links, self._entry = Rows(links), np.array([entry], np.int64)
+        links, entries = vamana_build.build(self._short.array, self._short_facts.array, graph, self.degree, self.build_window, self.alpha, self.seed)
+        self._links, self._entries = Rows(links), entries
         queries = vectors[held] if self._asked is None else self._asked[rng.permutation(len(self._asked))[:HELD]]
         self._calibrate(queries, vectors[graph] if held.size else vectors, None if biases is None else biases[graph], graph)
         self._insert(held)
@@ -179,7 +179,9 @@ class LeanVecIndex(ItemIndex):
     def _insert(self, rows: np.ndarray) -> None:
         codes, facts, links = self._short.array, self._short_facts.array, self._links.array
         half, alpha = vamana_build.halves(codes, facts), np.float32(self.alpha)
-        vamana_build.insert(rows.astype(np.int32), codes, facts, half, links, int(self._entry[0]), self.degree, self.build_window, alpha)
+        vamana_build.insert(
+            rows.astype(np.int32), codes, facts, half, links, self._entries[: vamana_build.FEW], self.degree, self.build_window, alpha
+        )
 
     def _add(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
         first = len(self._short.array)
@@ -231,7 +233,7 @@ class LeanVecIndex(ItemIndex):
         words = np.empty(0, np.uint64) if allowed is None else allowed.words
         over_rows(
             vamana.search, even(np.ones(len(queries)), threads()), *quantize(queries @ self._for_queries), self._short.array,
-            self._short_facts.array, self._biases.array, self._links.array, int(self._entry[0]), window, words, most,
+            self._short_facts.array, self._biases.array, self._links.array, self._entries, window, words, most,
             *quantize(self._rotation(queries)), *self._second(), found, scores, work,
         )  # fmt: skip
         return found, scores, work
@@ -260,7 +262,7 @@ class LeanVecIndex(ItemIndex):
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
             "vectors": self._full.array, "facts": self._full_facts.array, "rest": self._rest.array, "short": self._short.array,
-            "short_facts": self._short_facts.array, "biases": self._biases.array, "links": self._links.array, "entry": self._entry,
+            "short_facts": self._short_facts.array, "biases": self._biases.array, "links": self._links.array, "entries": self._entries,
             "for_queries": self._for_queries, "for_items": self._for_items, "last": self._last, "mean": self._mean, "longest": self._longest,
             "marks": self._marks, "window": self.window_, "looked_at": self.looked_at_,
         }  # fmt: skip
@@ -269,7 +271,7 @@ class LeanVecIndex(ItemIndex):
         self._full, self._full_facts, self._rest = Rows(arrays["vectors"]), Rows(arrays["facts"]), Rows(arrays["rest"])
         self._short = Rows(arrays["short"])
         self._short_facts, self._biases, self._links = Rows(arrays["short_facts"]), Rows(arrays["biases"]), Rows(arrays["links"])
-        self._entry, self._for_queries, self._for_items = arrays["entry"], arrays["for_queries"], arrays["for_items"]
+        self._entries, self._for_queries, self._for_items = arrays["entries"], arrays["for_queries"], arrays["for_items"]
         self._last, self._mean, self._longest, self._marks = arrays["last"], arrays["mean"], arrays["longest"], arrays["marks"]
         self.window_, self.looked_at_ = arrays["window"], arrays["looked_at"]
         self._turn(len(self._mean))

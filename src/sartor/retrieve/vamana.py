@@ -1,7 +1,8 @@
 """Walks through a graph over coded vectors, towards what is nearest to a query.
 
 Links are int32 [n, degree], -1 behind the last. A walk keeps a window of the best so far and looks at the links of the best one not yet looked at,
-until there is none. With a filter, it walks over everything and collects what is allowed. The graph is made in `vamana_build`.
+until there is none. It starts from some rows that lie far apart: from a single one it would not find its way into every cluster. With a filter, it
+walks over everything and collects what is allowed. The graph is made in `vamana_build`.
 
 Source: Subramanya et al., DiskANN: Fast Accurate Billion-point Nearest Neighbor Search on a Single Node, NeurIPS 2019.
 """
@@ -27,7 +28,7 @@ def _meet(link, seen, fresh, new):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def walk(  # type: ignore[no-untyped-def]
-    whole, step, total, codes, facts, biases, links, entry, window, rows, scores, fresh, seen, trail
+    whole, step, total, codes, facts, biases, links, entries, window, rows, scores, fresh, seen, trail
 ):  # fmt: skip
     """Fill `rows` and `scores` with the best `window` that the walk meets. `rows` holds row << 1, plus 1 while its links are not looked at.
 
@@ -35,12 +36,14 @@ def walk(  # type: ignore[no-untyped-def]
     vectors were compared, and how long the trail is.
     """
     seen[:] = 0
-    seen[entry >> 6] |= np.uint64(1) << np.uint64(entry & 63)
-    first = inner(whole, step, total, codes, facts, entry)
-    if biases.size:
-        first += biases[entry]
-    rows[0], scores[0] = (entry << 1) | 1, first
-    count, at, compared, steps = 1, 0, 1, 0
+    count, at, compared, steps = 0, 0, entries.size, 0
+    for entry in entries:
+        seen[entry >> 6] |= np.uint64(1) << np.uint64(entry & 63)
+        score = inner(whole, step, total, codes, facts, entry)
+        if biases.size:
+            score += biases[entry]
+        if count < window or score > scores[count - 1]:
+            count = offer((np.int64(entry) << 1) | 1, score, count, rows, scores)
     while at < count:
         if not rows[at] & 1:
             at += 1
@@ -117,16 +120,17 @@ def _pop(keys, heap, size):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def walk_allowed(  # type: ignore[no-untyped-def]
-    whole, step, total, codes, facts, biases, links, entry, window, words, most, rows, scores, fresh, seen, keys, heap
+    whole, step, total, codes, facts, biases, links, entries, window, words, most, rows, scores, fresh, seen, keys, heap
 ):  # fmt: skip
     """The best `window` allowed rows, walking over all; `rows` holds rows. Ends when what is left to look at is worse than all of them.
 
     Returns how many there are and how many vectors were compared; -1 when `most` would be exceeded: the filter goes against the query.
     """
     seen[:] = 0
-    count, size, compared = 0, 0, 0
-    fresh[0], new = entry, 1
-    seen[entry >> 6] |= np.uint64(1) << np.uint64(entry & 63)
+    count, size, compared, new = 0, 0, 0, entries.size
+    for number in range(new):
+        fresh[number] = entries[number]
+        seen[entries[number] >> 6] |= np.uint64(1) << np.uint64(entries[number] & 63)
     while True:
         for number in range(new):
             link = fresh[number]
@@ -160,19 +164,19 @@ def walk_allowed(  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def search(  # type: ignore[no-untyped-def]
-    start, stop, whole, given, codes, facts, biases, links, entry, window, words, most,
+    start, stop, whole, given, codes, facts, biases, links, entries, window, words, most,
     full_whole, full_given, full_codes, full_facts, full_rest, full_biases, found, scores, work
 ):  # fmt: skip
     """Walk for each query, then compare the window again in full codes. `work` gets how many were compared, -1 for a walk that gave up."""
     n = len(codes)
     rows, near = np.empty(window, np.int64), np.empty(window, np.float32)
-    fresh, seen, trail = np.empty(links.shape[1], np.int32), np.zeros(n // 64 + 1, np.uint64), np.empty(0, np.int32)
-    room = most + links.shape[1] + 2 if words.size else 0
+    fresh, seen, trail = np.empty(max(links.shape[1], entries.size), np.int32), np.zeros(n // 64 + 1, np.uint64), np.empty(0, np.int32)
+    room = most + links.shape[1] + entries.size + 2 if words.size else 0
     keys, heap = np.empty(room, np.float32), np.empty(room, np.int32)
     for query in range(start, stop):
         if words.size:
             count, compared = walk_allowed(
-                whole[query], given[query, 0], given[query, 1], codes, facts, biases, links, entry, window, words, most, rows, near, fresh, seen,
+                whole[query], given[query, 0], given[query, 1], codes, facts, biases, links, entries, window, words, most, rows, near, fresh, seen,
                 keys, heap,
             )  # fmt: skip
             if count < 0:
@@ -180,7 +184,7 @@ def search(  # type: ignore[no-untyped-def]
                 continue
         else:
             count, compared, _ = walk(
-                whole[query], given[query, 0], given[query, 1], codes, facts, biases, links, entry, window, rows, near, fresh, seen, trail
+                whole[query], given[query, 0], given[query, 1], codes, facts, biases, links, entries, window, rows, near, fresh, seen, trail
             )
             for at in range(count):
                 rows[at] >>= 1

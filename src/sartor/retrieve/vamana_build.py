@@ -15,21 +15,36 @@ from sartor.retrieve.vamana import walk
 
 SLACK = 1.3
 """While it is built a vector may have so many times as many links as in the end: pruning is rarer."""
+ENTRIES, SAMPLE, FEW = 512, 8_192, 64
+"""Rows that walks start from, among how many they are chosen, and how many are enough for the wide walks that build the graph."""
 RELAX = np.float32(1.2)
 """Between rounds of pruning, as in the source."""
 
 
-def build(codes: np.ndarray, facts: np.ndarray, among: np.ndarray, degree: int, window: int, alpha: float, seed: int) -> tuple[np.ndarray, int]:
-    """Links int32 [n, degree] of a graph over some rows, and where walks start: the one of them nearest to the mean."""
+def build(
+    codes: np.ndarray, facts: np.ndarray, among: np.ndarray, degree: int, window: int, alpha: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Links int32 [n, degree] of a graph over some rows, and where walks start: int32, some of them that lie far apart."""
     half = halves(codes, facts)
-    mean = sum((part.sum(0, dtype=np.float64) for part in _decoded(codes, facts)), np.zeros(codes.shape[1])).astype(np.float32) / len(codes)
-    central = np.concatenate([part @ mean for part in _decoded(codes, facts)]) - half
-    entry = int(among[central[among].argmax()])
-    order = np.random.default_rng(seed).permutation(among).astype(np.int32)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(among).astype(np.int32)
+    entries = _apart(order[:SAMPLE], codes, facts, min(ENTRIES, -(-len(among) // 32)))
+    order = np.concatenate([entries, order[~np.isin(order, entries)]])
     links = np.full((len(codes), max(degree + 1, int(degree * SLACK))), -1, np.int32)
-    insert(order[order != entry], codes, facts, half, links, entry, degree, window, np.float32(alpha))
+    insert(order[1:], codes, facts, half, links, entries[:FEW], degree, window, np.float32(alpha))
     trim(codes, facts, half, links, degree, np.float32(alpha))
-    return np.ascontiguousarray(links[:, :degree]), entry
+    return np.ascontiguousarray(links[:, :degree]), entries
+
+
+def _apart(rows: np.ndarray, codes: np.ndarray, facts: np.ndarray, count: int) -> np.ndarray:
+    """So many of the rows, each the farthest from those before it."""
+    vectors = decode(codes[rows], facts[rows])
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    chosen, far = [0], np.full(len(rows), np.inf, np.float32)
+    while len(chosen) < count:
+        far = np.minimum(far, squares - 2 * (vectors @ vectors[chosen[-1]]) + squares[chosen[-1]])
+        chosen.append(int(far.argmax()))
+    return rows[list(dict.fromkeys(chosen))]
 
 
 def halves(codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
@@ -113,7 +128,7 @@ def _near(row, distance, pool, far, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def insert(order, codes, facts, half, links, entry, degree, window, alpha):  # type: ignore[no-untyped-def]
+def insert(order, codes, facts, half, links, entries, degree, window, alpha):  # type: ignore[no-untyped-def]
     """Give rows links, one after the other: out to what their walk met, and back."""
     dim, width, most, biases = codes.shape[1], links.shape[1], 4 * window + 64, -half
     rows, scores, trail = np.empty(window, np.int64), np.empty(window, np.float32), np.empty(most, np.int32)
@@ -122,10 +137,12 @@ def insert(order, codes, facts, half, links, entry, degree, window, alpha):  # t
     whole, kept, other = np.empty(dim, np.int16), np.empty(width, np.int32), np.empty(width, np.int32)
     for row in order:
         step, total = facts[row, 0], as_query(codes, facts, row, whole)
-        _, _, steps = walk(whole, step, total, codes, facts, biases, links, entry, window, rows, scores, fresh, seen, trail)
+        _, _, steps = walk(whole, step, total, codes, facts, biases, links, entries, window, rows, scores, fresh, seen, trail)
         count = 0
         for at in range(steps):
             that = trail[at]
+            if that == row:
+                continue
             count = _near(that, 2 * (half[row] + half[that] - inner(whole, step, total, codes, facts, that)), pool, far, count)
         count = prune(pool, far, count, codes, facts, half, degree, alpha, factor, whole, kept)
         for at in range(count):
