@@ -260,8 +260,8 @@ def test_a_search_is_fitted_measured_on_queries_and_refused_when_it_is_worse(eng
     assert engine.search(person, QUERY).personal
     with monkeypatch.context() as patch:
         # As if it had learned the wrong way round.
-        teach = PersonalSearch._teach
-        patch.setattr(PersonalSearch, "_teach", lambda self, *given: (teach(self, *given), setattr(self, "taste_weight_", -20.0))[0])
+        learn = PersonalSearch._learn
+        patch.setattr(PersonalSearch, "_learn", lambda self, *given: (learn(self, *given), setattr(self, "taste_weight_", -20.0))[0])
         refused = engine.fit(PersonalSearch(seed=1, teaching_people=50), verb="search", progress=False)
     assert refused.refused
     assert engine.status().models["search"] == found.fingerprint

@@ -40,7 +40,8 @@ def over(method: PersonalSearch, catalogue: pl.DataFrame) -> PersonalSearch:
     """
     fields = list(method.hybrid.words.fields)
     ids = as_ids(catalogue["item"], method.items_.ids.dtype)
-    texts = catalogue.select(pl.col(name) if name in catalogue.columns else pl.lit(None, pl.String).alias(name) for name in fields)
+    missing = [pl.lit(None, pl.String).alias(name) for name in fields if name not in catalogue.columns]
+    texts = catalogue.with_columns(missing).select(fields)
     rows = texts.with_columns(item=ids, digest=digests(texts), number=method.items_.numbers(ids))
     rows = rows.filter(pl.col("item").is_not_null(), pl.col("digest") != EMPTY).unique("item", keep="last", maintain_order=True)
     numbers = rows["number"].to_numpy()
