@@ -27,8 +27,8 @@ class BootAMG:
     along edges, and drives the next hierarchy. Of all smooth vectors, made orthogonal, a node keeps its own row and the rows of its
     attribute values; k-means of these, started at random many times, is judged by the modularity of the groups on the graph itself.
 
-    For graphs whose edges alone do not tell the groups. Where they do, an attribute that is often wrong does harm, and fitting without
-    attributes is better (claims/represent/boot_amg.py).
+    For graphs whose edges alone do not tell the groups. An attribute of about as many values as there are groups is followed nearly alone:
+    where edges do tell the groups and it is often wrong, fitting without attributes is better (claims/represent/boot_amg.py).
 
     Source: D'Ambra, De Santis, Vassilevski and Cutillo, Network clustering by embedding of attribute-augmented graphs, 2021, and
     Extending bootstrap AMG for clustering of attributed graphs, 2023. Differs from their program in: the matching is Suitor's, which it

@@ -29,8 +29,8 @@ class ILASDP:
     row sums that add up to 1, it is a semidefinite program (`low_rank_sdp`). It starts from the k-means program, which is the case of
     equal covariances, and from a complete-linkage tree, ends when labels repeat, and keeps the better objective.
 
-    For a few hundred to a thousand points in few dimensions whose groups differ in shape; more points by a sketch. With equal covariances
-    `kmeans_sdp` is enough; with many dimensions per point a full covariance cannot be told by anybody (claims/represent/ila_sdp.py).
+    For a few hundred to a thousand points whose groups differ in shape; more points by a sketch. With equal covariances `kmeans_sdp` is enough.
+    How it compares with EM and how near the low-rank solver comes to a conic one is measured in claims/represent/ila_sdp.py.
 
     Source: Zhuang, Chen and Yang, Likelihood adjusted semidefinite programs for clustering heterogeneous data, ICML 2023. The solver is our
     reading, and so is that covariances part gradually. They are shrunk as in Chen, Wiesel, Eldar and Hero, Shrinkage algorithms for MMSE
