@@ -7,6 +7,7 @@ import { announce } from "../parts/announce"
 import { Badge } from "../parts/icons"
 import { Fact, Failure, Panel, Skeleton } from "../parts/panel"
 import { Table } from "../parts/table"
+import { Time } from "../parts/time"
 import { useScope } from "../session"
 
 const TONES = { queued: "plain", running: "warn", done: "good", failed: "bad", cancelled: "plain" } as const
@@ -98,7 +99,16 @@ export function JobPanel({ id, onEnd, base = "/v1/jobs" }: JobPanelProps) {
   return (
     <Panel
       title={job ? jobName(job) : "Job"}
-      hint={`Job ${id}`}
+      hint={
+        <>
+          Job {id}
+          {job && (
+            <>
+              , created <Time at={job.created} relative />
+            </>
+          )}
+        </>
+      }
       class="job"
       actions={
         <>

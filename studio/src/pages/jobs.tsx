@@ -59,7 +59,6 @@ const took = (job: Job) =>
 const columns = (current?: string): Column<Job>[] => [
   {
     name: "Job",
-    room: "broad",
     value: (one) => one.id,
     cell: (one) => (
       <a href={path`/jobs/${one.id}`} aria-current={one.id === current ? "true" : undefined}>
@@ -68,9 +67,9 @@ const columns = (current?: string): Column<Job>[] => [
     ),
   },
   { name: "Kind", apart: true, value: (one) => one.kind },
-  { name: "Status", room: "narrow", value: (one) => one.status, cell: (one) => <JobStatus job={one} /> },
+  { name: "Status", value: (one) => one.status, cell: (one) => <JobStatus job={one} /> },
   { name: "Done", apart: true, value: (one) => one.progress },
-  { name: "Created", value: (one) => one.created, cell: (one) => <Time at={one.created} relative /> },
+  { name: "Created", wide: true, value: (one) => one.created, cell: (one) => <Time at={one.created} relative /> },
   {
     name: "Took",
     wide: true,
