@@ -153,7 +153,8 @@ class _Run:
 def _profiled(points: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The covariance that is likeliest given Z = V V': [X' diag(Z 1) X - X' Z X] / 1' Z 1."""
     weight, through = v @ v.sum(axis=0), points.T @ v
-    return ((points * weight[:, None]).T @ points - through @ through.T) / max(1e-12, float(weight.sum()))
+    found: np.ndarray = ((points * weight[:, None]).T @ points - through @ through.T) / max(1e-12, float(weight.sum()))
+    return found
 
 
 def kmeans_sdp(points: np.ndarray, clusters: int, *, seed: int = 0) -> tuple[np.ndarray, Solution]:
@@ -215,5 +216,6 @@ def _narrow(covariance: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(covariance)
     # Less the mean of what is left out, so that something of every variance remains for the diagonal.
     above = values[-_FACTORS:] - values[:-_FACTORS].mean()
-    leading = (vectors[:, -_FACTORS:] * above) @ vectors[:, -_FACTORS:].T
-    return leading + np.diag(np.diag(covariance) - np.diag(leading))
+    leading: np.ndarray = (vectors[:, -_FACTORS:] * above) @ vectors[:, -_FACTORS:].T
+    leading += np.diag(np.diag(covariance) - np.diag(leading))
+    return leading

@@ -14,7 +14,7 @@ Source: Zhuang, Chen, Yang and Zhang, Statistically optimal k-means clustering v
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,21 +30,23 @@ class Affinity:
     """float64 [n, p], whitened and centred."""
     constant: float
 
+    squares: np.ndarray = field(init=False)
+    """float64 [n]: squared lengths of the points."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "squares", (self.points**2).sum(axis=1))
 
-    squares: np.ndarray = None  # type: ignore[assignment]
-
     def times(self, v: np.ndarray, sums: np.ndarray) -> np.ndarray:
         """A V, for V [n, r] whose column sums are known."""
-        out = 0.5 * (self.points @ (self.points.T @ v))
+        out: np.ndarray = 0.5 * (self.points @ (self.points.T @ v))
         out += self.constant * sums - 0.25 * (self.squares @ v)
         out -= 0.25 * self.squares[:, None] * sums
         return out
 
     def dense(self) -> np.ndarray:
         """float64 [n, n]."""
-        return self.constant - 0.25 * (self.squares[:, None] + self.squares[None, :] - 2 * self.points @ self.points.T)
+        out: np.ndarray = self.constant - 0.25 * (self.squares[:, None] + self.squares[None, :] - 2 * self.points @ self.points.T)
+        return out
 
     @property
     def size(self) -> float:
