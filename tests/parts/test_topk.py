@@ -23,8 +23,8 @@ def by_sorting(scores: np.ndarray, k: int, left_out: list[np.ndarray], columns: 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), rows=st.integers(1, 8), n=st.integers(1, 300), k=st.integers(1, 20) | st.integers(101, 400), levels=st.sampled_from([2, 5, 0]),
-    spoiled=st.booleans(), some=st.booleans(),
+    seed=st.integers(0, 10_000), rows=st.integers(1, 8), n=st.integers(1, 300), k=st.integers(1, 20) | st.integers(101, 400),
+    levels=st.sampled_from([2, 5, 0]), spoiled=st.booleans(), some=st.booleans(),
 )  # fmt: skip
 def test_equals_sorting(seed: int, rows: int, n: int, k: int, levels: int, spoiled: bool, some: bool) -> None:
     rng = np.random.default_rng(seed)

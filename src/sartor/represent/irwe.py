@@ -10,7 +10,8 @@ import numpy as np
 
 from sartor.errors import BadValue, ConfigError, EmptyData, NotFitted, TooLarge
 from sartor.parts.random_walks import random_walks
-from sartor.represent.fastrp import unit, very_sparse_projection
+from sartor.parts.unit import unit
+from sartor.represent.fastrp import very_sparse_projection
 from sartor.represent.walk_statistics import BUCKETS, patterns, walk_statistics
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class Network(nn.Module):
             self.token.weight[:, codes:] *= 0.1
             for weight in self.walk.blocks.parameters():
                 if weight.ndim > 1:
-                    weight *= 0.2
+                    weight.mul_(0.2)
             nn.init.eye_(self.placed.weight)
             for bias in (self.token.bias, self.placed.bias):
                 nn.init.zeros_(bias)
