@@ -114,6 +114,8 @@ _TABLE = (
            "retrieve", "part", "sartor.retrieve.anncur:ANNCUR"),
     System("mse2d", "2D Matryoshka Sentence Embeddings", "Li et al.", 2024, "arXiv",
            "represent", "method", "sartor.represent.mse2d:MSE2D", "deep"),
+    System("vecrep-text", "Vector representations of text data in deep learning", "Grzegorczyk", 2019, "dissertation",
+           "represent", "method", "sartor.represent.binary_paragraphs:BinaryParagraphs", "deep"),
     System("moe-embed", "Contrastive Learning and Mixture of Experts Enables Precise Vector Embeddings", "Hallee et al.", 2024, "arXiv",
            "represent", "method", "sartor.represent.moe_embed:MoEEmbed", "deep"),
 )  # fmt: skip

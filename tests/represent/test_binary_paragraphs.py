@@ -15,7 +15,7 @@ from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, NotF
 from sartor.represent.binary_paragraphs import BinaryParagraphs
 from sartor.retrieve.code_search import hamming, hamming_then_cosine
 
-SMALL = {"dim": 16, "words": 8, "negatives": 32, "epochs": 12, "batch_size": 32}
+SMALL = {"dim": 16, "words": 8, "negatives": 32, "epochs": 12, "batch_size": 32, "learning_rate": 0.01, "document_rate": 0.05}
 
 
 def documents(count: int, seed: int) -> tuple[list[list[str]], np.ndarray]:

@@ -50,7 +50,7 @@ class BinaryParagraphs(WordModel):
     words: how many of a document's words are predicted in one step, evenly spaced.
     negatives: words that a batch has as negatives.
     epochs, batch_size, learning_rate, document_rate, dropout: of training (Adam). A document is seen once an epoch, so that its vector has a larger
-        rate than the words; dropout is the vector's.
+        rate than the words; words with a larger one, or more epochs, learn documents by heart. Dropout is the vector's.
     steps, step_size: of fitting a new document (Adam, the step falls to a tenth).
 
     Source: Grzegorczyk and Kurdziel, Binary Paragraph Vectors, RepL4NLP 2017. Their PV-DM form, whose input also has the window's words, is not
@@ -61,8 +61,8 @@ class BinaryParagraphs(WordModel):
 
     def __init__(
         self, *, bits: int = 128, dim: int = 128, real: bool = False, bigrams: bool = False, min_count: int = 2, vocabulary: int = 100_000,
-        words: int = 16, negatives: int = 256, epochs: int = 20, batch_size: int = 128, learning_rate: float = 0.01, document_rate: float = 0.05,
-        dropout: float = 0.2, steps: int = 60, step_size: float = 0.1, seed: int = 0,
+        words: int = 16, negatives: int = 256, epochs: int = 10, batch_size: int = 128, learning_rate: float = 0.001, document_rate: float = 0.1,
+        dropout: float = 0.2, steps: int = 40, step_size: float = 0.1, seed: int = 0,
     ) -> None:  # fmt: skip
         if bits < 0 or bits % 8:
             raise ConfigError(f"codes of {bits} bits", fix="use a multiple of 8, e.g. 64 or 128")
@@ -98,7 +98,8 @@ class BinaryParagraphs(WordModel):
         def loss(batch: Any) -> Tensor:
             rows, words, negatives = batch
             vectors = nn.functional.dropout(table[rows], own["dropout"])
-            return self.network(vectors, words, negatives).mean()
+            losses: Tensor = self.network(vectors, words, negatives)
+            return losses.mean()
 
         groups = [{"params": list(self.network.parameters())}, {"params": [table], "lr": own["document_rate"]}]
         trainer = Trainer(epochs=own["epochs"], learning_rate=own["learning_rate"], seed=self.seed)

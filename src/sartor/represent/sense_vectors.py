@@ -107,7 +107,7 @@ class SenseVectors(WordModel):
         priors = np.where(total > 0, sums / np.maximum(total, 1e-12), 1 / self.senses)
         kept = (priors >= self.settings["prune"]) | (priors == priors.max(1, keepdims=True))
         priors = np.where(kept, priors, 0)
-        return (priors / priors.sum(1, keepdims=True)).astype(np.float32)
+        return np.asarray(priors / priors.sum(1, keepdims=True), np.float32)
 
     def _raw(self, words: Tensor, around: Tensor) -> np.ndarray:
         with torch.no_grad():
@@ -139,7 +139,7 @@ class SenseVectors(WordModel):
             at = np.minimum(np.searchsorted(state["words"], numbers), len(state["words"]) - 1)
             known = state["words"][at] == numbers
             found[known] *= state["leaning"][at[known]].astype(np.float32)
-        return found / found.sum(1, keepdims=True)
+        return np.asarray(found / found.sum(1, keepdims=True), np.float32)
 
     def _alive(self, numbers: np.ndarray, around: Tensor) -> np.ndarray:
         found = self._raw(torch.from_numpy(numbers), around) * (self.priors[numbers] > 0)
@@ -214,7 +214,7 @@ class SkipGram(nn.Module):
         """Losses float [B] of predicting the words around."""
         logits = self.logits(words, around)
         weights = self.choose(logits)
-        losses = self.predictor(torch.einsum("bk,bkd->bd", weights, self.senses[words]), around, negatives)
+        losses: Tensor = self.predictor(torch.einsum("bk,bkd->bd", weights, self.senses[words]), around, negatives)
         if self.entropy:
             log_p = torch.log_softmax(logits, 1)
             losses = losses - self.entropy * (log_p.exp() * log_p).sum(1)
