@@ -131,7 +131,10 @@ def test_mistakes_have_names() -> None:
         (ConfigError, lambda: index.search([""])),
         (ConfigError, lambda: index.search(["  "])),
         (ConfigError, lambda: index.search("ash")),
+        (ConfigError, lambda: index.search(["ash \ud800"])),
+        (WrongType, lambda: BM25().build(["ash \ud800"])),
         (ConfigError, lambda: index.search(["ash"], 0)),
+        (ConfigError, lambda: index.search(["ash"], True)),
         (CorruptFile, lambda: BM25().from_arrays({name: array for name, array in arrays.items() if name != "starts"}, ["a", "b"])),
         (CorruptFile, lambda: BM25().from_arrays(arrays, ["a"])),
     ]

@@ -197,6 +197,8 @@ def test_any_text_is_answered_or_refused_by_name(words: list[str]) -> None:
         ("year contains 19", WrongType, "year"),
         ("tags = 'a'", WrongType, "tags"),
         ("day > 'soon'", WrongType, "day"),
+        ("day > '0001-01-01T00:00:00+05:00'", WrongType, "day"),
+        ("genre = '\ud800'", ConfigError, "Unicode"),
         ("", ConfigError, "empty"),
         ("year > ", ConfigError, "at its end"),
         ("year > 1 genre = 'a'", ConfigError, "genre"),

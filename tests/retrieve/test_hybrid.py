@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from sartor.data.world import World
-from sartor.errors import ConfigError, CorruptFile, DuplicateRows, EmptyData, FileProblem, SartorError, SpaceMismatch
+from sartor.errors import ConfigError, CorruptFile, DuplicateRows, EmptyData, FileProblem, MissingColumn, SartorError, SpaceMismatch
+from sartor.represent.text import Cached, truncate, uncached
 from sartor.retrieve.bm25 import BM25
 from sartor.retrieve.fusion import Pool, reciprocal_rank
 from sartor.retrieve.hybrid import HybridIndex
@@ -99,3 +100,28 @@ def test_mistakes_have_names(frame: pl.DataFrame, tmp_path: Path) -> None:
     assert index.search(["?!"], 3)[0] == []
     blank = HybridIndex().build(["ash elm", "", None])  # type: ignore[list-item]
     assert blank.search(["ash"], 1)[0] == [0]
+
+
+def test_documents_that_words_refuse_come_into_neither_side() -> None:
+    both = pl.DataFrame({"title": ["ash", "elm"], "text": ["old", "young"]})
+    index = HybridIndex(words=BM25(fields={"title": 1.0, "text": 1.0})).build(both, ["a", "b"])
+    with pytest.raises(MissingColumn):
+        index.add(pl.DataFrame({"title": ["fir"]}), ["c"])
+    index.add(pl.DataFrame({"title": ["oak"], "text": ["tall"]}), ["d"])
+    assert index.words.ids == index.vectors.ids == ["a", "b", "d"]
+    assert index.search(["oak"], 1)[0] == ["d"]
+
+
+def test_documents_are_kept_in_the_cache_and_queries_are_not(tmp_path: Path) -> None:
+    index = HybridIndex()
+    index._encoder = cached = Cached(index._encoder, tmp_path)
+    index.build(["ash", "elm"])
+    kept = set(cached.folder.iterdir())
+    assert index.search(["my own words"], 1)[0]
+    assert set(cached.folder.iterdir()) == kept
+    assert cached.misses == 2
+    with pytest.warns(UserWarning, match="not trained to be cut"):
+        narrow = truncate(cached, 64)
+    np.testing.assert_array_equal(uncached(narrow).encode(["ash"]), narrow.encode(["ash"]))
+    assert uncached(narrow).fingerprint == narrow.fingerprint
+    assert set(cached.folder.iterdir()) == kept

@@ -23,7 +23,7 @@ from sartor.parts.graph import BipartiteGraph, propagated_people
 from sartor.parts.samplers import pairs, unseen
 from sartor.recommend._base import PersonalArrays
 from sartor.recommend._pairwise import PairwiseRecommender, shared_negatives
-from sartor.represent.text import TextEncoder, item_texts, text_encoder
+from sartor.represent.text import TextEncoder, item_texts, text_encoder, uncached
 
 
 @dataclass(kw_only=True, eq=False)
@@ -108,7 +108,8 @@ class AlphaRec(PairwiseRecommender):
         if not 0 <= weight <= 1 or not sentence.strip():
             raise ConfigError(f"weight {weight}, sentence {sentence!r}", fix="give some words, and a weight from 0 to 1")
         base = state if state is not None else self.make_state({"items": np.empty(0, np.int32), "vector": self.population_vector_.copy()})
-        steered = self._steered(base, self._text_encoder.encode([sentence])[0], weight)
+        # Her own words: no cache keeps anything of them.
+        steered = self._steered(base, uncached(self._text_encoder).encode([sentence])[0], weight)
         return replace(steered, version=base.version + (state is not None), notes={**base.notes, "sentence": sentence})
 
     def without(self, state: State, items: Sequence[Any]) -> State:

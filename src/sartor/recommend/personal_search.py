@@ -195,7 +195,7 @@ class PersonalSearch(ItemRecommender, Searcher):
         if len(states) != len(asked):
             raise ConfigError(f"{len(states)} states for {len(asked)} queries", fix="give one state per query; None is everybody")
         self.check_states(states)
-        if not isinstance(k, int | np.integer) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ConfigError(f"k is {k!r}", fix="ask for a whole number of items, at least 1")
         weight = self._strength(strength) * self.taste_weight_
         allowed = None if candidates is None else self._allowed(candidates)

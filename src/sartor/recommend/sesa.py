@@ -20,7 +20,7 @@ from sartor.parts.samplers import unseen
 from sartor.parts.trainer import Trainer, seeded
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _after
 from sartor.recommend._validation import validation
-from sartor.represent.text import text_encoder
+from sartor.represent.text import text_encoder, uncached
 from sartor.retrieve.bm25 import tokens
 
 if TYPE_CHECKING:
@@ -165,7 +165,8 @@ class SESA(ItemRecommender):
         if self.encoder == "gru":
             number = {word: at for at, word in enumerate(self.words_)}
             return [np.array([number[word] for word in words if word in number][: self.max_tokens], np.int64) for words in tokens(texts).to_list()]
-        vectors = text_encoder(self.encoder).encode(list(texts))
+        # Among them are people's own texts, which no cache may keep.
+        vectors = uncached(text_encoder(self.encoder)).encode(list(texts))
         return [row if row.any() else row[:0] for row in vectors]
 
     def _logits(self, read: Sequence[np.ndarray]) -> Tensor:

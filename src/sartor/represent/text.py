@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sartor.errors import ConfigError, MissingColumn, MissingExtra
 from sartor.represent.encoder import TextEncoder, TokenEncoder, TokenVectors, token_vectors, truncate
 from sartor.represent.hashed_ngrams import HashedNgrams
-from sartor.represent.text_cache import Cached
+from sartor.represent.text_cache import Cached, uncached
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cached", "HashedNgrams", "TextEncoder", "TokenEncoder", "TokenVectors",
-    "item_texts", "neural_encoder", "text_encoder", "token_vectors", "truncate",
+    "item_texts", "neural_encoder", "text_encoder", "token_vectors", "truncate", "uncached",
 ]  # fmt: skip
 
 _CUT = re.compile(r"@((?:layers|dim)=\d+(?:,(?:layers|dim)=\d+)?)$")

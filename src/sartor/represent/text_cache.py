@@ -10,7 +10,7 @@ import numpy as np
 
 from sartor import _storage
 from sartor.errors import CorruptFile
-from sartor.represent.encoder import TextEncoder, TokenVectors, token_vectors
+from sartor.represent.encoder import TextEncoder, TokenVectors, Truncated, token_vectors
 
 _SHARD = 4096
 """Texts per file: what an interruption loses at most."""
@@ -65,3 +65,13 @@ class Cached:
                     continue
                 self._known.update(zip((row.tobytes() for row in arrays["keys"]), arrays["vectors"], strict=True))
         return self._known
+
+
+def uncached(encoder: TextEncoder) -> TextEncoder:
+    """The same encoder, keeping nothing: for what people write (queries, profiles), which is theirs and must not outlive the request."""
+    if isinstance(encoder, Cached):
+        return encoder.encoder
+    if isinstance(encoder, Truncated):
+        inner = uncached(encoder.encoder)
+        return encoder if inner is encoder.encoder else Truncated(inner, encoder.dim)
+    return encoder

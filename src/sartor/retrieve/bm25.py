@@ -16,6 +16,7 @@ Thakur et al., BEIR, 2021. One joined text is BEIR's "flat", several fields are 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ class BM25:
         A query without a known word finds nothing: its rows are -1, and `plan` counts such queries. Raises `ConfigError` for an empty query.
         """
         self._check_built()
-        if not isinstance(k, int | np.integer) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise ConfigError(f"k is {k!r}", fix="ask for a whole number of documents, at least 1")
         if not self._live:
             raise EmptyData("the index holds no document any more", fix="add some")
@@ -372,8 +373,8 @@ class BM25:
             raise WrongType(f"single texts have no fields {list(self.fields)}", fix="give a table with these columns")
         try:
             return [pl.Series(documents, dtype=pl.String)]
-        except (TypeError, pl.exceptions.PolarsError) as cause:
-            raise WrongType("a document is not a text", fix="give a list of texts") from cause
+        except (TypeError, UnicodeEncodeError, pl.exceptions.PolarsError) as cause:
+            raise WrongType("a document is not a text, or not valid Unicode", fix="give a list of texts") from cause
 
     def _names(self, given: pl.Series, n: int) -> list[Any]:
         names = as_ids(given, self._id_type).to_list()
@@ -395,6 +396,8 @@ def checked_queries(queries: Sequence[str]) -> list[str]:
     for row, one in enumerate(asked):
         if not isinstance(one, str) or not one.strip():
             raise ConfigError("a query is empty, or not a text", fix="write what to look for; without a query, recommend", row=row)
+        if not one.isascii() and re.search("[\ud800-\udfff]", one):
+            raise ConfigError("a query is not valid Unicode", fix="give text without lone surrogates", row=row)
     return asked
 
 

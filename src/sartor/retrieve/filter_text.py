@@ -40,6 +40,8 @@ def parse(text: str) -> Filter:
     """
     if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
         raise ConfigError(f"the filter is empty, or longer than {LONGEST} characters", fix="write a condition such as year > 1990")
+    if re.search("[\ud800-\udfff]", text):
+        raise ConfigError("the filter is not valid Unicode", fix="give text without lone surrogates")
     parser = _Parser(text)
     found = parser.condition()
     if parser.at < len(parser.tokens):

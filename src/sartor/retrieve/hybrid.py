@@ -17,7 +17,7 @@ import polars as pl
 
 from sartor import _storage
 from sartor.errors import BadValue, ConfigError, CorruptFile, FileProblem
-from sartor.represent.text import TextEncoder, item_texts, text_encoder
+from sartor.represent.text import TextEncoder, item_texts, text_encoder, uncached
 from sartor.retrieve.bm25 import BM25, FLAT, Documents, checked_queries
 from sartor.retrieve.filters import Filter
 from sartor.retrieve.fusion import Pool, reciprocal_rank, weighted
@@ -84,6 +84,8 @@ class HybridIndex:
 
     def add(self, documents: Documents, ids: Sequence[Any] | None = None, attributes: pl.DataFrame | None = None) -> None:
         """More documents, at once findable; an id that is there already is a `DuplicateRows`, and changes neither side."""
+        # What words refuse is refused before vectors have it: both sides always count the same rows.
+        self.words._texts(documents)
         self.vectors.add(self._encode(documents), ids, attributes, space=self.space)
         self.words.add(documents, ids)
 
@@ -99,7 +101,8 @@ class HybridIndex:
         asked = checked_queries(queries)
         bits = self.vectors._bits(where, allowed)
         found = self.words.search(asked, k, allowed=bits)
-        embedded = self._encoder.encode(asked)
+        # A query is somebody's: nothing of it is kept on disk.
+        embedded = uncached(self._encoder).encode(asked)
         # A query without content has no direction: vectors find nothing for it.
         blank = ~embedded.any(axis=1)
         embedded[blank, 0] = 1

@@ -244,8 +244,13 @@ def utc(value: object) -> datetime.datetime | None:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
             return None
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        try:
+            return value.astimezone(datetime.UTC).replace(tzinfo=None)
+        except OverflowError:  # in UTC it would be before the year 1, or after 9999
+            return None
     if isinstance(value, datetime.datetime):
-        return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo is not None else value
+        return value
     return datetime.datetime(value.year, value.month, value.day) if isinstance(value, datetime.date) else None
 
 
