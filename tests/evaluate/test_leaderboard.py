@@ -93,8 +93,22 @@ def test_a_row_stands_until_something_is_changed(folder: Path, tmp_path: Path) -
     ((fallen, why),) = board.verify([collection])
     assert fallen["method"] == "dense:hashed"
     assert "measured again" in why
+    assert board.radar([collection]).is_empty()
     file.unlink()
     assert board.verify([collection])[0][0]["method"] == "dense:hashed"
+    file.write_text("no run at all\n")
+    assert "fields" in board.verify([collection])[0][1]
+
+
+def test_no_number_is_no_figure(folder: Path, tmp_path: Path) -> None:
+    collection, board = read_collection(folder), Leaderboard(tmp_path / "board.jsonl")
+    row = board.add(run("bm25", collection), collection)
+    for figures in ({"ndcg@10": float("nan")}, {"beauty@10": 1.0}):
+        board.path.write_text(json.dumps({**row, "metrics": figures}) + "\n")
+        assert [fallen["method"] for fallen, _ in board.verify([collection])] == ["bm25"]
+    board.path.write_text(json.dumps({**row, "metrics": {}}) + "\n")
+    with pytest.raises(CorruptFile):
+        board.rows()
 
 
 def test_a_row_cannot_point_outside_its_folder(folder: Path, tmp_path: Path) -> None:
@@ -140,6 +154,8 @@ def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
     assert repr(Collection.of("tiny", documents, queries, qrels)) == "Collection(tiny: 2 documents, 1 queries, 1 judgements)"
     with pytest.raises(UnknownId, match="1 documents that are not there, such as z"):
         Collection.of("tiny", documents, queries, {**qrels, "document": ["z"]})
+    with pytest.raises(EmptyData, match="has a text"):
+        run("bm25", Collection.of("tiny", documents, {**queries, "text": [" "]}, qrels))
     with pytest.raises(DuplicateRows):
         Collection.of("tiny", {**documents, "document": ["a", "a"]}, queries, qrels)
     with pytest.raises(EmptyData):

@@ -54,7 +54,8 @@ def leaderboard(
     names = {collection.name for collection in read}
     shown = kept.table()
     shown = shown.filter(shown["dataset"].is_in(list(names))) if shown.height else shown
-    there = {row["method"] for row in kept.latest()}
+    fallen, given = [row for row, _ in wrong], {(collection.name, collection.split) for collection in read}
+    there = {row["method"] for row in kept.latest() if (row["dataset"], row["split"]) in given and row not in fallen}
     radar = kept.radar(read, against=against, metric=kept.metrics[0]) if against in there and len(there) > 1 else None
     if as_json:
         refused = [{"dataset": row["dataset"], "method": row["method"], "why": why} for row, why in wrong]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from sartor.errors import ConfigError, CorruptFile, FileProblem
+from sartor.errors import ConfigError, CorruptFile, FileProblem, SartorError
 from sartor.evaluate.claim import commit, plain
 from sartor.evaluate.collections import Collection
 from sartor.evaluate.ir import OFFICIAL, Measured, measure, read_run, write_run
@@ -59,6 +59,8 @@ class Leaderboard:
             try:
                 row = json.loads(line)
                 if not isinstance(row["metrics"], dict) or not all(isinstance(row[name], str) for name in ("method", "dataset", "split", "run")):
+                    raise KeyError("metrics")
+                if not row["metrics"] or not all(isinstance(value, int | float) for value in row["metrics"].values()):
                     raise KeyError("metrics")
             except (json.JSONDecodeError, KeyError, TypeError) as cause:
                 raise CorruptFile("this line is no row of a leaderboard", fix="take it out", file=self.path, row=number) from cause
@@ -99,10 +101,11 @@ class Leaderboard:
         """Why a row does not stand; empty when it does."""
         try:
             found = self._measured(row, collection)
-        except FileProblem as problem:
+        except SartorError as problem:  # no file, not a run, or a metric that there is not
             return problem.what
         for name, value in row["metrics"].items():
-            if abs(found.means[name] - value) > SAME:
+            # So written that NaN does not stand.
+            if not abs(found.means[name] - value) <= SAME:
                 return f"{name} is {found.means[name]:.6f} when its run is measured again, the row says {value:.6f}"
         return ""
 
@@ -136,14 +139,14 @@ class Leaderboard:
     def radar(self, collections: Sequence[Collection], *, against: str = "bm25", metric: str = OFFICIAL[0]) -> pl.DataFrame:
         """Per dataset and method, the difference to one method: paired bootstrap interval, and t-test p-values corrected for all comparisons.
 
-        Columns: dataset, method, difference, low, high, p, p_holm (Holm, 1979), queries. Methods without a run of a given collection are
-        left out there; `ConfigError` when `against` has none at all.
+        Columns: dataset, method, difference, low, high, p, p_holm (Holm, 1979), queries. Methods without a run of a given collection, and
+        rows that do not stand, are left out there; `ConfigError` when `against` has none at all.
         """
         known = {(one.name, one.split): one for one in collections}
         rows = [row for row in self.latest() if (row["dataset"], row["split"]) in known]
         values = {
             (row["dataset"], row["method"]): self._measured(row, known[row["dataset"], row["split"]]).per_query.sort("query")[metric].to_numpy()
-            for row in rows if metric in row["metrics"]
+            for row in rows if metric in row["metrics"] and not self.problem(row, known[row["dataset"], row["split"]])
         }  # fmt: skip
         bases = {dataset: value for (dataset, method), value in values.items() if method == against}
         if not bases:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, EmptyData
 from sartor.evaluate.collections import Collection
 from sartor.evaluate.ir import as_run
 from sartor.retrieve.index import Hits
@@ -141,6 +141,8 @@ def run(name: str, collection: Collection, *, search: Search | None = None, inde
     built = time.perf_counter() - start
     queries, texts = collection.queries["query"].to_list(), collection.queries["text"].fill_null("").to_list()
     asked = [(query, text) for query, text in zip(queries, texts, strict=True) if text.strip()]
+    if not asked:
+        raise EmptyData(f"no query of {collection.name} has a text", fix="give queries with words")
     k = min(depth, collection.documents.height)
     search([asked[0][1]], k)
     start = time.perf_counter()

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sartor.data.ids import IdMap
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, EmptyData
 from sartor.evaluate.arms import partners, states_of
 from sartor.evaluate.evaluator import TIMED_ADAPTS
 from sartor.evaluate.leaks import refuse_leaks
@@ -132,6 +132,8 @@ def evaluate_search(
     truth, left_out = Truth(asked.indptr, asked.wanted), seen.take(rows)
     truth, kept = _unseen(truth, left_out)
     total = len(asked)
+    if not kept.size:
+        raise EmptyData("nobody who asks wants anything that she has not taken already", fix="give other queries, or a larger held-out part")
     asked, rows, truth, left_out = asked.take(kept), rows[kept], truth.take(kept), left_out.take(kept)
     states = states_of(method, evidence, who.ids.gather(np.flatnonzero(seen.lengths)).to_list())  # type: ignore[arg-type]
     own = [states.get(person) for person in asked.people]
