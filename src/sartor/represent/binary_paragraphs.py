@@ -35,8 +35,8 @@ class BinaryParagraphs(WordModel):
         model.encode(new_documents).codes                        # uint8 [n, 16]
 
     A document's vector is projected on `bits` units, bit = round(sigmoid(W e + c)), and the bits predict its words by a sampled softmax.
-    Backward, rounding counts as the identity (straight-through): the loss is that of the bits themselves, which is why codes of a given length
-    keep more than the signs of finished vectors do. Real-Binary adds the loss of predicting the words from the vector itself, so that few
+    Backward, rounding counts as the identity (straight-through): the loss is that of the bits themselves, not of vectors that are rounded later.
+    Real-Binary adds the loss of predicting the words from the vector itself, so that few
     documents, found by their codes, can be put in order by the cosine of their vectors. A new document fits its own vector with everything
     else frozen, in steps that do not depend on what other documents there are.
 
