@@ -31,14 +31,15 @@ class Paragraphs(NamedTuple):
 class BinaryParagraphs(WordModel):
     """Binary PV-DBOW, and with `real=True` Real-Binary PV-DBOW.
 
-        model = BinaryParagraphs(bits=128).fit(documents)        # documents are lists of words
+        model = BinaryParagraphs(bits=128)
+        model.fit(documents).codes                               # documents are lists of words
         model.encode(new_documents).codes                        # uint8 [n, 16]
 
     A document's vector is projected on `bits` units, bit = round(sigmoid(W e + c)), and the bits predict its words by a sampled softmax.
     Backward, rounding counts as the identity (straight-through): the loss is that of the bits themselves, not of vectors that are rounded later.
-    Real-Binary adds the loss of predicting the words from the vector itself, so that few
-    documents, found by their codes, can be put in order by the cosine of their vectors. A new document fits its own vector with everything
-    else frozen, in steps that do not depend on what other documents there are.
+    Real-Binary adds the loss of predicting the words from the vector itself, so that few documents, found by their codes, can be put in order
+    by the cosine of their vectors. A new document fits its own vector with everything else frozen, in steps that do not depend on what other
+    documents there are.
 
     Parameters
     ----------
