@@ -116,7 +116,7 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pyte
 
 def test_addresses_and_settings_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY, raising=False)
-    for url in ("example.org/v1", "ftp://example.org", "http://"):
+    for url in ("example.org/v1", "ftp://example.org", "http://", "http://[::1"):
         with pytest.raises(ConfigError, match="address"):
             Endpoint(url, "words")
     with pytest.raises(ConfigError) as caught:

@@ -82,6 +82,8 @@ def test_asking_for_what_is_not_there_is_an_error() -> None:
         maxsim(queries, documents, np.array([[0], [3]]))
     with pytest.raises(ConfigError, match="sum over"):
         maxsim(queries, documents, sum_over="both")  # type: ignore[arg-type]
+    with pytest.raises(BadValue, match="float16"):
+        MultiVectors.of([np.full((2, 3), 1e6)], unit=False).stored("float16")
     with pytest.raises(BadValue, match="offsets"):
         MultiVectors.packed(np.ones((4, 2)), np.array([0, 3]))
 

@@ -52,7 +52,10 @@ class Endpoint:
         retries: int = 4,
         backoff: float = 0.5,
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # such as half of an IPv6 address
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"'{_shown(url)}' is not the address of a server", fix="give one like https://api.openai.com/v1")
         if parts.username or parts.password:

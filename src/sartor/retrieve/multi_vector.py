@@ -118,11 +118,16 @@ class MultiVectors:
 
     def joined(self, more: MultiVectors) -> MultiVectors:
         """These and then more, in this one's type of numbers."""
-        vectors = np.concatenate([self.vectors, more.vectors.astype(self.vectors.dtype, copy=False)])
+        vectors = np.concatenate([self.vectors, more.stored("float16" if self.vectors.dtype == np.float16 else "float32").vectors])
         return MultiVectors(vectors, np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]), [*self.ids, *more.ids])
 
     def stored(self, kind: Literal["float32", "float16"]) -> MultiVectors:
-        """The same in another type of numbers; float16 takes half the memory and rounds every coordinate to 11 bits."""
+        """The same in another type of numbers; float16 takes half the memory and rounds every coordinate to 11 bits.
+
+        Raises `BadValue` for a coordinate that float16 cannot hold.
+        """
+        if kind == "float16" and np.abs(self.vectors).max(initial=0) > np.finfo(np.float16).max:
+            raise BadValue("a coordinate is beyond what float16 can hold (65,504)", fix="use float32, or scale the vectors")
         return MultiVectors(self.vectors.astype(kind, copy=False), self.offsets, self.ids)
 
     def means(self) -> np.ndarray:

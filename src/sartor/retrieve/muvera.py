@@ -95,15 +95,17 @@ class MuveraIndex:
         """
         encoded = self._encoded(documents, self.sum_over == "query")
         index = ItemIndex.make(self.kind, **{**self.settings, "metric": "ip"})
+        stored = documents.stored(self.storage)
         self.index_ = index.build(encoded, documents.ids, attributes=attributes, space=self._space(space))
-        self.documents_ = documents.stored(self.storage)
+        self.documents_ = stored
         return self
 
     def add(self, documents: MultiVectors, attributes: pl.DataFrame | None = None, *, space: str | None = None) -> None:
         """More documents, at once findable, nothing rebuilt."""
         encoded = self._encoded(documents, self.sum_over == "query")
+        stored = documents.stored(self.storage)
         self.index.add(encoded, documents.ids, attributes, space=None if space is None else self._space(space))
-        self.documents_ = self.documents.joined(documents)
+        self.documents_ = self.documents.joined(stored)
 
     def remove(self, ids: Sequence[Any]) -> int:
         """Take documents out by id; returns how many went."""
