@@ -22,13 +22,13 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the pages speak of: ratings.csv, and a shop of events and items."""
+    """A folder with what the pages speak of: ratings.csv, and films with events and items."""
     population = World(people=60, items=200, topics=10, ratings=True, seed=3).population()
     events = population.events.select("person", "item", "time", "value").collect()
     events.rename({"person": "user_id", "item": "movie_id", "time": "timestamp", "value": "rating"}).write_csv(tmp_path / "ratings.csv")
-    (tmp_path / "shop").mkdir()
+    (tmp_path / "films").mkdir()
     for name in ("events", "items"):
-        population.frame(name).collect().write_parquet(tmp_path / "shop" / f"{name}.parquet")
+        population.frame(name).collect().write_parquet(tmp_path / "films" / f"{name}.parquet")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SARTOR_CACHE", str(tmp_path / "cache"))
     return tmp_path
