@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -132,12 +133,15 @@ def _fit(folder: Path, out: Path, *more: str) -> list[str]:
     return ["fit", str(folder), "--method", "sasrec", *settings, "--out", str(out), "--json", *more]
 
 
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, call: Call) -> None:
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(folder: Path, tmp_path: Path, call: Call, request: pytest.FixtureRequest) -> None:
     torch = pytest.importorskip("torch")
+    # One thread: several wait for each other for minutes where something else has a processor.
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(1)
     out, checkpoint = tmp_path / "model", tmp_path / "model.checkpoint"
     words = _fit(folder, out)
-    # The same number of threads as here: sums over other partitions round otherwise.
-    as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    # As many threads as here: sums over other partitions round otherwise.
+    as_here = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen([sys.executable, "-m", "sartor.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=as_here)
     deadline = time.monotonic() + 90
     while not (checkpoint / "progress.safetensors").exists() and child.poll() is None and time.monotonic() < deadline:
