@@ -20,6 +20,7 @@ from sartor.evaluate.leaderboard import Leaderboard
 from sartor.evaluate.personal_retrieval import personal
 from sartor.evaluate.retrievers import run
 from sartor.represent.text import text_encoder
+from sartor.retrieve.learned_sparse import LearnedSparse
 
 TOPICS = ("rivers and lakes", "trains on rails", "bread from rye", "stars at night")
 
@@ -65,13 +66,42 @@ def test_scifacts_own_release_is_read(tmp_path: Path) -> None:
     assert collection.qrels.rows() == [("1", "7", 1.0)]
 
 
-@pytest.mark.parametrize("name", ["bm25", "bm25-multi", "dense:hashed", "hybrid:hashed"])
+@pytest.mark.parametrize("name", ["bm25", "bm25-multi", "dense:hashed", "hybrid:hashed", "late:hashed"])
 def test_reference_runs_find_what_is_meant(folder: Path, name: str) -> None:
     found = run(name, read_collection(folder, split="train"))
     assert measure(found.table, read_collection(folder, split="train").qrels, ["ndcg@10"]).means["ndcg@10"] > 0.4
     assert found.index_bytes > 0
     assert found.queries_per_second > 0
     assert found.table.group_by("query").len()["len"].max() <= 100
+
+
+def test_learned_sparse_search_is_the_product_of_term_weights(folder: Path, tmp_path: Path) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    collection, model = read_collection(folder, split="train"), tmp_path / "masked"
+    words = sorted({word for text in [*collection.texts(), *collection.queries["text"]] for word in text.lower().split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary))
+    transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(model)
+    texts, queries = collection.texts().to_list(), collection.queries["text"].to_list()
+    index = LearnedSparse(model, batch_size=7, keep=0).build(texts)
+    # One text at a time, straight from the definition: no padding, no order to lose.
+    network, tokenizer = transformers.AutoModelForMaskedLM.from_pretrained(model).eval(), transformers.AutoTokenizer.from_pretrained(model)
+
+    def weights(text: str) -> np.ndarray:
+        with torch.inference_mode():
+            return torch.log1p(torch.relu(network(**tokenizer(text, return_tensors="pt")).logits)).amax(1)[0].numpy()
+
+    expected = np.stack([weights(query) for query in queries]) @ np.stack([weights(text) for text in texts]).T
+    hits = index.search(queries, len(texts))
+    assert (hits.indices >= 0).all()
+    np.testing.assert_allclose(np.take_along_axis(expected, hits.indices, 1), hits.scores, rtol=1e-4)
+    assert (np.diff(hits.scores, axis=1) <= 1e-5).all()
+    assert LearnedSparse(model, keep=3).build(texts).weigh(texts[:2]).getnnz(axis=1).max() <= 3
+    assert run(f"sparse:{model}", collection).table["query"].n_unique() == len(queries)
 
 
 def test_a_row_stands_until_something_is_changed(folder: Path, tmp_path: Path) -> None:

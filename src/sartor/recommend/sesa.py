@@ -18,6 +18,7 @@ from sartor.method import Run, State, States, learned
 from sartor.parts.named_layer import RecurrentTower, concept_loss
 from sartor.parts.samplers import unseen
 from sartor.parts.trainer import Trainer, seeded
+from sartor.parts.unit import unit
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _after
 from sartor.recommend._validation import validation
 from sartor.represent.text import text_encoder, uncached
@@ -272,7 +273,7 @@ class SESA(ItemRecommender):
     def _score(self, states: States, items: np.ndarray | None) -> np.ndarray:
         people = np.stack([self.vector(state) for state in states])
         vectors = self.item_vectors_ if items is None else self.item_vectors_[items]
-        return _unit(people) @ _unit(vectors).T
+        return unit(people) @ unit(vectors).T
 
     def explain(self, state: State | None, item: Any, top: int = 5) -> list[tuple[str, float]]:
         """The concepts that make up the score of an item for a person: names and shares, largest first; all shares of all concepts sum to 1."""
@@ -307,7 +308,3 @@ def _labels(lists: pl.Series, names: Sequence[str]) -> np.ndarray:
     for row, own in enumerate(lists.to_list()):
         out[row, [number[name] for name in own or ()]] = 1
     return out
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
