@@ -39,8 +39,9 @@ class Engine(ABC):
     def build(self, vectors: np.ndarray) -> None:
         """Take float32 [n, dim], and only these."""
 
-    @abstractmethod
-    def add(self, vectors: np.ndarray) -> None: ...
+    def add(self, vectors: np.ndarray) -> None:
+        """More rows; for engines that grow."""
+        raise ConfigError(f"{type(self).__name__} cannot grow", fix="build its graph again")
 
     @abstractmethod
     def search(self, queries: np.ndarray, k: int, window: int) -> np.ndarray:
@@ -185,9 +186,6 @@ class Svs(Engine):
         parameters = svs.VamanaBuildParameters(alpha=1.2 if self.l2 else 0.95, graph_max_degree=self.degree, window_size=self.window)
         self._index = svs.Vamana.build(parameters, vectors.astype(self.storage), self._distance(), threads())
         self._shape = vectors.shape
-
-    def add(self, vectors: np.ndarray) -> None:
-        raise NotImplementedError
 
     def search(self, queries: np.ndarray, k: int, window: int) -> np.ndarray:
         self._index.num_threads = threads()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -94,7 +95,7 @@ class Bad:
 
 
 @dataclass
-class _Kind:
+class _Kind(ABC):
     """Checks rows first and gives them in the form of the store then."""
 
     plan: Plan
@@ -120,7 +121,7 @@ class _Kind:
         self._good(given, kept)
         return None
 
-    def checked(self) -> None:
+    def checked(self) -> None:  # noqa: B027  most kinds need none
         """All rows were looked at."""
 
     def ready(self, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
@@ -138,14 +139,16 @@ class _Kind:
         given = {ours: row[theirs] for ours, theirs in self.plan.columns.items() if theirs in row}
         return given, {name: row[name] for name in self.plan.keep if name in row}
 
+    @abstractmethod
     def _whole(self, given: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """A row as the model takes it."""
 
-    def _good(self, given: dict[str, Any], kept: dict[str, Any]) -> None:
+    def _good(self, given: dict[str, Any], kept: dict[str, Any]) -> None:  # noqa: B027  most kinds need none
         """A good row, in the first pass."""
 
+    @abstractmethod
     def _shaped(self, checked: BaseModel, given: dict[str, Any], kept: dict[str, Any], at: int) -> dict[str, Any]:
-        raise NotImplementedError
+        """A checked row as the store takes it."""
 
 
 @dataclass
