@@ -1,3 +1,4 @@
+import { options } from "preact"
 import { useLocation } from "preact-iso"
 import { useContext, useEffect, useState } from "preact/hooks"
 import { path } from "../api/client"
@@ -31,6 +32,14 @@ async function places(me: Me | null, text: string, signal: AbortSignal): Promise
   return [...people, ...pages]
 }
 
+/** Draws a change at once instead of a moment later, so that the next key finds it there. */
+function atOnce(change: () => void) {
+  const usual = options.debounceRendering
+  options.debounceRendering = (draw) => draw()
+  change()
+  options.debounceRendering = usual
+}
+
 /** Find a person or a page from anywhere: Ctrl or Cmd and K, or the slash. */
 export function Search() {
   const { route } = useLocation()
@@ -45,7 +54,7 @@ export function Search() {
         (event.key === "/" && slash && !typing && !event.metaKey && !event.ctrlKey)
       if (!wanted || document.querySelector("dialog[open]")) return
       event.preventDefault()
-      setOpen(true)
+      atOnce(() => setOpen(true))
     }
     addEventListener("keydown", onKey)
     return () => removeEventListener("keydown", onKey)
