@@ -209,7 +209,7 @@ def check(seeds: Sequence[int], *, progress: bool = True, epochs: int = EPOCHS) 
         {f"ndcg@10, {name}": mean[name] for name in ("latent", "ESA", "BM25")},
         gain=float(gain.mean()), gain_interval=bootstrap(gain).tolist(), swap_gap=float(swap.mean()), swap_gap_interval=bootstrap(swap).tolist(),
         state_bytes=float(np.mean([one["bytes"] for one in found])), adapt_seconds=float(np.mean([one["seconds"] for one in found])),
-        notes=f"{epochs} epochs for both networks, equal parameters, rate {RATE:g}; the concept loss counts {CONCEPT_WEIGHT:g} (of 1 and 10 the better "
-        "on another seed and a third of the people); truth: each held-out person's 20 most relevant jobs. ESA and BM25 are told "
+        notes=f"{epochs} epochs for both networks, equal parameters, rate {RATE:g}; the concept loss counts {CONCEPT_WEIGHT:g} (of 1 and 10 the "
+        "better on another seed and a third of the people); truth: each held-out person's 20 most relevant jobs. ESA and BM25 are told "
         "every synonym by the articles or by the texts themselves.",
     )  # fmt: skip
