@@ -1,0 +1,1 @@
+"""Building blocks of the writers: tokenizer, causal language model, decoding, logits hooks, soft prefixes."""
