@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from sartor.errors import AccessDenied, BadValue, ConfigError, EndpointFailed, MissingExtra, RateLimited
+from sartor.errors import ConfigError, EndpointFailed, MissingExtra
+from sartor.parts.remote import Remote
 from sartor.parts.unit import unit
 from sartor.progress import bar
 from sartor.represent.encoder import digest
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     import httpx
 
 KEY = "SARTOR_EMBEDDINGS_KEY"
-_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
-_LONGEST_WAIT = 30.0
 
 
 class Endpoint:
@@ -52,21 +48,13 @@ class Endpoint:
         retries: int = 4,
         backoff: float = 0.5,
     ) -> None:
-        try:
-            parts = urlsplit(url)
-        except ValueError:  # such as half of an IPv6 address
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"'{_shown(url)}' is not the address of a server", fix="give one like https://api.openai.com/v1")
-        if parts.username or parts.password:
-            raise ConfigError("the address holds a user or password", fix=f"put the key into the environment variable {key}")
+        self._remote = Remote(url=url, key=key, timeout=timeout, retries=retries, backoff=backoff, kind="an embeddings API")
         if not model:
             raise ConfigError("no model is named", fix="write for example endpoint:https://api.openai.com/v1#text-embedding-3-small")
-        if dim < 0 or batch_size < 1 or timeout <= 0 or retries < 0 or backoff <= 0:
-            what = f"dim {dim}, batch_size {batch_size}, timeout {timeout}, retries {retries}, backoff {backoff}"
-            raise ConfigError(what, fix="use dim and retries >= 0, batch_size >= 1, timeout and backoff > 0")
-        self.url, self.model, self.batch_size, self.retries, self.backoff = url.rstrip("/"), model, batch_size, retries, backoff
-        self._asked_dim, self._dim, self._key, self._timeout = dim, dim, key, timeout
+        if dim < 0 or batch_size < 1:
+            raise ConfigError(f"dim {dim}, batch_size {batch_size}", fix="use dim >= 0, batch_size >= 1")
+        self.url, self.model, self.batch_size = self._remote.url, model, batch_size
+        self._asked_dim, self._dim = dim, dim
         self.fingerprint = digest(f"endpoint-1:{self.url}:{model}:{dim}")
         self._client: httpx.Client | None = None
 
@@ -110,22 +98,18 @@ class Endpoint:
         if self._asked_dim:
             body["dimensions"] = self._asked_dim
         client = self._opened()
-        for tried in range(self.retries + 1):
-            wait = min(_LONGEST_WAIT, self.backoff * 2**tried) * random.uniform(0.75, 1.25)
+        for tried in range(self._remote.retries + 1):
+            answer, failed = None, None
             try:
                 answer = client.post("/embeddings", json=body)
             except httpx.TransportError as error:
-                if tried == self.retries:
-                    # Not chained: the request inside carries the key.
-                    raise EndpointFailed(
-                        f"{self.url} cannot be reached: {type(error).__name__} in each of {tried + 1} tries",
-                        fix="is the server running, and fast enough?",
-                    ) from None
-            else:
-                if answer.status_code not in _AGAIN or tried == self.retries:
-                    return self._read(answer, len(texts), tried + 1)
-                told = answer.headers.get("Retry-After", "")
-                wait = min(_LONGEST_WAIT, max(wait, float(told))) if told.replace(".", "", 1).isdecimal() else wait
+                failed = error
+            wait = self._remote.wait(tried, answer)
+            if wait is None:
+                if answer is None:
+                    assert failed is not None
+                    raise self._remote.unreachable(failed, tried + 1) from None
+                return self._read(answer, len(texts), tried + 1)
             time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -135,25 +119,12 @@ class Endpoint:
                 import httpx
             except ImportError as missing:
                 raise MissingExtra("httpx", "text") from missing
-            key = os.environ.get(self._key, "").strip()
-            if key and self.url.startswith("http://") and urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1"):
-                raise ConfigError(f"the key would be sent to {self.url} in the open", fix="use https")
-            headers = {"Authorization": f"Bearer {key}"} if key else {}
-            self._client = httpx.Client(base_url=self.url, headers=headers, timeout=self._timeout)
+            self._client = httpx.Client(base_url=self.url, headers=self._remote.headers(), timeout=self._remote.timeout)
         return self._client
 
     def _read(self, answer: httpx.Response, count: int, tries: int) -> np.ndarray:
-        status = answer.status_code
-        if status in (401, 403):
-            there = "refused" if "Authorization" in answer.request.headers else "missing"
-            raise AccessDenied(f"{self.url} answers {status}: the key is {there}", fix=f"put a key that is valid there into {self._key}")
-        if status == 429:
-            raise RateLimited(f"{self.url} is asked too much, in each of {tries} tries", fix="wait, or use a smaller batch_size")
-        if status in (400, 413, 422):
-            raise BadValue(f"{self.url} refuses this ({status}): {self._reason(answer)}", fix="is the model's name right, and no text too long?")
-        if status != 200:
-            fix = "is the address right, up to the version?" if status == 404 else "try later"
-            raise EndpointFailed(f"{self.url} answers {status} after {tries} tries: {self._reason(answer)}", fix=fix)
+        if answer.status_code != 200:
+            raise self._remote.refusal(answer, tries, too_much="wait, or use a smaller batch_size")
         try:
             data = answer.json()["data"]
             by_index = {int(one["index"]): one["embedding"] for one in data}
@@ -161,26 +132,10 @@ class Endpoint:
             if vectors.ndim != 2 or len(data) != count or not vectors.shape[1]:
                 raise ValueError
         except (ValueError, KeyError, TypeError):
-            raise EndpointFailed(f"{self.url} does not answer with one vector for each of {count} texts", fix="is this an embeddings API?") from None
+            raise self._remote.malformed(f"does not answer with one vector for each of {count} texts") from None
         if not np.isfinite(vectors).all():
             raise EndpointFailed(f"{self.url} gives numbers that are not finite", fix="check the model there")
         if self._dim and vectors.shape[1] != self._dim:
             raise EndpointFailed(f"{self.url} gives {vectors.shape[1]} dimensions instead of {self._dim}", fix="check which model is there")
         self._dim = vectors.shape[1]
         return vectors
-
-    def _reason(self, answer: httpx.Response) -> str:
-        """The server's own words, short, without the key should it repeat it."""
-        try:
-            told = answer.json()
-            told = told.get("error", told)
-            text = str(told.get("message", told) if isinstance(told, dict) else told)
-        except (ValueError, AttributeError):
-            text = answer.text
-        key = answer.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return (text.replace(key, "***") if key else text)[:200]
-
-
-def _shown(url: str) -> str:
-    """An address as it may be written down: without user and password."""
-    return url.rpartition("@")[2]
