@@ -51,7 +51,7 @@ def blas_alone() -> Iterator[None]:
     global _depth, _limiter
     with _lock:
         if not _depth:
-            _limiter = _blas().limit(limits=1, user_api="blas")
+            _limiter = _owned(lambda: _blas().limit(limits=1, user_api="blas"))
         _depth += 1
     try:
         yield
@@ -59,12 +59,28 @@ def blas_alone() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if not _depth:
-                _limiter.restore_original_limits()
+                _owned(_limiter.restore_original_limits)
 
 
 _lock = Lock()
 _depth = 0
 _limiter: Any = None
+
+
+def _owned(change: Callable[[], Any]) -> Any:
+    """Change limits from whichever thread this is.
+
+    threadpoolctl 3.8 obeys one thread alone, the first that set a limit, and silently ignores all others as long as that one lives. We count
+    who wants limits under a lock of our own, and a server's threads come and go: any of them may.
+    """
+    from threadpoolctl import OpenBLASController
+
+    free = getattr(OpenBLASController, "clear_controlling_thread", lambda force: None)
+    free(force=True)
+    try:
+        return change()
+    finally:
+        free(force=True)
 
 
 @cache
