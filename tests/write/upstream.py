@@ -1,0 +1,46 @@
+"""Starts `chat_server.py`, for the tests of backends and of the endpoint."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Upstream:
+    """A running server, and what it was asked."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.url = f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        self.seen: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.seen.append(json.loads(line))
+
+    def asked(self, count: int = 1) -> list[dict[str, Any]]:
+        """The requests so far, once there are `count` of them."""
+        until = time.monotonic() + 10
+        while len(self.seen) < count and time.monotonic() < until:
+            time.sleep(0.01)
+        return list(self.seen)
+
+
+@contextmanager
+def serving(*failures: str, key: str = "-") -> Iterator[Upstream]:
+    command = [sys.executable, str(Path(__file__).with_name("chat_server.py")), key, *failures]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Upstream(process)
+        finally:
+            process.kill()
