@@ -20,7 +20,8 @@ from sartor.evaluate.ir import measure
 from sartor.evaluate.leaderboard import Leaderboard
 from sartor.evaluate.personal_retrieval import personal
 from sartor.evaluate.retrievers import Dense, Run, run
-from sartor.parts.contrastive import InfoNCE, PairSampler
+from sartor.parts.contrastive import InfoNCE
+from sartor.parts.pair_sampler import PairSampler
 from sartor.progress import bar
 from sartor.represent.contrastive import ContrastiveTrainer
 from sartor.represent.small_encoder import SmallEncoder

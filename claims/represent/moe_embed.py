@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sartor.evaluate.claim import Claim, Outcome
-from sartor.parts.contrastive import PairSampler, co_occurring
+from sartor.parts.pair_sampler import PairSampler, co_occurring
 from sartor.parts.statistics import bootstrap
 from sartor.progress import bar
 from sartor.represent.contrastive import ContrastiveTrainer

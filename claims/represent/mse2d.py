@@ -12,7 +12,9 @@ import torch
 
 from sartor.data.datasets import find
 from sartor.evaluate.claim import Claim, Outcome
-from sartor.parts.contrastive import CoSENT, NestedDims, PairLoss, PairSampler
+from sartor.parts.contrastive import CoSENT, PairLoss
+from sartor.parts.nested import NestedDims
+from sartor.parts.pair_sampler import PairSampler
 from sartor.progress import bar
 from sartor.represent.contrastive import ContrastiveTrainer
 from sartor.represent.mse2d import MSE2D, spearman_grid

@@ -11,7 +11,7 @@ import polars as pl
 
 from sartor.data.datasets import dataset, find
 from sartor.evaluate.claim import Claim, Outcome
-from sartor.parts.contrastive import PairSampler
+from sartor.parts.pair_sampler import PairSampler
 from sartor.parts.statistics import bootstrap
 from sartor.progress import bar
 from sartor.recommend.als import ALS

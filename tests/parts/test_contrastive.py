@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sartor.errors import ConfigError, EmptyData
-from sartor.parts.contrastive import Compression, CoSENT, InfoNCE, NestedDims, NestedLayers, PairSampler, SelfDistillation, Views, co_occurring
+from sartor.parts.contrastive import CoSENT, InfoNCE, Views
+from sartor.parts.nested import Compression, NestedDims, NestedLayers, SelfDistillation
+from sartor.parts.pair_sampler import PairSampler, co_occurring
 
 
 def views(rows: int = 6, dim: int = 8, layers: int = 1, **more: torch.Tensor) -> Views:

@@ -14,7 +14,9 @@ pytest.importorskip("tokenizers", reason="needs the extra 'text'")
 import torch
 
 from sartor.errors import ConfigError, SpaceMismatch
-from sartor.parts.contrastive import CoSENT, InfoNCE, NestedDims, NestedLayers, PairSampler, Views
+from sartor.parts.contrastive import CoSENT, InfoNCE, Views
+from sartor.parts.nested import NestedDims, NestedLayers
+from sartor.parts.pair_sampler import PairSampler
 from sartor.represent.mse2d import MSE2D, export, spearman_grid
 from sartor.represent.small_encoder import SmallEncoder
 from sartor.represent.text import text_encoder

@@ -11,7 +11,9 @@ pytest.importorskip("torch", reason="needs the extra 'deep'")
 pytest.importorskip("tokenizers", reason="needs the extra 'text'")
 
 from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, NotFitted
-from sartor.parts.contrastive import InfoNCE, NestedDims, NestedLayers, PairSampler
+from sartor.parts.contrastive import InfoNCE
+from sartor.parts.nested import NestedDims, NestedLayers
+from sartor.parts.pair_sampler import PairSampler
 from sartor.represent.contrastive import ContrastiveTrainer
 from sartor.represent.small_encoder import SmallEncoder
 from sartor.represent.text import text_encoder, truncate

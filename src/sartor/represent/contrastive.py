@@ -12,7 +12,8 @@ import torch
 
 from sartor.errors import BadValue, ConfigError
 from sartor.parts.checkpoint import data_key
-from sartor.parts.contrastive import InfoNCE, PairLoss, PairSampler, Views
+from sartor.parts.contrastive import InfoNCE, PairLoss, Views
+from sartor.parts.pair_sampler import PairSampler
 from sartor.parts.trainer import History, Trainer
 from sartor.parts.transformer import Tokens
 from sartor.represent.neural import NeuralEncoder
@@ -33,7 +34,7 @@ class ContrastiveTrainer:
 
     Parameters
     ----------
-    loss: of a batch of pairs, with whatever modifiers (`parts.contrastive`).
+    loss: of a batch of pairs, with whatever wraps it (`parts.nested`).
     sampler: which pairs stand together in a batch, and how many batches an epoch has.
     epochs, learning_rate, weight_decay, clip_norm, patience: of `parts.trainer.Trainer`.
     swap: how often the two sides of a pair change places, 0..0.5.

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from sartor import _storage
 from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, FileProblem, SartorError, UnknownId
-from sartor.parts.contrastive import InfoNCE, PairLoss, PairSampler
+from sartor.parts.contrastive import InfoNCE, PairLoss
 from sartor.parts.experts import ExpertBank, Layers, fold
+from sartor.parts.pair_sampler import PairSampler
 from sartor.parts.pooling import Projection
 from sartor.parts.trainer import History, seeded
 from sartor.parts.transformer import Tokens

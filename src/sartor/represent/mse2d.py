@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from sartor.errors import ConfigError
-from sartor.parts.contrastive import Compression, InfoNCE, NestedDims, NestedLayers, PairLoss, PairSampler, SelfDistillation
+from sartor.parts.contrastive import InfoNCE, PairLoss
+from sartor.parts.nested import Compression, NestedDims, NestedLayers, SelfDistillation
+from sartor.parts.pair_sampler import PairSampler
 from sartor.parts.trainer import History
 from sartor.parts.unit import unit
 from sartor.represent.contrastive import ContrastiveTrainer, Side
@@ -39,7 +41,7 @@ class MSE2D:
     layers_per_step, dims_per_step: how many are drawn; 0 takes all.
     weighting: of earlier layers, "uniform" as first published, or "log", 1 / (1 + ln(1 + n)), as in the later version.
     temperature: of the self-distillation; 0 leaves it away.
-    compression: instead of drawing widths, compress to so many dimensions (`parts.contrastive.Compression`); 0 draws.
+    compression: instead of drawing widths, compress to so many dimensions (`parts.nested.Compression`); 0 draws.
     sampler, epochs, learning_rate, seed: of `ContrastiveTrainer`.
     """
 
