@@ -184,7 +184,28 @@ def test_a_search_over_a_changed_catalogue_is_one_that_was_built_of_it(tmp_path:
         assert [list(row) for row in ours] == [list(row) for row in theirs]
         assert ours.population_ranks.tolist() == theirs.population_ranks.tolist()
     assert "zanzibar" not in " ".join(one or "" for one in model().items_.ids.cast(pl.String).to_list())
-    assert over(model(), pl.DataFrame({"item": ["x", "5"], "title": ["Zanzibar", "!!!"]})) is model()
+    assert over(model(), pl.DataFrame({"item": ["x", "99999"], "title": ["Zanzibar", "!!!"]})) is model()
+
+
+def test_an_item_that_loses_its_text_is_found_no_more_and_changes_add_up() -> None:
+    catalogue = world().items.collect()
+    before = model().search([QUERY], [None], k=120)[0]
+    emptied = catalogue.filter(pl.col("item") == before[0]).with_columns([pl.lit(None, catalogue.schema[name]).alias(name) for name in
+                                                                         ("title", "categories", "text") if name in catalogue.columns])  # fmt: skip
+    live = over(model(), emptied)
+    assert live.search([QUERY], [None], k=120)[0] == before[1:]
+    assert model().search([QUERY], [None], k=120)[0] == before
+    # What is said later is added to what was said before; numbers of items stay.
+    added = over(live, pl.DataFrame({"item": [9001, 9002], "title": ["Zanzibar", "Zanzibar"]}))
+    again = over(added, pl.DataFrame({"item": [9003, 9001, before[0]], "title": ["Zanzibar", "", "Zanzibar"]}))
+    found = again.search(["zanzibar"], [None], k=120)[0]
+    assert set(found[:3]) == {9002, 9003, before[0]}
+    assert 9001 not in found
+    assert again.items_.numbers([9001, 9002, 9003]).tolist() == [120, 121, 122]
+    assert over(again, pl.DataFrame({"item": [9001], "title": ["..."]})) is again
+    state = model().adapt(world()[7])
+    assert again.search([QUERY], [state])[0]
+    assert over(again, catalogue).search([QUERY], [None], k=120)[0][:3] == before[:3]
 
 
 def test_filters_and_words_that_leave_nothing_are_answers_not_errors(shared: Engine) -> None:

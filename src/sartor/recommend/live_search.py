@@ -31,39 +31,50 @@ def over(method: PersonalSearch, catalogue: pl.DataFrame) -> PersonalSearch:
 
     Items whose texts differ from those that were fitted on are indexed again, items that it does not know are added behind its own: item numbers
     of states stay what they were, and the states of the fitted model are this one's. New items have no popularity yet, and no taste moves
-    them. Items that are gone stay: leave them out by `candidates`.
+    them. An item that has lost all its text is found by nothing; one that the catalogue does not name stays as it was: leave it out by
+    `candidates`. What this returned may be given again, with what has changed since.
 
     Parameters
     ----------
-    catalogue: one row per item: `item`, and the columns that are searched. Items without any text, and ids that cannot be of the
+    catalogue: one row per item: `item`, and the columns that are searched. New items without any text, and ids that cannot be of the
         model's kind ("x" among integers), are left out.
     """
-    fields = list(method.hybrid.words.fields)
+    fitted, before = method.__dict__.get(_CHANGED, (method, None))
+    fields = list(fitted.hybrid.words.fields)
     ids = as_ids(catalogue["item"], method.items_.ids.dtype)
     missing = [pl.lit(None, pl.String).alias(name) for name in fields if name not in catalogue.columns]
     texts = catalogue.with_columns(missing).select(fields)
-    rows = texts.with_columns(item=ids, digest=digests(texts), number=method.items_.numbers(ids))
-    rows = rows.filter(pl.col("item").is_not_null(), pl.col("digest") != EMPTY).unique("item", keep="last", maintain_order=True)
-    numbers = rows["number"].to_numpy()
-    differs = (numbers < 0) | (rows["digest"].to_numpy() != method.text_digests_[np.maximum(numbers, 0)])
+    rows = texts.with_columns(item=ids, digest=digests(texts), known=pl.Series(method.items_.numbers(ids) >= 0))
+    rows = rows.filter(pl.col("item").is_not_null() & (pl.col("known") | (pl.col("digest") != EMPTY))).drop("known")
+    if before is not None:
+        rows = pl.concat([before, rows.select(before.columns).cast(dict(before.schema))])
+    # In the order in which items came first, so that those added before keep their numbers.
+    rows = rows.group_by("item", maintain_order=True).last()
+    numbers = fitted.items_.numbers(rows["item"])
+    differs = (numbers < 0) | (rows["digest"].to_numpy() != fitted.text_digests_[np.maximum(numbers, 0)])
     rows, numbers = rows.filter(differs), numbers[differs]
-    if not rows.height:
-        return method
+    if not rows.height or (before is not None and rows.select("item", "digest").equals(before.select("item", "digest"))):
+        return method if rows.height else fitted
     fresh = numbers < 0
-    known, count = len(method.items_), int(fresh.sum())
+    known, count = len(fitted.items_), int(fresh.sum())
     numbers = numbers.copy()
     numbers[fresh] = np.arange(known, known + count)
-    live = copy.copy(method)
-    live.items_ = IdMap(pl.concat([method.items_.ids, rows.filter(fresh)["item"].alias(method.items_.ids.name)]), name=method.items_.name)
-    live.popularity_ = np.concatenate([method.popularity_, np.zeros(count, np.float32)])
-    live.taste = _Narrower(method.taste, known + count)  # type: ignore[assignment]
-    hybrid = method.open_index()
+    live = copy.copy(fitted)
+    live.items_ = IdMap(pl.concat([fitted.items_.ids, rows.filter(fresh)["item"].alias(fitted.items_.ids.name)]), name=fitted.items_.name)
+    live.popularity_ = np.concatenate([fitted.popularity_, np.zeros(count, np.float32)])
+    live.taste = _Narrower(fitted.taste, known + count)  # type: ignore[assignment]
+    hybrid = fitted.open_index()
     hybrid.remove(rows["item"].to_list())
-    hybrid.add(rows.select(fields), rows["item"].to_list())
-    live.__dict__["hybrid"] = _Renumbered(hybrid, np.concatenate([np.arange(known, dtype=np.int32), numbers.astype(np.int32)]), known + count)
+    told = (rows["digest"] != EMPTY).to_numpy()
+    if told.any():
+        hybrid.add(rows.filter(told).select(fields), rows.filter(told)["item"].to_list())
+    live.__dict__["hybrid"] = _Renumbered(hybrid, np.concatenate([np.arange(known, dtype=np.int32), numbers[told].astype(np.int32)]), known + count)
+    live.__dict__[_CHANGED] = (fitted, rows)
     return live
 
 
+_CHANGED = "_changed_since"
+"""Where a search over a changed catalogue keeps the fitted one, and the rows that differ from it."""
 EMPTY = 0
 """Digest of a text without a word."""
 
