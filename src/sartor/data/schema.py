@@ -51,6 +51,10 @@ SCHEMAS: dict[FrameName, dict[str, Column]] = {
         item=("id", False, "what they are about"),
         time=("time", False, "when"),
         kind=("text", False, "review, message, answer, ..."),
+        prompt=("text", False, "what was asked, or what the text answers"),
+        role=("text", False, "who speaks: user or assistant; absent means the person"),
+        dialogue=("id", False, "texts that belong to one conversation of the person"),
+        turn=("number", False, "place in the conversation, from 0"),
     ),
     "preferences": _frame(
         person=("id", True, "who chose"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ from sartor.data.world.vocabulary import FIRST_NAMES, LAST_NAMES, SHOPS
 from sartor.data.world.words import ASPECTS, aspects, ratings, reviews
 from sartor.errors import ConfigError, UnknownId
 from sartor.progress import bar
+
+if TYPE_CHECKING:
+    from sartor.data.world.persona import Personas
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Visits follow categories, prices and brands; a fifth of the items is new in the last fifth of the time.
@@ -206,6 +209,12 @@ class World:
     def truth(self) -> dict[str, pl.DataFrame]:
         """What is true of everybody, in memory: `topics`, `items`, and what `Part.truth` has."""
         return {"topics": self.topic_table.frame(), "items": self.catalogue.truth(), **self._whole.truth}
+
+    def personas(self, **switches: Any) -> Personas:
+        """The same people as writers: requests, replies, facts, dialogues, choices between answers, and graders (`persona.Personas`)."""
+        from sartor.data.world.persona import Personas
+
+        return Personas(world=self, **switches)
 
     def write(self, folder: str | Path, *, chunk: int = CHUNK, progress: bool = True) -> Path:
         """Stream everybody into a folder of Parquet files, which `sartor.data.read(folder)` reads lazily; the truth goes to `folder/truth`.
