@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,14 @@ def test_a_row_cannot_point_outside_its_folder(folder: Path, tmp_path: Path) -> 
     board.path.write_text("{}\n")
     with pytest.raises(CorruptFile):
         board.rows()
+
+
+def test_runs_of_like_names_have_files_of_their_own(folder: Path, tmp_path: Path) -> None:
+    collection, board = read_collection(folder), Leaderboard(tmp_path / "board.jsonl")
+    made = run("bm25", collection)
+    rows = [board.add(replace(made, name=name), collection) for name in ("a:b", "a-b", "a/b", "a b")]
+    assert len({row["run"] for row in rows}) == 4
+    assert all((tmp_path / row["run"]).is_file() for row in rows)
 
 
 def test_a_query_leans_towards_what_its_person_found(folder: Path) -> None:

@@ -79,8 +79,7 @@ class Leaderboard:
             raise ConfigError(
                 f"the run is of {run.collection}/{run.split}, not of {collection.name}/{collection.split}", fix="give its own collection"
             )
-        stem = re.sub(r"[^\w.-]+", "-", f"{collection.name}-{collection.split}-{run.name}-{seed}").strip("-")
-        file = write_run(run.table, self.path.parent / "runs" / f"{stem}.trec", run.name)
+        file = write_run(run.table, self.path.parent / "runs" / _file_name(collection.name, collection.split, run.name, str(seed)), run.name)
         found = measure(read_run(file), collection.qrels, self.metrics)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         row = {
@@ -160,3 +159,11 @@ class Leaderboard:
         frame = pl.DataFrame(out, schema=names, orient="row")
         corrected = holm(frame["p"].to_list()) if frame.height else np.empty(0)
         return frame.with_columns(p_holm=pl.Series(corrected, dtype=pl.Float64))
+
+
+def _file_name(*parts: str) -> str:
+    """Readable, and another for other parts: "a:b" and "a-b" must not write over each other's runs."""
+    if not any(re.search(r"[^\w.]", part) for part in parts):
+        return "-".join(parts) + ".trec"
+    mark = hashlib.blake2b("\0".join(parts).encode(), digest_size=4).hexdigest()
+    return re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-") + f"-{mark}.trec"
