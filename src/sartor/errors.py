@@ -83,6 +83,14 @@ class ConfigError(SartorError, ValueError):
     """A setting is out of range or does not fit another one."""
 
 
+class BudgetTooSmall(ConfigError):
+    """A prompt does not fit into the tokens it may have, even with nothing added to it."""
+
+
+class BadAnswer(SartorError):
+    """A language model does not give what was asked for, however often it is asked."""
+
+
 class NotFitted(SartorError):
     """The method was asked to work before `fit` or `load`."""
 
