@@ -197,7 +197,7 @@ def test_dialogues(personas: Personas) -> None:
     turns = personas.population([4, 5]).texts.filter(pl.col("dialogue").is_not_null()).sort("person", "dialogue", "turn").collect()
     assert turns.height == 2 * 2 * 8
     assert turns["role"].to_list() == ["user", "assistant"] * 16
-    replies = turns.filter(pl.col("kind") == "reply")
+    replies = turns.filter(pl.col("kind") == "revision")
     own = personas.grade(replies["text"].str.strip_prefix("rather: "), replies["prompt"].to_list(), replies["person"].to_numpy())
     assert own["closer"].all()
     assert own["verb"].all()

@@ -10,7 +10,7 @@ from sartor.data.world.persona.facts import answers, facts
 from sartor.data.world.persona.requests import Requests
 from sartor.data.world.persona.words import FACTS, NOTED, RATHER, THANKS
 
-KINDS = ("statement", "acknowledgement", "request", "draft", "reply", "thanks", "question", "answer")
+KINDS = ("statement", "acknowledgement", "request", "draft", "revision", "thanks", "question", "answer")
 """What the eight turns of a dialogue are; the person and the assistant take turns."""
 PAUSE = 60
 """Seconds between two turns."""

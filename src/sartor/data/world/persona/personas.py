@@ -210,7 +210,7 @@ class Personas:
         """What people wrote and chose: `texts`, `preferences`, `people` (with `new`); with `events`, also what they clicked, and `items`.
 
         Kinds of texts: "reply" (her own answer; `prompt` is the request) and "statement" outside of dialogues; in dialogues (`dialogue` is
-        not null) those of `dialogues.KINDS`, where a reply begins with "rather:".
+        not null) those of `dialogues.KINDS`, where a revision (her own words after a draft) begins with "rather:".
         """
         numbers = self.world._numbers(people, self.world.people, "person")
         parts = [self._part(numbers[at : at + CHUNK]) for at in range(0, max(1, numbers.size), CHUNK)]
