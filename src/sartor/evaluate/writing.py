@@ -53,7 +53,7 @@ def evaluate_writer(
     people: how many of the never-seen people, or which persons; default all never-seen ones.
     requests: per person.
     examples: how many of her newest replies each person is adapted from, and nothing else; default everything that she has written.
-    chunk: people at once; partners for the swap come from the same chunk, whose people are drawn at random.
+    chunk: people at once, about; partners for the swap come from the same chunk, whose people are drawn at random.
     checkpoint: a folder; what was written is kept there, and the next run of the same model on the same people goes on from it.
 
     Raises `NotFitted`, `EmptyData` with fewer than two people, `ConfigError`.
@@ -69,7 +69,7 @@ def evaluate_writer(
         "personas": [repr(personas.world), *(f"{name}={value}" for name, value in vars(personas).items() if isinstance(value, int | float))],
     }  # fmt: skip
     store = _Store.open(checkpoint, facts)
-    parts = np.array_split(who, max(1, -(-who.size // chunk))) if who.size >= 2 * chunk else [who]
+    parts = np.array_split(who, max(1, who.size // chunk))
     frames, costs = [], []
     with bar("writing", who.size, enabled=progress, unit="people") as shown:
         for number, part in enumerate(parts):
