@@ -137,6 +137,13 @@ def test_weights_are_learned_without_validation_too_and_never_from_nothing() -> 
     assert single.taught_by_ == 0
     items = single.items_.ids.to_list()
     assert single.search(["films"], [single.adapt(Evidence.from_items(items[:4]))], 5)[0] != []
+    # Nothing was learned, so people's own lifts set the scale of the taste: it moves what is found as much as a word does.
+    with pytest.warns(UserWarning, match="nothing is held out"):
+        told = PersonalSearch(taste=sartor.make("text-profile", encoder="hashed:64"), encoder="hashed:64").fit(
+            train.replace(events=first), progress=False
+        )
+    lifts = told.taste_weight_ * (told.score(list(told.adapt_all(train.replace(events=first)).values())) - told.score([None]))
+    assert 0.7 < lifts.std() < 1.5
 
 
 def test_a_search_log_teaches_first() -> None:
@@ -174,6 +181,7 @@ def test_mistakes_have_names() -> None:
         (ConfigError, lambda: method.reasons(state, [1], 0)),
         (MissingColumn, lambda: PersonalSearch().fit(bare, progress=False)),
         (EmptyData, lambda: PersonalSearch().fit(split().train.replace(items=None), progress=False)),
+        (ConfigError, lambda: PersonalSearch(taste=sartor.make("sesa")).fit(split().train, progress=False)),
         (ConfigError, lambda: PersonalSearch(pool=0).fit(split().train, progress=False)),
         (ConfigError, lambda: evaluate_search(sartor.make("popularity").fit(split().train, progress=False), split())),
         (ConfigError, lambda: evaluate_search(method, split(), headline="ndcg")),

@@ -92,6 +92,8 @@ def test_words_are_found_in_any_case_and_form() -> None:
     assert tokens(["Élan ﬁne, x-ray 2"]).to_list() == [["élan", "fine", "x", "ray", "2"]]
     index = BM25().build(["ÉLAN vital", "other"])
     assert index.search(["élan"])[0] == [0]
+    folded = BM25().build(["Große Straße", "ΟΔΟΣ", None, "Ångström"])  # type: ignore[list-item]
+    assert [folded.search([one])[0] for one in ("STRASSE", "groSSe", "οδος", "ångström")] == [[0], [0], [1], [3]]
 
 
 def test_only_what_is_allowed_and_never_more_than_there_is() -> None:
@@ -128,6 +130,8 @@ def test_mistakes_have_names() -> None:
         (DuplicateRows, lambda: index.add(["fir"], ["a"])),
         (BadValue, lambda: index.add(["fir"], ["c", "d"])),
         (BadValue, lambda: index.search(["ash"], allowed=np.ones(3, bool))),
+        (ConfigError, lambda: index.search(["ash"], 10**15)),
+        (ConfigError, lambda: index.search(["ash"], True)),
         (ConfigError, lambda: index.search([""])),
         (ConfigError, lambda: index.search(["  "])),
         (ConfigError, lambda: index.search("ash")),

@@ -138,6 +138,12 @@ def test_any_list_is_re_ranked_by_a_state() -> None:
     assert set(ranker.rerank(model.recommend([None], 10), states[:1], 5)[0]) <= set(model.recommend([None], 10)[0])
     learned = Reranker(model).fit(lists, states, [own[row][:3] for row in range(40)])
     assert learned.weight > 0.3
+    # Where the lists' own order is the wrong way round the taste decides, and nothing but it; places before still decide among equals.
+    ends = [found[::-1] for found in own]
+    extreme = Reranker(model).fit(ends, states, [own[row][:3] for row in range(40)])
+    assert extreme.weight <= 100
+    unknown = [["z", "y", "x", "w", "v"]]
+    assert list(extreme.rerank(unknown, [states[0]])) == unknown
 
 
 def test_mistakes_of_re_ranking_have_names() -> None:

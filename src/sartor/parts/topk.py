@@ -8,12 +8,26 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from sartor.errors import ConfigError
 from sartor.parts.threads import even, over_rows, threads
 
 STRETCH = 16
 """Columns looked at together: one or two vector registers."""
 LONG = 100
 """Lists longer than this are cut out of all scores first and sorted then: to insert into them one by one would cost more."""
+
+PLACES = 100_000_000
+"""Places of an answer, over all its rows, above which it must not be longer than what there is to find."""
+
+
+def checked_k(k: object, rows: int, there: int) -> int:
+    """How many are asked for, for each of some rows, of `there` things; raises `ConfigError` for what is no whole number above 0, and for one
+    so large that the answer would be nothing but empty places and no memory."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ConfigError(f"k is {k!r}", fix="ask for a whole number, at least 1")
+    if k > there and int(k) * max(1, rows) > PLACES:
+        raise ConfigError(f"k is {k}, of {there}", fix=f"ask for at most {there}")
+    return int(k)
 
 
 def top_k(

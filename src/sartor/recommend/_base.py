@@ -48,6 +48,9 @@ class ItemRecommender(Recommender):
     keeps: ClassVar[tuple[str, ...]] = ()
     """Which of values, weights, times the method's `_encode` uses, so that a state must keep them for updates."""
 
+    from_items: ClassVar[bool] = True
+    """Whether a history of items is all that a person is made from; False for methods that cannot do without what else is known of her."""
+
     # --- what a method says
 
     @abstractmethod

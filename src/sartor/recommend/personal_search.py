@@ -16,6 +16,7 @@ import polars as pl
 from sartor import _storage
 from sartor.errors import ConfigError, MissingColumn
 from sartor.method import Exclude, Ranking, Run, Searcher, State, States, learned
+from sartor.parts.topk import checked_k
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _check_batch
 from sartor.recommend._search_weights import AT_ONCE, held_out, learn, untaught
 from sartor.recommend.ease import EASE
@@ -123,6 +124,11 @@ class PersonalSearch(ItemRecommender, Searcher):
     def _learn(self, data: Interactions, population: Population, run: Run) -> None:
         if self.pool < 1 or self.teaching_people < 0:
             raise ConfigError(f"pool {self.pool}, teaching_people {self.teaching_people}", fix="use a pool of at least 1 and no negative numbers")
+        if not self.taste.from_items:
+            raise ConfigError(
+                f"the taste of a search is made from the items of a history alone, and {type(self.taste).__name__} reads more of a person",
+                fix="use a recommender over items, such as EASE or TextProfile",
+            )
         self.__dict__.pop("hybrid", None)
         catalogue = population.item_frame(self.items_)
         self._index(catalogue)
@@ -195,8 +201,7 @@ class PersonalSearch(ItemRecommender, Searcher):
         if len(states) != len(asked):
             raise ConfigError(f"{len(states)} states for {len(asked)} queries", fix="give one state per query; None is everybody")
         self.check_states(states)
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of items, at least 1")
+        k = checked_k(k, 1, len(self.items_))
         weight = self._strength(strength) * self.taste_weight_
         allowed = None if candidates is None else self._allowed(candidates)
         left_out = self._left_out(states, exclude)

@@ -83,6 +83,7 @@ class SESA(ItemRecommender):
     network_: nn.Module = learned()
 
     population_frames: ClassVar[tuple[str, ...]] = ("events", "items", "people")
+    from_items: ClassVar[bool] = False
 
     def make_network(self) -> nn.Module:
         if self.encoder == "gru":

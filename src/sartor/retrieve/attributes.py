@@ -158,7 +158,7 @@ class _Column:
             if not equal and self.kind == "bool":
                 self._wrong(term, "true and false have no order")
             if not isinstance(term.value, str if self.kind == "text" else bool | np.bool_):
-                self._wrong(term, f"a {self.kind} is compared with a {self.kind}")
+                self._wrong(term, f"write '{term.value}' in quotes: this is a text" if self.kind == "text" else "a bool is compared with a bool")
             if equal:
                 at = self.texts.get(term.value)
                 return (0, 0) if at is None else (at, at + 1)

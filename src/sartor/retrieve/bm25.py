@@ -17,6 +17,7 @@ Thakur et al., BEIR, 2021. One joined text is BEIR's "flat", several fields are 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ import polars as pl
 from sartor.data.ids import as_ids, id_column
 from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, EmptyData, MissingColumn, NotFitted, WrongType
 from sartor.parts.threads import even, over_rows, threads
-from sartor.parts.topk import top_k
+from sartor.parts.topk import checked_k, top_k
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import Hits
 
@@ -41,10 +42,17 @@ FLAT = "text"
 
 
 def tokens(texts: Sequence[str] | pl.Series) -> pl.Series:
-    """The words of each text: runs of letters, digits and underscores, in lower case and Unicode's compatibility form. list[str] [texts]."""
+    """The words of each text: runs of letters, digits and underscores, case folded and in Unicode's compatibility form. list[str] [texts]."""
     series = texts.alias("text") if isinstance(texts, pl.Series) else pl.Series("text", texts, dtype=pl.String)
-    words = pl.col("text").fill_null("").str.normalize("NFKC").str.to_lowercase().str.extract_all(r"\w+")
-    return series.to_frame().select(words)["text"]
+    text = pl.col("text").fill_null("")
+    frame = series.to_frame().select(text.str.to_lowercase(), plain=text.str.len_bytes() == text.str.len_chars())
+    if not frame["plain"].all():
+        # Lower case is not enough beyond ASCII: STRASSE and straße are one word, and so are the two forms of a small sigma.
+        rows = np.flatnonzero(~frame["plain"].to_numpy())
+        given = series.gather(rows).to_list()
+        folded = [unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", one).casefold()) for one in given]
+        frame = frame.with_columns(frame["text"].scatter(rows, folded))
+    return frame.select(pl.col("text").str.extract_all(r"\w+"))["text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +256,19 @@ class BM25:
             self._impacts[id(one)] = one.counts / (one.counts + self._norms[fields, one.rows])
         return self._impacts[id(one)]
 
+    def ceilings(self, queries: Sequence[str]) -> np.ndarray:
+        """float32 [queries], what no document's score reaches: the sum of the idf of the query's words, in all fields, each word as often as it
+        is asked. A word that no document holds counts, too, so that a match of one word among five unknown ones is a weak one.
+        """
+        self._check_built()
+        out = np.zeros(len(queries), np.float32)
+        for at, words in enumerate(tokens(self._asked(queries)).to_list()):
+            for word in words:
+                for own, weight in zip(self._words, self.fields.values(), strict=True):
+                    held = int(self._found_in[own[word]]) if word in own else 0
+                    out[at] += weight * np.log1p((self._live - held + 0.5) / (held + 0.5))
+        return out
+
     def matched(self, queries: Sequence[str]) -> np.ndarray:
         """float32 [queries, rows], the share of the query's different words that a document holds, in whatever field."""
         self._check_built()
@@ -272,12 +293,11 @@ class BM25:
         A query without a known word finds nothing: its rows are -1, and `plan` counts such queries. Raises `ConfigError` for an empty query.
         """
         self._check_built()
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of documents, at least 1")
         if not self._live:
             raise EmptyData("the index holds no document any more", fix="add some")
         mask = self._mask(allowed)
         asked = self._asked(queries)
+        k = checked_k(k, len(asked), self.rows)
         found, best = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
         step = max(1, SCORES_IN_MEMORY // self.rows)
         for start in range(0, len(asked), step):

@@ -17,6 +17,7 @@ import polars as pl
 
 from sartor import _storage
 from sartor.errors import BadValue, ConfigError, CorruptFile, FileProblem
+from sartor.parts.topk import checked_k
 from sartor.represent.text import TextEncoder, item_texts, text_encoder, uncached
 from sartor.retrieve.bm25 import BM25, FLAT, Documents, checked_queries
 from sartor.retrieve.filters import Filter
@@ -112,8 +113,7 @@ class HybridIndex:
 
     def search(self, queries: Sequence[str], k: int = 10, *, where: Filter | str | None = None, allowed: Allowed | None = None) -> Hits:
         """The k best documents for each query among those that the filter and `allowed` both leave; fewer are -1."""
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of documents, at least 1")
+        k = checked_k(k, len(queries), self.size)
         found, near = self.lists(queries, max(k, DEEP), where=where, allowed=allowed)
         pool = Pool.of([found, near])
         fused = reciprocal_rank(pool, self.weights) if self.fusion == "reciprocal-rank" else weighted(pool, self.weights)

@@ -23,6 +23,7 @@ import polars as pl
 from sartor.data.ids import as_ids, id_column
 from sartor.errors import BadValue, ConfigError, DuplicateRows, EmptyData, NotFitted, SpaceMismatch, StateMismatch, UnknownId, WrongType
 from sartor.method import learned
+from sartor.parts.topk import checked_k
 from sartor.retrieve.bitmaps import Bitmap, Standing
 from sartor.retrieve.filters import Filter
 
@@ -202,13 +203,12 @@ class ItemIndex(ABC):
         space: fingerprint of the queries' encoder; another one than the index's is a `SpaceMismatch`.
         """
         self._check_space(space)
-        if k < 1:
-            raise ConfigError(f"k = {k}", fix="ask for at least 1")
         if budget is not None and not 0 <= budget <= 1:
             raise ConfigError(f"a budget of {budget}", fix="give a share from 0 to 1, or None")
         if not self.size:
             raise EmptyData("the index holds no item any more", fix="add some")
         asked = np.atleast_2d(np.asarray(queries))
+        k = checked_k(k, len(asked), self.rows)
         made, _ = self._checked(asked, self.dim, what="query")
         bits = self._bits(where, allowed)
         count = self.size if bits is None else len(bits)

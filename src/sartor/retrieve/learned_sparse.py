@@ -10,7 +10,7 @@ import numpy as np
 
 from sartor.data.ids import id_column
 from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, MissingExtra, NotFitted
-from sartor.parts.topk import top_k
+from sartor.parts.topk import checked_k, top_k
 from sartor.progress import track
 from sartor.retrieve.bm25 import checked_queries
 from sartor.retrieve.index import Hits
@@ -101,8 +101,7 @@ class LearnedSparse:
     def search(self, queries: Sequence[str], k: int = 10) -> Hits:
         """The k texts with the largest inner products of term weights; those that share no term are not found."""
         terms = self._built()
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ConfigError(f"k is {k!r}", fix="ask for a whole number of documents, at least 1")
+        k = checked_k(k, len(queries), terms.shape[0])
         asked = self.weigh(checked_queries(queries))
         found, best = np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
         step = max(1, SCORES_IN_MEMORY // terms.shape[0])

@@ -21,6 +21,8 @@ from sartor.retrieve.fusion import FusionRanker, Pool, normalised
 from sartor.retrieve.index import Hits
 
 Results = Ranking | Hits | Sequence[Sequence[Any]]
+LARGEST = 100.0
+"""Weight that `fit` learns at most: both sides have a deviation of 1 in a list, so that a taste of this weight decides alone."""
 Score = Callable[[States], np.ndarray]
 """States -> float32 [states, items], None standing for nobody."""
 
@@ -61,7 +63,7 @@ class Reranker:
     Parameters
     ----------
     taste: a fitted recommender; the lift of an item that it does not know is 0.
-    weight: of the lift against the list's own order; 1 gives both the same say, `fit` learns it.
+    weight: of the lift against the list's own order; 1 gives both the same say, `fit` learns it, up to 100.
     """
 
     def __init__(self, taste: Taste, *, weight: float = 1.0) -> None:
@@ -86,8 +88,8 @@ class Reranker:
         parts = self._parts(pool, ids, states)
         learned = FusionRanker().fit(parts, pool.indptr, hits).weights
         assert learned is not None
-        # Only the ratio orders a list.
-        self.weight = float(learned[1] / max(learned[0], 1e-6))
+        # Only the ratio orders a list. Where the list's own order says nothing of what was wanted it still decides among equals.
+        self.weight = float(min(learned[1] / max(learned[0], 1e-6), LARGEST))
         return self
 
     def rerank(self, results: Results, states: States, k: int | None = None, *, strength: float = 1.0) -> Reranked:
@@ -99,12 +101,14 @@ class Reranker:
             raise ConfigError(f"strength is {strength!r}", fix="use a number from 0 to 1")
         pool, ids = self._pool(results, states)
         parts = self._parts(pool, ids, states)
+        fused = parts[:, 0].astype(np.float64) + strength * self.weight * parts[:, 1]
         # Places before decide among equals, so that nothing moves without a reason.
-        fused = parts[:, 0] + strength * self.weight * parts[:, 1] - 1e-6 * pool.ranks[:, 0]
+        key = np.empty(fused.size, np.float32)
+        key[np.lexsort((pool.ranks[:, 0], -fused))] = -np.arange(fused.size)
         width = k if k is not None else int(np.diff(pool.indptr).max(initial=0))
         if width < 1:
             return Reranked(np.empty((len(pool), 0), np.int32), np.empty((len(pool), 0), np.float32), ids, np.empty((len(pool), 0), np.int32))
-        chosen = pool.best_entries(fused, width)
+        chosen = pool.best_entries(key, width)
         there = chosen >= 0
         indices, places, scores = (np.full(chosen.shape, fill, kind) for fill, kind in ((-1, np.int32), (0, np.int32), (-np.inf, np.float32)))
         indices[there], places[there], scores[there] = pool.items[chosen[there]], pool.ranks[chosen[there], 0], fused[chosen[there]]

@@ -27,6 +27,21 @@ def _meet(link, seen, fresh, new):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def _neighbours(row, links, seen, fresh, codes, facts):  # type: ignore[no-untyped-def]
+    """Put a row's neighbours that are met for the first time into `fresh`, and their codes on the way to the cache; returns how many."""
+    new = 0
+    for number in range(links.shape[1]):
+        link = links[row, number]
+        if link < 0:
+            break
+        new += _meet(link, seen, fresh, new)
+    for number in range(new):
+        prefetch(codes, fresh[number])
+        prefetch(facts, fresh[number])
+    return new
+
+
+@numba.njit(nogil=True, cache=True)
 def walk(  # type: ignore[no-untyped-def]
     whole, step, total, codes, facts, biases, links, entries, window, rows, scores, fresh, seen, trail
 ):  # fmt: skip
@@ -53,15 +68,7 @@ def walk(  # type: ignore[no-untyped-def]
         if steps < trail.size:
             trail[steps] = row
         steps += 1
-        new = 0
-        for number in range(links.shape[1]):
-            link = links[row, number]
-            if link < 0:
-                break
-            new += _meet(link, seen, fresh, new)
-        for number in range(new):
-            prefetch(codes, fresh[number])
-            prefetch(facts, fresh[number])
+        new = _neighbours(row, links, seen, fresh, codes, facts)
         compared += new
         at += 1
         for number in range(new):
@@ -151,15 +158,7 @@ def walk_allowed(  # type: ignore[no-untyped-def]
         size = _pop(keys, heap, size)
         if size:
             prefetch(links, heap[0])
-        new = 0
-        for number in range(links.shape[1]):
-            link = links[row, number]
-            if link < 0:
-                break
-            new += _meet(link, seen, fresh, new)
-        for number in range(new):
-            prefetch(codes, fresh[number])
-            prefetch(facts, fresh[number])
+        new = _neighbours(row, links, seen, fresh, codes, facts)
 
 
 @numba.njit(nogil=True, cache=True)
