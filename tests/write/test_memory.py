@@ -192,7 +192,7 @@ def test_a_score_is_the_sum_of_its_parts_and_equal_to_plain_numbers() -> None:
         assert hit.parts["meaning"] == pytest.approx(float(vectors[rows[hit.memory.id]] @ query), abs=1e-5)
         assert hit.parts["recency"] == pytest.approx(recall.recency * 0.5 ** ((now - hit.memory.time) / 1e7), abs=1e-6)
         assert hit.parts["statement"] == pytest.approx(recall.statement if hit.memory.kind == "preference" else 0)
-    assert max(hit.parts["words"] for hit in hits) == pytest.approx(recall.words)
+    assert 0 < max(hit.parts["words"] for hit in hits) < recall.words
     assert {hits[0].memory.id, hits[1].memory.id} == {"tea", "no"}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
@@ -330,3 +330,13 @@ def test_a_language_models_answer_stands_only_on_words_of_the_message() -> None:
         schema.checked_rows({"memories": [row | {"run": "rm"}]}, "I love tea")
     with pytest.raises(WrongType):
         schema.checked_rows([], "I love tea")
+
+
+def test_an_answer_stands_beside_its_question() -> None:
+    recall = Recall(encoder=text_encoder("hashed"))
+    talk = [Memory(f"t{at}", text, kind="message", source="call") for at, text in enumerate(("Which instrument is yours?", "The oboe.", "It rains."))]
+    alone = Memory("x", "The oboe.", kind="message", source="elsewhere")
+    parts = {hit.memory.id: hit.parts for hit in recall.recall("instrument", [*talk, alone], 4, now=0.0)}
+    first = parts["t0"]
+    assert parts["t1"]["around"] == pytest.approx(recall.around * (first["meaning"] + first["words"] + parts["t2"]["meaning"] + parts["t2"]["words"]))
+    assert parts["x"]["around"] == 0

@@ -11,8 +11,10 @@ from sartor.engine.adapting import Adapter
 from sartor.engine.answers import Answer, Profile, Status
 from sartor.engine.counts import Counts
 from sartor.engine.ids import Id, item_id, person_id
+from sartor.engine.memory import Memories
 from sartor.engine.search import SearchAnswer, SearchAsk, Searching
 from sartor.engine.serving import VERB, Ask, Serving
+from sartor.engine.write import Writing
 from sartor.errors import BadValue, ConfigError
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     from sartor.profile.forget import Erasure
     from sartor.profile.records import ModelCard, Receipt, Record, StateCard, StoredState
     from sartor.profile.store import ProfileStore
+    from sartor.write.backends import Backend
 
 
-class Engine:
+class Engine(Writing):
     """Personalisation for one tenant of a store. Safe to use from many threads; several processes may share a store.
 
     >>> engine = Engine("sqlite:///people.db")
@@ -45,6 +48,9 @@ class Engine:
     models: folder of fitted models. Default: beside an SQLite file, `<file>.models`; PostgreSQL must be given one.
     background: adapt people in a thread of this process. Without, `catch_up` does it (in scripts and tests), or another process.
     store: an open store instead of `url`; it is left open by `close`.
+    memory_encoder: name of the text encoder of memories (`represent.text.text_encoder`); None is SARTOR_MEMORY_ENCODER, else MiniLM where it is
+        installed, else "hashed".
+    writer: who writes: a `write.backends.Backend`, or its name such as "endpoint:URL#MODEL". None: `write` and `stream` need one to be set.
     """
 
     def __init__(
@@ -56,11 +62,13 @@ class Engine:
         models: str | Path | None = None,
         background: bool = True,
         store: ProfileStore | None = None,
+        memory_encoder: str | None = None,
+        writer: Backend | str | None = None,
     ) -> None:
         from sartor.engine.models import Models
         from sartor.profile.store import ProfileStore
 
-        self.tenant = tenant
+        self.tenant, self.writer = tenant, writer
         self._runs, self._owns = True, store is None
         self.store = store if store is not None else ProfileStore.open(url, master_key=master_key)
         try:
@@ -68,7 +76,9 @@ class Engine:
             self._serving = Serving(self.store, self._models)
             self._searching = Searching(self.store, self._models, self._serving)
             self._counts = Counts(self.store)
+            self._memories = Memories(self.store, memory_encoder)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
+            self._wake = self._adapter.wake
             if background:
                 self._serving.busy = True
                 self._adapter.start()
@@ -98,6 +108,7 @@ class Engine:
             self._adapter.close()
             self._serving.busy = False
             self._serving.rest(0)
+            self._memories.shelves.close()
             self._models.close()
         if self._owns:
             self.store.close()

@@ -65,6 +65,7 @@ _FAULT = _words(
     "confusing restrictive"
 )
 _NOUN = _words("like open interest value need support follow fan favor favorite needs values preference best better")
+_SUBJECT = _words("i we really also do just strongly always still")
 _STOP = _words(". ; : ! ? but however") | {"\n"}
 _NEUTRAL = _words(
     "a an the to of in on for with and or any all some my i i'm i've it that this is are be been am was were do does did has have not very "
@@ -167,7 +168,9 @@ class _Reader:
         elif word in _AGAINST and not (word == "tired" and last == "not"):
             # "do not mind", "not opposed to": neither for nor against.
             self.turn(0.0 if self.since <= 3 else -1.0)
-        elif (word in _FOR and not (held and word in _NOUN)) or (word in ("best", "better") and last in ("learn", "work", "respond")):
+        elif (word in _FOR and not (held and word in _NOUN and last not in _SUBJECT)) or (
+            word in ("best", "better") and last in ("learn", "work", "respond")
+        ):
             sign = -1.0 if self.since <= _FAR or (self.sign < 0 and not held and word in ("like", "want", "need")) else 1.0
             self.turn(sign, only=word in _ONLY or (self.only and not held))
         elif self.since <= _FAR and (word == "into" or (word in _DOING and not held)):

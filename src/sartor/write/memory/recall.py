@@ -3,16 +3,17 @@
     recall = Recall(encoder=text_encoder("minilm"))
     recall.recall("Which restaurant should I book?", memories, k=5)
 
-A score is a sum of parts, each told: `meaning` (cosine of the vectors), `words` (BM25 over stems, against the best of this query),
-`recency` (halves with every half-life), `statement` (the person says what she is or wants; chatter does not), and `polarity` (a query that asks
-for likes or dislikes finds those of that sign).
+A score is a sum of parts, each told: `meaning` (cosine of the vectors), `words` (BM25 over stems), `around` (meaning and words of what was said
+right before and after: an answer stands beside its question), `recency` (halves with every half-life), `statement` (the person says what she is
+or wants; chatter does not), and `polarity` (a query that asks for likes or dislikes finds those of that sign).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,12 +38,14 @@ class Recalled:
 
 
 class MemoryIndex:
-    """Memories ready to be searched: their vectors, words, times and signs. Rows are only added; `drop` hides them."""
+    """Memories ready to be searched: their vectors, words, times and signs. Rows keep their numbers."""
 
     def __init__(self, memories: Sequence[Memory], vectors: np.ndarray) -> None:
         """`vectors` is float32 [memories, dim], of unit length."""
         self.memories: list[Memory] = []
         self.vectors = np.empty((0, vectors.shape[1]), np.float32)
+        self.signs, self.stated = np.empty(0, np.float32), np.empty(0, np.float32)
+        self.times, self.follows = np.empty(0), np.empty(0, bool)
         self._room = self.vectors
         self._words = BM25()
         self.add(memories, vectors)
@@ -52,11 +55,11 @@ class MemoryIndex:
 
     @property
     def nbytes(self) -> int:
-        """Of the arrays."""
-        return self._room.nbytes + self._words.nbytes
+        """About what it takes: vectors, and a kilobyte a memory for its words."""
+        return self._room.nbytes + 1_000 * len(self)
 
     def add(self, memories: Sequence[Memory], vectors: np.ndarray) -> None:
-        """More of them, at once findable."""
+        """More of them, at once findable. Messages of one source that are given one after another are one conversation."""
         if len(memories) != len(vectors):
             raise ConfigError(f"{len(memories)} memories, {len(vectors)} vectors", fix="give one vector for each memory")
         if not memories:
@@ -73,15 +76,42 @@ class MemoryIndex:
             self._words.add(documents, list(range(first, last)))
         else:
             self._words.build(documents, list(range(last)))
+        before = [self.memories[-1] if first else None, *memories[:-1]]
         self.memories += memories
-        self._signs = np.array([one.polarity for one in self.memories], np.float32)
-        self._times = np.array([one.time for one in self.memories])
-        self._stated = np.array([one.kind != "message" or one.polarity != 0 for one in self.memories], np.float32)
+        self.signs = np.append(self.signs, [one.polarity for one in memories]).astype(np.float32)
+        self.stated = np.append(self.stated, [_stated(one) for one in memories]).astype(np.float32)
+        self.times = np.append(self.times, [one.time for one in memories])
+        self.follows = np.append(self.follows, [_follows(one, other) for one, other in zip(before, memories, strict=True)])
+
+    def replace(self, row: int, memory: Memory) -> None:
+        """Another version of a memory, with the same text."""
+        self.memories[row] = memory
+        self.signs[row], self.stated[row], self.times[row] = memory.polarity, _stated(memory), memory.time
+
+    def drop(self, row: int) -> None:
+        """A memory that is gone; its number stays free."""
+        self.memories[row] = replace(self.memories[row], valid_to=-math.inf)
+        self._words.remove([row])
 
     def words(self, query: str) -> np.ndarray:
-        """float32 [memories], BM25 against the best of this query, 0 to 1."""
-        found = self._words.scores([" ".join(terms(query))])[0]
-        return found / max(float(found.max()), 1e-9)
+        """float32 [memories], BM25 over stems as a share of what a memory could reach that is all about the query's words."""
+        asked = [" ".join(terms(query))]
+        return np.asarray(self._words.scores(asked)[0] / max(float(self._words.ceilings(asked)[0]), 1e-9))
+
+    def around(self, scores: np.ndarray) -> np.ndarray:
+        """float32 [memories], the scores of what was said right before and right after in the same conversation."""
+        out = np.zeros_like(scores)
+        out[1:] += np.where(self.follows[1:], scores[:-1], 0)
+        out[:-1] += np.where(self.follows[1:], scores[1:], 0)
+        return out
+
+
+def _stated(one: Memory) -> bool:
+    return one.kind != "message" or one.polarity != 0
+
+
+def _follows(before: Memory | None, one: Memory) -> bool:
+    return before is not None and before.kind == one.kind == "message" and before.source == one.source
 
 
 @dataclass(kw_only=True)
@@ -91,21 +121,23 @@ class Recall:
     Parameters
     ----------
     encoder: any text encoder; nothing that people write is cached on disk.
-    meaning, words, recency, statement, polarity: weights of the parts; meaning and words were set on LoCoMo, statement on PrefEval, each on one half.
+    meaning, words, around, recency, statement, polarity: weights of the parts. Words and around were set on five of LoCoMo's ten conversations,
+        statement on half of PrefEval's topics; recency and polarity only part what is equal otherwise.
     half_life: seconds after which a memory's recency has halved.
     """
 
     encoder: TextEncoder
     meaning: float = 1.0
-    words: float = 0.3
+    words: float = 1.0
+    around: float = 0.25
     recency: float = 0.02
-    statement: float = 0.15
+    statement: float = 0.2
     polarity: float = 0.1
     half_life: float = 180 * DAY
 
     def __post_init__(self) -> None:
         self.encoder = uncached(self.encoder)
-        for name in ("meaning", "words", "recency", "statement", "polarity"):
+        for name in ("meaning", "words", "around", "recency", "statement", "polarity"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ConfigError(f"the weight of {name} is {getattr(self, name)}", fix="give a number of at least 0")
         if not 0 < self.half_life < np.inf:
@@ -156,11 +188,11 @@ class Recall:
         if vector is None:
             vector = self.encoder.encode([query])[0]
         found = {"meaning": self.meaning * (index.vectors @ vector), "words": self.words * index.words(query)}
-        age = np.maximum(now - index._times, 0) / self.half_life
+        found["around"] = self.around * index.around(found["meaning"] + found["words"])
+        age = np.maximum(now - index.times, 0) / self.half_life
         found["recency"] = (self.recency * np.exp2(-age)).astype(np.float32)
-        found["statement"] = self.statement * index._stated
-        sign = _asked(query)
-        found["polarity"] = self.polarity * np.maximum(sign * index._signs, 0)
+        found["statement"] = self.statement * index.stated
+        found["polarity"] = self.polarity * np.maximum(_asked(query) * index.signs, 0)
         return found
 
 

