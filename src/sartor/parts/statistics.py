@@ -1,4 +1,5 @@
-"""How sure a number is: bootstrap intervals, paired tests, intervals of shares, correction for many tests, calibration."""
+"""How sure a number is: bootstrap intervals, paired tests, intervals of shares, correction for many tests, calibration,
+spread beyond noise, power."""
 
 from __future__ import annotations
 
@@ -168,3 +169,89 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = 10
         predicted = np.bincount(at, probabilities, bins) / counts
         observed = np.bincount(at, np.asarray(labels, np.float64), bins) / counts
     return Calibration(predicted, observed, counts)
+
+
+@dataclass(frozen=True, eq=False)
+class Isotonic:
+    """A rising step function from scores to probabilities."""
+
+    scores: np.ndarray
+    """float64 [steps], ascending."""
+    probabilities: np.ndarray
+    """float64 [steps], not falling."""
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities, linear between steps and constant beyond the ends."""
+        return np.interp(np.asarray(scores, np.float64), self.scores, self.probabilities)
+
+
+def isotonic(scores: np.ndarray, labels: np.ndarray) -> Isotonic:
+    """Scores as probabilities: the rising function with the least squared error from the labels. Source: Zadrozny and Elkan, KDD 2002."""
+    from scipy.optimize import isotonic_regression
+
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    if scores.shape != labels.shape or not scores.size:
+        raise ConfigError(f"{scores.size} scores and {labels.size} labels", fix="give one label for each score, and at least one")
+    values, rows, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    fitted = isotonic_regression(np.bincount(rows, labels) / counts, weights=counts).x
+    return Isotonic(values, np.clip(fitted, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much rows truly differ, apart from the noise of their finite samples."""
+
+    observed: float
+    """Variance of the row means: it has the noise in it."""
+    corrected: float
+    """Less the expected noise; can be negative where there is no difference."""
+    interval: tuple[float, float]
+    """95%, of the corrected one; exact for normal values."""
+    p_value: float
+    """Of no difference at all."""
+
+
+def spread(table: np.ndarray, *, level: float = 0.95) -> Spread:
+    """The variance between rows (personas) over the same columns (prompts), corrected for noise.
+
+    `table` is float [rows, columns], NaN where a case is missing. How hard a column is is taken out first, so that easy and hard prompts are not
+    counted as noise: the two-way analysis of variance without repetition. With gaps the degrees of freedom are those of the cases there are.
+    Source: Searle, Casella and McCulloch, Variance Components, 1992.
+    """
+    from scipy.stats import f as fisher
+
+    table = np.asarray(table, np.float64)
+    known = ~np.isnan(table)
+    counts = known.sum(axis=1)
+    if table.ndim != 2 or table.shape[0] < 2 or counts.min(initial=2) < 2:
+        raise ConfigError(f"a table of {table.shape} with gaps", fix="give at least two rows with two values each")
+    level_of_columns = np.nansum(table, axis=0) / np.maximum(1, known.sum(axis=0))
+    centred = np.where(known, table - level_of_columns, 0.0)
+    means = centred.sum(axis=1) / counts
+    residual = np.where(known, centred - means[:, None], 0.0)
+    rows, columns = table.shape[0], int(known.any(axis=0).sum())
+    between, within = rows - 1, int(counts.sum()) - rows - columns + 1
+    noise = float((residual**2).sum() / max(1, within))
+    each = rows / float((1 / counts).sum())
+    observed = float(means.var(ddof=1))
+    if noise == 0:
+        return Spread(observed, observed, (observed, observed), 0.0 if observed else 1.0)
+    ratio, tail = observed * each / noise, (1 - level) / 2
+    ends = [noise * (ratio / fisher.ppf(q, between, within) - 1) / each for q in (1 - tail, tail)]
+    return Spread(observed, observed - noise / each, (float(ends[0]), float(ends[1])), float(fisher.sf(ratio, between, within)))
+
+
+def power_of_shares(p: float, q: float, n: int, *, alpha: float = 0.05) -> float:
+    """Chance that a two-sided test at `alpha` tells shares p and q apart with `n` cases each (normal approximation, independent cases).
+
+    Source: Fleiss, Levin and Paik, Statistical Methods for Rates and Proportions, 2003.
+    """
+    from scipy.stats import norm
+
+    if not (0 <= p <= 1 and 0 <= q <= 1 and n >= 1 and 0 < alpha < 1):
+        raise ConfigError(f"p {p}, q {q}, n {n}, alpha {alpha}", fix="shares from 0 to 1, at least one case, alpha between 0 and 1")
+    middle, critical = (p + q) / 2, norm.isf(alpha / 2)
+    null, actual = np.sqrt(2 * middle * (1 - middle) / n), np.sqrt((p * (1 - p) + q * (1 - q)) / n)
+    if actual == 0:
+        return float(p != q)
+    return float(norm.sf((critical * null - abs(p - q)) / actual) + norm.sf((critical * null + abs(p - q)) / actual))
