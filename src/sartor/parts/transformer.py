@@ -37,6 +37,16 @@ class Tokens(NamedTuple):
         mask = torch.arange(longest, device=self.ids.device)[None, :] < self.lengths[:, None]
         return torch.full(mask.shape, value, dtype=self.ids.dtype, device=self.ids.device).masked_scatter(mask, self.ids), mask
 
+    def alike(self, size: int) -> list[tuple[Tokens, Tensor]]:
+        """Parts of at most `size` texts of like length, with the places int64 of their tokens among all: padding costs as much as words."""
+        starts = self.lengths.cumsum(0) - self.lengths
+        parts = []
+        for rows in torch.argsort(self.lengths, stable=True).split(size):
+            own = self.lengths[rows]
+            places = torch.arange(int(own.sum()), device=own.device) + (starts[rows] - own.cumsum(0) + own).repeat_interleave(own)
+            parts.append((Tokens(self.ids[places], own, None if self.experts is None else self.experts[rows]), places))
+        return parts
+
 
 class TextTransformer(nn.Module):
     """Word vectors and a bidirectional stack of transformer blocks (`SequenceEncoder`: pre-norm, learned positions, GELU).

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -18,6 +19,8 @@ from sartor.parts.pooling import Pooling
 from sartor.parts.transformer import Tokens
 from sartor.represent.neural import NeuralEncoder
 
+TOGETHER = 32
+"""Texts that a processor pads to one length: titles beside long lists of skills would be mostly padding."""
 FACTS = "sartor.json"
 """What transformers' own files do not say: pooling, longest text, trained widths."""
 
@@ -71,6 +74,15 @@ class Pretrained(NeuralEncoder):
         return [np.asarray(ids) for ids in self._tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]]
 
     def states(self, tokens: Tokens) -> list[Tensor]:
+        # Experts are routed for the batch as it stands.
+        if len(tokens.lengths) <= TOGETHER or tokens.experts is not None or self.device != "cpu":
+            return self._states(tokens)
+        parts = tokens.alike(TOGETHER)
+        made = [self._states(part) for part, _ in parts]
+        back = torch.argsort(torch.cat([places for _, places in parts]))
+        return [torch.cat(layer)[back] for layer in zip(*made, strict=True)]
+
+    def _states(self, tokens: Tokens) -> list[Tensor]:
         padding = self._tokenizer.pad_token_id
         ids, mask = tokens.padded(0 if padding is None else padding)
         made = self.network(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
