@@ -63,7 +63,7 @@ class Shop:
 @contextlib.contextmanager
 def opened(folder: Path, model: Any, *, dev: bool = False, **settings: Any) -> Iterator[Shop]:
     """A shop in a folder, with the server's settings."""
-    with Engine(f"sqlite:///{folder}/people.db") as engine:
+    with Engine(f"sqlite:///{folder}/people.db", memory_encoder="hashed") as engine:
         for tenant in ("default", "other"):
             engine.for_tenant(tenant).install(model, shop())
         app = create_app(engine, dev=dev, settings=Settings(**{"log_requests": False, "key_seconds": 60.0} | settings))

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from pydantic import ValidationError
 
 from sartor.errors import ConfigError, MissingExtra
-from sartor.serve import asks
+from sartor.serve import asks, memory_asks
 from sartor.serve.asks import Ask
 from sartor.serve.overview import JobOut
 from sartor.serve.slugs import ServerFailed, error_of
@@ -184,6 +184,16 @@ class Client(_Common):
     set_kinds = _blocking(asks.set_kinds)
     export = _blocking(asks.export)
     forget = _blocking(asks.forget)
+    remember = _blocking(memory_asks.remember)
+    memories = _blocking(memory_asks.memories)
+    recall = _blocking(memory_asks.recall)
+    memory_history = _blocking(memory_asks.memory_history)
+    edit_memory = _blocking(memory_asks.edit_memory)
+    confirm_memory = _blocking(memory_asks.confirm_memory)
+    forget_memory = _blocking(memory_asks.forget_memory)
+    summarise = _blocking(memory_asks.summarise)
+    import_memories = _blocking(memory_asks.import_memories)
+    export_memories = _blocking(memory_asks.export_memories)
     models = _blocking(asks.models)
     fit = _blocking(asks.fit)
     activate = _blocking(asks.activate)
@@ -261,6 +271,16 @@ class AsyncClient(_Common):
     set_kinds = _awaited(asks.set_kinds)
     export = _awaited(asks.export)
     forget = _awaited(asks.forget)
+    remember = _awaited(memory_asks.remember)
+    memories = _awaited(memory_asks.memories)
+    recall = _awaited(memory_asks.recall)
+    memory_history = _awaited(memory_asks.memory_history)
+    edit_memory = _awaited(memory_asks.edit_memory)
+    confirm_memory = _awaited(memory_asks.confirm_memory)
+    forget_memory = _awaited(memory_asks.forget_memory)
+    summarise = _awaited(memory_asks.summarise)
+    import_memories = _awaited(memory_asks.import_memories)
+    export_memories = _awaited(memory_asks.export_memories)
     models = _awaited(asks.models)
     fit = _awaited(asks.fit)
     activate = _awaited(asks.activate)

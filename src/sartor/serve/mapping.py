@@ -178,7 +178,8 @@ def _fields(given: Any, *names: str) -> dict[str, Any]:
 
 def event(record: Record, titles: Mapping[str, str | None]) -> dict[str, Any]:
     """One record of a person's timeline."""
-    content = dict(record.content)
+    # The vector of a memory tells nobody anything.
+    content = {name: value for name, value in record.content.items() if record.kind != "memory" or name not in ("vector", "space")}
     item = content.get("item")
     return {
         "id": record.id,
