@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from upstream import serving
 
+from _upstream import serving
 from sartor.errors import AccessDenied, BadValue, ConfigError, CorruptFile, EmptyData, EndpointFailed, FileProblem, RateLimited, TooLarge
 from sartor.write.backends import Backend, backend
 from sartor.write.backends.endpoint import KEY, ChatEndpoint

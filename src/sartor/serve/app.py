@@ -42,6 +42,8 @@ def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None =
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.start()
         yield
+        if server.upstream is not None:
+            await server.upstream.close()
         await to_thread.run_sync(server.close)
 
     app = FastAPI(

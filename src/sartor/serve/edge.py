@@ -86,12 +86,12 @@ class Edge:
             await self.app(scope, self._limited(scope, headers, receive), sending)
         except Refused as refused:
             if not status:
-                await _answer(problems.refusal(refused, request_id), scope, receive, sending)
+                await _answer(problems.for_chat(problems.refusal(refused, request_id), scope["path"]), scope, receive, sending)
         except Exception as error:
             # Kept for the log, which tells its kind and place but not its words: those may be somebody's.
             scope["sartor.error"] = error
             if not status:
-                await _answer(problems.internal(request_id), scope, receive, sending)
+                await _answer(problems.for_chat(problems.internal(request_id), scope["path"]), scope, receive, sending)
         finally:
             self.open -= 1
             self.observe({**scope, "method": "HEAD"} if head else scope, status or 499, time.perf_counter() - started)
@@ -109,6 +109,8 @@ class Edge:
         settings = self.settings
         if path in _FILES:
             return settings.import_bytes, settings.body_seconds * max(1.0, settings.import_bytes / settings.bulk_bytes)
+        if path in problems.CHAT:
+            return settings.chat_bytes, settings.body_seconds
         return settings.bulk_bytes if path in _BULK else settings.body_bytes, settings.body_seconds
 
     def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:

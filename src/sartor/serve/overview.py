@@ -24,6 +24,9 @@ class ModelOut(Out):
 class ModelsOut(Out):
     items: list[ModelOut]
     next: str | None
+    object: Literal["list"] = "list"
+    data: list[dict[str, Any]] = []
+    """Models that answer chats, as OpenAI's clients read them."""
 
 
 class JobOut(Out):

@@ -23,7 +23,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: list[tuple[str, int]] = [
     ("AccessDenied", 401), ("NoConsent", 403), ("UnknownId", 404), ("Conflict", 409), ("ModelRefused", 409), ("NotFitted", 409),
     ("StateMismatch", 409), ("TooLarge", 413), ("RateLimited", 429), ("MissingExtra", 501), ("StoreProblem", 503), ("CorruptFile", 500),
-    ("FileProblem", 500), ("DataError", 422), ("ConfigError", 422),
+    ("FileProblem", 500), ("DataError", 422), ("ConfigError", 422), ("EndpointFailed", 502),
 ]  # fmt: skip
 
 _SLUGS = {400: "malformed-request", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media-type"}
@@ -34,6 +34,11 @@ _FIXES = {
     500: "try again; when it stays, tell whoever runs this server the request id",
     503: "try again in a moment",
 }
+
+
+CHAT = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+"""Routes of OpenAI's API: clients of theirs look for an `error` in what they get."""
+_OPENAI = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class Refused(HTTPException):
@@ -82,6 +87,24 @@ def problem(
     return Response(json.dumps(body), status, out, MEDIA_TYPE)
 
 
+def for_chat(response: Response, path: str) -> Response:
+    """The same problem, with the member that OpenAI's clients read, where it is about their API."""
+    if path not in CHAT or response.media_type != MEDIA_TYPE:
+        return response
+    body = json.loads(bytes(response.body))
+    response.body = json.dumps(body | {"error": openai_error(body)}).encode()
+    response.headers["Content-Length"] = str(len(response.body))
+    return response
+
+
+def openai_error(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Problem details as OpenAI's API writes them."""
+    status, where = int(body["status"]), body.get("where") or {}
+    kind = _OPENAI.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    message = body["detail"] + (f" ({body['fix']})" if body.get("fix") else "")
+    return {"message": message, "type": kind, "param": where.get("field"), "code": str(body["type"]).removeprefix(PREFIX)}
+
+
 def of_error(error: SartorError, request_id: str) -> Response:
     """Problem details of a named error; what the server is to blame for tells nothing of its insides."""
     status = status_of(error)
@@ -109,13 +132,13 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, SartorError)
         if status_of(error) >= 500:
             request.scope["sartor.error"] = error
-        return of_error(error, request.scope.get("sartor.id", ""))
+        return for_chat(of_error(error, request.scope.get("sartor.id", "")), request.scope["path"])
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         request_id = request.scope.get("sartor.id", "")
         if isinstance(error, Refused):
-            return refusal(error, request_id)
+            return for_chat(refusal(error, request_id), request.scope["path"])
         headers = dict(error.headers or {})
         detail = error.detail
         if error.status_code == 404:
@@ -123,11 +146,12 @@ def install(app: FastAPI) -> None:
         if error.status_code == 405:
             headers["Allow"] = ", ".join(allowed(app, request))
             detail = f"{request.method} is not possible here"
-        return problem(error.status_code, _SLUGS.get(error.status_code, "refused"), detail, request_id=request_id, headers=headers)
+        told = problem(error.status_code, _SLUGS.get(error.status_code, "refused"), detail, request_id=request_id, headers=headers)
+        return for_chat(told, request.scope["path"])
 
     async def not_valid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return of_validation(error.errors(), request.scope.get("sartor.id", ""))
+        return for_chat(of_validation(error.errors(), request.scope.get("sartor.id", "")), request.scope["path"])
 
     app.add_exception_handler(SartorError, named)
     app.add_exception_handler(HTTPException, http)

@@ -280,3 +280,52 @@ class KeyIn(In):
         if self.expires is not None and self.days is not None:
             raise ValueError("give expires or days, not both")
         return self
+
+
+class Passing(BaseModel):
+    """A request that goes on to an upstream: fields that are not known here are left to it."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    model: Annotated[str, StringConstraints(max_length=500)] | None = None
+    """The upstream's; "sartor" or nothing leaves the choice to this server."""
+    user: PersonId | None = None
+    """The person. Keys of one person need not say it."""
+
+
+class ChatOptions(In):
+    """What a client may say to this server beside what it says to the model."""
+
+    personal: bool = True
+    """False: everybody's answer; nothing of the person is looked at."""
+    k: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Memories at most."""
+    budget: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Tokens that they may have."""
+    remember: bool | None = None
+    """Keep what the last message says of the person, as far as she allows; needs the scope `write`. None: as the server is set."""
+    explain: bool = False
+    """Say in the first event of a stream, too, what was used and why."""
+
+
+class MessageIn(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    role: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    content: str | list[dict[str, JsonValue]] | None = None
+
+
+class ChatIn(Passing):
+    messages: Annotated[list[dict[str, JsonValue]], Field(min_length=1, max_length=10_000)]
+    stream: bool | None = None
+    sartor: ChatOptions = ChatOptions()
+
+    @model_validator(mode="after")
+    def _each(self) -> ChatIn:
+        for one in self.messages:
+            MessageIn.model_validate(one)
+        return self
+
+
+class EmbeddingsIn(Passing):
+    input: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[JsonValue], Field(min_length=1, max_length=100_000)]

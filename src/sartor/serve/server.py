@@ -22,6 +22,7 @@ from sartor.serve.logs import Log
 from sartor.serve.metrics import Metrics
 from sartor.serve.rate import Rate
 from sartor.serve.tracing import Tracing, no_span, wanted
+from sartor.serve.upstream import upstream
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
@@ -67,6 +68,7 @@ class Server:
         """Whether the first request would be as quick as the next one."""
         self.runner = Runner(engine, opening) if settings.jobs else None
         self.importer = Importer()
+        self.upstream = upstream(settings)
         self._engines: dict[str, Engine] = {engine.tenant: engine}
 
     def engine_of(self, tenant: str) -> Engine:

@@ -9,6 +9,12 @@ from typing import Any
 from sartor.errors import ConfigError
 
 PREFIX = "SARTOR_SERVE_"
+_POSITIVE = (
+    "body_bytes", "bulk_bytes", "import_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring", "upstream_requests", "chat_bytes",
+    "memories", "memory_tokens",
+)  # fmt: skip
+_TEXTS = ("rate", "upstream", "embeddings")
+"""Settings that may be nothing: "none"."""
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -46,6 +52,24 @@ class Settings:
     """One JSON line per request on the standard error stream."""
     jobs: bool = True
     """Run queued jobs (fits) from this server."""
+    upstream: str | None = None
+    """Who answers chats: "endpoint:URL#MODEL" (its key in SARTOR_UPSTREAM_KEY), "transformers:FOLDER" or "tiny:FOLDER". None: there is no chat."""
+    upstream_seconds: float = 60.0
+    """How long the upstream may take to begin, and between two parts of an answer."""
+    upstream_retries: int = 2
+    """How often it is asked again when it fails before it has begun to answer."""
+    upstream_requests: int = 128
+    """Most chats on their way at once in this process; more are told to come again."""
+    chat_bytes: int = 20_000_000
+    """Largest body of a chat: pictures travel in it."""
+    memories: int = 8
+    """Most memories of a person in one chat, and"""
+    memory_tokens: int = 600
+    """tokens that they may have."""
+    remember: bool = False
+    """Keep what people say of themselves in chats, where the request does not say; only ever with their consent to "write"."""
+    embeddings: str | None = None
+    """Text encoder of `POST /v1/embeddings` where the upstream is a model in this process: hashed, minilm, a folder."""
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -58,11 +82,14 @@ class Settings:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "bulk_bytes", "import_bytes", "bulk_rows", "batch", "open_requests", "streams", "ring"):
+        for name in _POSITIVE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a whole number, at least 1")
-        if not self.body_seconds > 0:
-            raise ConfigError(f"body_seconds is {self.body_seconds}", fix="use a number of seconds above 0")
+        for name in ("body_seconds", "upstream_seconds"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a number of seconds above 0")
+        if self.upstream_retries < 0:
+            raise ConfigError(f"upstream_retries is {self.upstream_retries}", fix="use 0 or more")
         if "*" in self.origins:
             raise ConfigError("origins holds '*'", fix="name the origins that may call, for example https://shop.example")
 
@@ -70,7 +97,7 @@ class Settings:
 def _read(name: str, default: Any, text: str) -> Any:
     """A variable's text as the kind of its setting."""
     try:
-        if name == "rate":
+        if name in _TEXTS:
             return None if text.lower() == "none" else text
         if isinstance(default, bool):
             return _WORDS[text.lower()]

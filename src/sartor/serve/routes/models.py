@@ -28,9 +28,24 @@ FINISHED = ("done", "failed", "cancelled")
 
 
 @router.get("/models", response_model=ModelsOut, **needs("read"))
-def models(call: Here) -> Response:
-    """All models, newest first: what was measured on people held out, and which one serves."""
-    return mapping.page([mapping.model(card) for card in call.engine.models()], None)
+async def models(request: Request) -> Response:
+    """All models, newest first: what was measured on people held out, and which one serves. `data` has those that answer chats."""
+    call = call_of(request)
+    cards = await to_thread.run_sync(call.engine.models)
+    return mapping.json_response({"items": [mapping.model(card) for card in cards], "next": None, "object": "list", "data": await _chatting(call)})
+
+
+@router.get("/models/{model}", response_model=dict[str, Any], **needs("read"))
+async def chat_model(request: Request, model: JobPath) -> Response:
+    """One of the models that answer chats."""
+    found = next((one for one in await _chatting(call_of(request)) if one["id"] == model), None)
+    if found is None:
+        raise UnknownId("no such model answers chats here", fix="GET /v1/models lists those there are")
+    return mapping.json_response(found)
+
+
+async def _chatting(call: Call) -> list[dict[str, Any]]:
+    return [] if call.server.upstream is None else await call.server.upstream.models()
 
 
 @router.post("/models", response_model=JobOut, status_code=202, **needs("models", cost=20))

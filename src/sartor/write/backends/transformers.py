@@ -37,7 +37,7 @@ def transformers_writer(folder: str | Path, *, device: str = "cpu", dtype: str =
         raise MissingExtra("transformers", "text") from missing
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
     # Whatever the library finds wrong with a folder: a missing file, a model that is no causal one, truncated weights.
     except Exception as cause:
         raise CorruptFile("this model does not open", fix="save model and tokenizer again with save_pretrained", folder=folder) from cause

@@ -1,4 +1,4 @@
-"""Starts `chat_server.py`, for the tests of backends and of the endpoint."""
+"""Starts `_chat_server.py`, for the tests of backends and of the endpoint, and for its benchmark."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Upstream:
 
 @contextmanager
 def serving(*failures: str, key: str = "-") -> Iterator[Upstream]:
-    command = [sys.executable, str(Path(__file__).with_name("chat_server.py")), key, *failures]
+    command = [sys.executable, str(Path(__file__).with_name("_chat_server.py")), key, *failures]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Upstream(process)

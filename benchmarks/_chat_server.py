@@ -1,6 +1,6 @@
 """A server with the chat API of OpenAI, as a process of its own: deterministic, failing as it is told, and gullible on purpose.
 
-    python chat_server.py KEY FAILURE...        # prints its port, then one JSON line per request; each failure is what one request gets
+    python _chat_server.py KEY FAILURE...        # prints its port, then one JSON line per request; each failure is what one request gets
 
 Failures: a status ("503"), "wait:S" (429 that asks for S seconds), "hang" (3 s before it answers), "close", "words" (no JSON), "hollow" (JSON
 without a message), "break" (a stream that ends in the middle), "garble" (a stream of no JSON), "stall" (a stream that stops after its first
