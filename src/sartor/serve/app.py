@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sartor import __version__
 from sartor.serve import openapi, problems, routes, studio
+from sartor.serve.direct import Direct
 from sartor.serve.edge import Edge
+from sartor.serve.gate import Guarded
+from sartor.serve.routes import recommend
 from sartor.serve.server import Server
 from sartor.serve.settings import Settings
 from sartor.serve.tracing import Traced
@@ -46,7 +50,7 @@ def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None =
             await server.upstream.close()
         await to_thread.run_sync(server.close)
 
-    app = FastAPI(
+    app = App(
         title="sartor",
         version=__version__,
         summary="One personalization engine: observe, recommend, explain, forget.",
@@ -66,15 +70,34 @@ def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None =
     openapi.install(app)
     if (studio.DIST / "index.html").is_file():
         studio.mount(app)
-    if server.tracing:
-        app.add_middleware(Traced, tracing=server.tracing)
-    if server.settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(server.settings.origins),
-            allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type"],
-            max_age=600,
-        )
-    app.add_middleware(Edge, settings=server.settings, observe=server.observe, hosts=LOCAL if dev else None)
+    app.way = _way(app, server, LOCAL if dev else None)
     return app
+
+
+class App(FastAPI):
+    """The framework, entered last: every request passes what is ours on its way there, and the most frequent ones never get there."""
+
+    way: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.framework(scope, receive, send)
+        else:
+            await self.way(scope, receive, send)
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI's own way."""
+        await super().__call__(scope, receive, send)
+
+
+def _way(app: App, server: Server, hosts: frozenset[str] | None) -> ASGIApp:
+    """What a request passes, innermost first."""
+    route = next(one for one in recommend.router.routes if isinstance(one, Guarded) and one.endpoint is recommend.recommend)
+    way: ASGIApp = Direct(app.framework, server=server, route=route, answer=recommend.answered)
+    if server.tracing:
+        way = Traced(way, tracing=server.tracing)
+    if server.settings.origins:
+        way = CORSMiddleware(
+            way, allow_origins=list(server.settings.origins), allow_methods=["*"], allow_headers=["Authorization", "Content-Type"], max_age=600
+        )
+    return Edge(way, settings=server.settings, observe=server.observe, hosts=hosts)

@@ -7,16 +7,21 @@ for all who wait, which is what makes many requests per second possible. One thr
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
+Waiting = list[tuple[Asked, asyncio.Future[Answered]]]
 
 
 class Batcher(Generic[Asked, Answered]):
     """Answers like questions together.
+
+    Threads of its own rather than an executor's: a batch goes there and back in one message each, which costs half as much.
 
     Parameters
     ----------
@@ -27,10 +32,13 @@ class Batcher(Generic[Asked, Answered]):
 
     def __init__(self, work: Callable[[Hashable, Sequence[Asked]], Sequence[Answered]], *, most: int, threads: int = 1) -> None:
         self.work, self.most, self.threads = work, most, threads
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="sartor-batch")
-        self._waiting: dict[Hashable, list[tuple[Asked, asyncio.Future[Answered]]]] = {}
+        self._waiting: dict[Hashable, Waiting[Asked, Answered]] = {}
         self._running = 0
         self._due = False
+        self._batches: SimpleQueue[tuple[asyncio.AbstractEventLoop, Hashable, Waiting[Asked, Answered]] | None] = SimpleQueue()
+        self._threads = [threading.Thread(target=self._run, name=f"sartor-batch-{number}", daemon=True) for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     async def ask(self, group: Hashable, asked: Asked) -> Answered:
         """The answer to one question; questions of one group may be answered together."""
@@ -54,9 +62,16 @@ class Batcher(Generic[Asked, Answered]):
             batch = waiting[: self.most]
             if batch:
                 self._running += 1
-                loop = asyncio.get_running_loop()
-                done = loop.run_in_executor(self.pool, self._answer, group, [asked for asked, _ in batch])
-                done.add_done_callback(lambda finished, batch=batch: self._finish(finished, batch))  # type: ignore[misc]
+                self._batches.put((asyncio.get_running_loop(), group, batch))
+
+    def _run(self) -> None:
+        while (given := self._batches.get()) is not None:
+            loop, group, batch = given
+            answers = self._answer(group, [asked for asked, _ in batch])
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._finish, batch, answers)
+            # Nothing of anybody stays here until the next batch.
+            del given, loop, group, batch, answers
 
     def _answer(self, group: Hashable, asked: Sequence[Asked]) -> list[Answered | Exception]:
         try:
@@ -67,10 +82,10 @@ class Batcher(Generic[Asked, Answered]):
         # One question that cannot be answered must not take the others with it.
         return [self._answer(group, [one])[0] for one in asked]
 
-    def _finish(self, finished: asyncio.Future[list[Answered | Exception]], batch: list[tuple[Asked, asyncio.Future[Answered]]]) -> None:
+    def _finish(self, batch: Waiting[Asked, Answered], answers: Sequence[Answered | Exception]) -> None:
         self._running -= 1
         self._start()
-        for (_, future), answer in zip(batch, finished.result(), strict=True):
+        for (_, future), answer in zip(batch, answers, strict=True):
             if future.cancelled():
                 continue
             if isinstance(answer, Exception):
@@ -80,4 +95,7 @@ class Batcher(Generic[Asked, Answered]):
 
     def close(self) -> None:
         """Wait for what is running."""
-        self.pool.shutdown(wait=True, cancel_futures=False)
+        for _ in self._threads:
+            self._batches.put(None)
+        for thread in self._threads:
+            thread.join()

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic_core import from_json
+from starlette.types import Scope
 
 from sartor.serve.answers import Problem
 from sartor.serve.auth import Caller, check_people, check_scope
@@ -91,43 +93,60 @@ class StrictRequest(Request):
             raise Refused(400, "malformed-json", f"the body is not JSON: {error}", fix="send JSON (RFC 8259) in UTF-8") from None
 
 
+@dataclass(frozen=True)
+class Door:
+    """What a request has to show before its route does anything."""
+
+    scope: str | None
+    cost: int
+    anybody: bool
+
+    async def admit(self, request: Scope, server: Server, route: APIRoute) -> Call:
+        """Check a request's key, its scope and rate, whom it is about, and its query; raises `Refused`."""
+        request["sartor.route"] = route
+        caller = await server.keys.caller(request["headers"])
+        request["sartor.caller"] = caller
+        server.rate.check(caller.key, self.cost)
+        if self.scope is not None:
+            check_scope(caller, self.scope)
+        path = request["path_params"]
+        for name, value in path.items():
+            if SLASH in value:
+                path[name] = value.replace(SLASH, "/")
+        if caller.person is not None and not self.anybody:
+            check_people(caller, [path.get("person")])
+        if b"&" in request["query_string"]:
+            _check_query(request["query_string"])
+        return Call(caller, server.engine_of(caller.tenant), server)
+
+
 class Guarded(APIRoute):
     """A route behind the door."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        inner = super().get_route_handler()
+    @property
+    def door(self) -> Door:
+        """This route's own."""
         extra = self.openapi_extra or {}
-        scope, cost, anybody = extra.get("x-scope"), extra.get("x-cost", 1), extra.get("x-anybody", False)
+        return Door(extra.get("x-scope"), extra.get("x-cost", 1), extra.get("x-anybody", False))
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner, door = super().get_route_handler(), self.door
         takes_json = self.body_field is not None
 
         async def handler(request: Request) -> Response:
             bare = request.scope
-            bare["sartor.route"] = self
-            server: Server = request.app.state.server
-            caller = await server.keys.caller(bare["headers"])
-            bare["sartor.caller"] = caller
-            server.rate.check(caller.key, cost)
-            if scope is not None:
-                check_scope(caller, scope)
-            path = bare["path_params"]
-            for name, value in path.items():
-                if SLASH in value:
-                    path[name] = value.replace(SLASH, "/")
-            if caller.person is not None and not anybody:
-                check_people(caller, [path.get("person")])
-            if b"&" in bare["query_string"]:
-                _check_query(request)
+            call = await door.admit(bare, request.app.state.server, self)
             strict = StrictRequest(bare, request.receive)
             if takes_json:
                 _check_type(strict)
-            bare["sartor.call"] = Call(caller, server.engine_of(caller.tenant), server)
+            bare["sartor.call"] = call
             return await inner(strict)
 
         return handler
 
 
-def _check_query(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
+def _check_query(query: bytes) -> None:
+    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
     if len(names) != len(set(names)):
         raise Refused(422, "invalid-request", "a query parameter is given twice", fix="give each once")
 

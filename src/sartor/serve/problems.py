@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from sartor import errors
 from sartor.errors import SartorError
@@ -128,11 +129,14 @@ def internal(request_id: str) -> Response:
 def install(app: FastAPI) -> None:
     """Make the app answer every error this way."""
 
-    async def named(request: Request, error: Exception) -> Response:
-        assert isinstance(error, SartorError)
-        if status_of(error) >= 500:
-            request.scope["sartor.error"] = error
-        return for_chat(of_error(error, request.scope.get("sartor.id", "")), request.scope["path"])
+    async def known(request: Request, error: Exception) -> Response:
+        found = of_known(error, request.scope)
+        assert found is not None
+        return found
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        request.scope["sartor.error"] = error
+        return for_chat(internal(request.scope.get("sartor.id", "")), request.scope["path"])
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -149,13 +153,22 @@ def install(app: FastAPI) -> None:
         told = problem(error.status_code, _SLUGS.get(error.status_code, "refused"), detail, request_id=request_id, headers=headers)
         return for_chat(told, request.scope["path"])
 
-    async def not_valid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return for_chat(of_validation(error.errors(), request.scope.get("sartor.id", "")), request.scope["path"])
-
-    app.add_exception_handler(SartorError, named)
+    app.add_exception_handler(SartorError, known)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, not_valid)
+    app.add_exception_handler(RequestValidationError, known)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def of_known(error: Exception, scope: Scope) -> Response | None:
+    """Problem details of a named error, or of a request that is not valid; None for any other."""
+    request_id = scope.get("sartor.id", "")
+    if isinstance(error, RequestValidationError):
+        return for_chat(of_validation(error.errors(), request_id), scope["path"])
+    if not isinstance(error, SartorError):
+        return None
+    if status_of(error) >= 500:
+        scope["sartor.error"] = error
+    return for_chat(of_error(error, request_id), scope["path"])
 
 
 def of_validation(found: Sequence[Any], request_id: str) -> Response:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sartor.serve import mapping
 from sartor.serve.answers import AnswerOut, AnswersOut
 from sartor.serve.auth import check_people
-from sartor.serve.gate import Guarded, Here, call_of, needs
+from sartor.serve.gate import Call, Guarded, Here, call_of, needs
 from sartor.serve.problems import invalid
 from sartor.serve.schemas import ItemPath, K, PersonPath, RecommendIn, RecommendQuery
 from sartor.serve.server import Ask
@@ -29,15 +29,20 @@ def _asked(query: bytes) -> RecommendQuery:
         raise invalid("query", error) from None
 
 
-@router.get("/people/{person}/recommendations", response_model=AnswerOut, **needs("read", query=RecommendQuery))
-async def recommend(request: Request, person: PersonPath) -> Response:
-    """The k best items for a person, and what they were made from. Somebody unknown gets the population's answer, which says so."""
-    call, query = call_of(request), _asked(request.scope["query_string"])
-    ask = Ask(call.caller.tenant, query.k, query.personal, query.exclude, query.where, query.diversity)
+async def answered(call: Call, query: bytes, person: str) -> Response:
+    """One person's recommendations, however the request came here."""
+    asked = _asked(query)
+    ask = Ask(call.caller.tenant, asked.k, asked.personal, asked.exclude, asked.where, asked.diversity)
     with call.server.span("recommend"):
         answer = await call.server.batcher.ask(ask, person)
     call.server.fallback(answer.fallback)
     return mapping.json_response(mapping.answer(answer))
+
+
+@router.get("/people/{person}/recommendations", response_model=AnswerOut, **needs("read", query=RecommendQuery))
+async def recommend(request: Request, person: PersonPath) -> Response:
+    """The k best items for a person, and what they were made from. Somebody unknown gets the population's answer, which says so."""
+    return await answered(call_of(request), request.scope["query_string"], person)
 
 
 @router.post("/recommendations", response_model=AnswersOut, **needs("read", cost=5, anybody=True))
