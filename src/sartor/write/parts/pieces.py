@@ -1,0 +1,92 @@
+"""What a person wrote, as pieces: a text, and what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from sartor.errors import BadValue, EmptyData
+from sartor.write.parts.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from sartor.data.population import Evidence, Population
+
+
+class Piece(NamedTuple):
+    """Something a person wrote."""
+
+    prompt: str
+    """What it answers; empty when nothing is known of that."""
+    text: str
+
+
+KINDS = ("reply", "answer", "message", "review", "post")
+"""Kinds of texts that are a person's own writing; where the frame has none of `kind`, all texts are."""
+
+
+def pieces_of(evidence: Evidence) -> list[Piece]:
+    """One person's pieces, oldest first; raises `BadValue` when a row is somebody else's."""
+    if "texts" not in evidence.frames:
+        return []
+    frame = evidence.frames["texts"]
+    if "person" in frame.columns and evidence.person is not None:
+        others = frame.filter(pl.col("person").is_not_null() & (pl.col("person").cast(pl.String) != str(evidence.person)))["person"]
+        if others.len():
+            what = f"texts of {others[0]!r} among those of {evidence.person!r}"
+            raise BadValue(what, fix="give each person's own texts only", column="person")
+    return _pieces(_own(frame))
+
+
+def population_pieces(population: Population) -> dict[Any, list[Piece]]:
+    """Everybody's pieces, oldest first, by person in the order of their ids; raises `EmptyData` when there is none."""
+    frame = _own(population.texts.collect())
+    if "person" not in frame.columns:
+        frame = frame.with_columns(pl.lit("").alias("person"))
+    parts = frame.filter(pl.col("person").is_not_null()).partition_by("person", as_dict=True, maintain_order=True)
+    out = {person: found for (person,), rows in sorted(parts.items()) if (found := _pieces(rows))}
+    if not out:
+        raise EmptyData("nobody has written anything", fix=f"give texts with a person, of kind {', '.join(KINDS)} or of none")
+    return out
+
+
+def _own(frame: pl.DataFrame) -> pl.DataFrame:
+    frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text").str.strip_chars() != ""))
+    if "kind" in frame.columns:
+        frame = frame.filter(pl.col("kind").is_null() | pl.col("kind").is_in(KINDS))
+    if "role" in frame.columns:
+        frame = frame.filter(pl.col("role").is_null() | (pl.col("role") != "assistant"))
+    return frame.sort("time", maintain_order=True, nulls_last=False) if "time" in frame.columns else frame
+
+
+def _pieces(frame: pl.DataFrame) -> list[Piece]:
+    prompts = frame["prompt"].fill_null("").to_list() if "prompt" in frame.columns else [""] * frame.height
+    return [Piece(prompt, text) for prompt, text in zip(prompts, frame["text"].to_list(), strict=True)]
+
+
+class Turn(NamedTuple):
+    """A piece as tokens."""
+
+    ids: np.ndarray
+    """int32 [tokens]: the question as the user's message, where there is one, and the text as the assistant's."""
+    own: np.ndarray
+    """bool [tokens]: which of them the person wrote (the end of the message included)."""
+
+
+def turns(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> list[Turn]:
+    """Pieces as tokens, in the layout that prompts have."""
+    prompts, texts = tokenizer.encode_all([one.prompt for one in pieces]), tokenizer.encode_all([one.text for one in pieces])
+    return list(_turns(tokenizer, prompts, texts))
+
+
+def _turns(tokenizer: Tokenizer, prompts: list[list[int]], texts: list[list[int]]) -> Iterator[Turn]:
+    special = tokenizer.special
+    user, assistant, end = special["<|user|>"], special["<|assistant|>"], tokenizer.end
+    for prompt, text in zip(prompts, texts, strict=True):
+        asked = [user, *prompt, end] if prompt else []
+        ids = [*asked, assistant, *text, end]
+        own = np.zeros(len(ids), bool)
+        own[len(asked) + 1 :] = True
+        yield Turn(np.array(ids, np.int32), own)
