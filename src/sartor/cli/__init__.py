@@ -19,6 +19,7 @@ from sartor.cli.evaluate import evaluate
 from sartor.cli.fit import fit
 from sartor.cli.keys import app as keys
 from sartor.cli.leaderboard import leaderboard
+from sartor.cli.memory import app as memory
 from sartor.cli.profile import app as profile
 from sartor.cli.recommend import recommend
 from sartor.cli.search import search
@@ -66,6 +67,7 @@ app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
 app.command("serve", rich_help_panel="Serve")(serve)
 app.add_typer(profile, name="profile", rich_help_panel="Serve")
+app.add_typer(memory, name="memory", rich_help_panel="Serve")
 app.add_typer(keys, name="keys", rich_help_panel="Serve")
 app.command("batch", rich_help_panel="Serve")(batch)
 

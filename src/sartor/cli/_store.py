@@ -40,11 +40,13 @@ def check_there(db: str) -> None:
         raise FileProblem("there is no such store", fix="name one with --db, or start one with `sartor serve`", file=path)
 
 
-def open_engine(db: str | None, tenant: str, models: Path | None, master_key: Path | None) -> Engine:
+def open_engine(db: str | None, tenant: str, models: Path | None, master_key: Path | None, *, memory_encoder: str | None = None) -> Engine:
     """An engine without background work, for one command."""
     found = url(db)
     check_there(found)
-    return engine_class()(found, tenant=tenant, models=folder(found, models), master_key=master_key, background=False)
+    return engine_class()(
+        found, tenant=tenant, models=folder(found, models), master_key=master_key, background=False, memory_encoder=memory_encoder
+    )  # fmt: skip
 
 
 def open_store(db: str | None, master_key: Path | None) -> ProfileStore:

@@ -120,8 +120,7 @@ class Remembering:
         who = person_id(person)
         if confirm not in CONFIRM:
             raise ConfigError(f"confirm is {confirm!r}", fix=f"use one of {', '.join(CONFIRM)}")
-        if kind is not None and kind not in KINDS:
-            raise ConfigError(f"kind is {kind!r}", fix=f"use one of {', '.join(KINDS)}")
+        _checked_kind(kind)
         if id is not None:
             _checked_id(id)
         now = _now()
@@ -145,6 +144,7 @@ class Remembering:
         waiting: only those that wait for confirmation (True), or only the others (False).
         """
         who = person_id(person)
+        _checked_kind(kind)
         with self._memories.shelves.door(self.tenant, who):
             found = self._memories.shelves.of(self.tenant, who, purpose=None)[0].current()
         now = _now()
@@ -402,6 +402,11 @@ def _message_text(content: Any) -> str:
     except UnicodeEncodeError as cause:
         raise BadValue("the content is not valid Unicode", fix="give text without lone surrogates") from cause
     return content.replace("\0", " ")
+
+
+def _checked_kind(kind: Any) -> None:
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"kind is {kind!r}", fix=f"use one of {', '.join(KINDS)}")
 
 
 def _checked_id(ident: Any) -> None:
