@@ -1,0 +1,176 @@
+"""An upstream that is a server with OpenAI's API: asked again while it has not begun to answer, checked line by line when it has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sartor.errors import AccessDenied, BadValue, EndpointFailed, RateLimited, SartorError
+from sartor.parts.remote import Remote
+from sartor.serve.upstream import DONE, OURS, Busy, Json
+
+if TYPE_CHECKING:
+    import httpx
+
+    from sartor.serve.settings import Settings
+
+KEY = "SARTOR_UPSTREAM_KEY"
+FRESH = 60.0
+"""Seconds for which the upstream's list of models is believed."""
+
+
+class RemoteUpstream:
+    """A server with the API; its key is in SARTOR_UPSTREAM_KEY, and stays with this process: clients send keys of this server."""
+
+    def __init__(self, url: str, model: str | None, settings: Settings) -> None:
+        self._remote = Remote(url=url, key=KEY, timeout=settings.upstream_seconds, retries=settings.upstream_retries, kind="a chat API")
+        self.name, self.model = f"endpoint:{self._remote.url}" + (f"#{model}" if model else ""), model
+        self._busy = Busy(settings.upstream_requests)
+        self._client: httpx.AsyncClient | None = None
+        self._models: tuple[float, list[Json]] = (0.0, [])
+
+    async def chat(self, body: Json) -> Json:
+        return await self._json("/chat/completions", self._named(body), "choices")
+
+    async def embeddings(self, body: Json) -> Json:
+        return await self._json("/embeddings", self._named(body), "data")
+
+    @asynccontextmanager
+    async def stream(self, body: Json) -> AsyncIterator[AsyncIterator[bytes]]:
+        with self._busy:
+            async with AsyncExitStack() as stack:
+                answer = await self._answer("/chat/completions", self._named(body), stack)
+                yield self._lines(answer)
+
+    async def models(self) -> list[Json]:
+        """The upstream's, or the one that was named for it where the upstream has no list or does not answer."""
+        until, known = self._models
+        if time.monotonic() < until:
+            return known
+        found: list[Json] = []
+        if self.model is None:
+            with suppress(SartorError):
+                told = await self._get("/models")
+                found = [one for one in told.get("data", []) if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        else:
+            found = [{"id": self.model, "object": "model", "created": 0, "owned_by": "upstream"}]
+        self._models = (time.monotonic() + FRESH, found)
+        return found
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _named(self, body: Json) -> Json:
+        if body.get("model") in (None, "", OURS):
+            if self.model is None:
+                raise BadValue("no model is named", fix="name one of the upstream's, or start the server with --upstream endpoint:URL#MODEL")
+            return body | {"model": self.model}
+        return body
+
+    async def _json(self, path: str, body: Json, has: str) -> Json:
+        import httpx
+
+        with self._busy:
+            async with AsyncExitStack() as stack:
+                answer = await self._answer(path, body, stack)
+                try:
+                    await answer.aread()
+                except httpx.TransportError as error:
+                    raise self._remote.malformed(f"broke off its answer: {type(error).__name__}") from None
+        try:
+            told = answer.json()
+        except ValueError:
+            told = None
+        if not isinstance(told, dict) or not isinstance(told.get(has), list) or not told[has]:
+            raise self._remote.malformed(f"does not answer with {has}")
+        return told
+
+    async def _get(self, path: str) -> Json:
+        import httpx
+
+        try:
+            answer = await self._opened().get(path, timeout=min(5.0, self._remote.timeout))
+            told = answer.json() if answer.status_code == 200 else None
+        except (httpx.TransportError, ValueError):
+            told = None
+        if not isinstance(told, dict):
+            raise self._remote.malformed("does not answer")
+        return told
+
+    async def _answer(self, path: str, body: Json, stack: AsyncExitStack) -> httpx.Response:
+        """A successful answer whose body is still to come; raises what the client is to be told."""
+        import httpx
+
+        client, data = self._opened(), json.dumps(body, ensure_ascii=False).encode()
+        for tried in range(self._remote.retries + 1):
+            answer, failed = None, None
+            try:
+                request = client.build_request("POST", path, content=data, headers={"Content-Type": "application/json"})
+                answer = await client.send(request, stream=True)
+                stack.push_async_callback(answer.aclose)
+                if answer.status_code == 200:
+                    return answer
+                await answer.aread()
+            except httpx.TransportError as error:
+                answer, failed = None, error
+            wait = self._remote.wait(tried, answer)
+            if wait is None:
+                if answer is None:
+                    assert failed is not None
+                    raise self._remote.unreachable(failed, tried + 1) from None
+                raise self._told(answer, tried + 1)
+            await asyncio.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def _told(self, answer: httpx.Response, tries: int) -> SartorError:
+        """What the client is told: a refusal of its request is its own to mend, everything else is the server's."""
+        error = self._remote.refusal(answer, tries)
+        if isinstance(error, RateLimited):
+            wait = answer.headers.get("Retry-After", "")
+            return RateLimited("the upstream is asked too much", fix="come again later", retry_after=wait if wait.isdecimal() else "5")
+        if isinstance(error, BadValue) or answer.status_code == 404:
+            # Its own words: they say which of the client's fields it does not like.
+            return BadValue(f"the upstream refuses this ({answer.status_code}): {self._remote.reason(answer)}", fix="change the request")
+        if isinstance(error, AccessDenied):
+            return EndpointFailed("the upstream does not accept this server's key", fix=f"whoever runs this server has to set {KEY}")
+        return EndpointFailed(f"the upstream answers {answer.status_code}, in each of {tries} tries", fix="try again later")
+
+    async def _lines(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        """Data lines as they came, each checked to be one; raises `EndpointFailed` where the stream ends before its end."""
+        import httpx
+
+        try:
+            async for line in answer.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                data = line[5:].strip()
+                if data == "[DONE]":
+                    yield DONE
+                    return
+                try:
+                    good = isinstance(json.loads(data), dict)
+                except ValueError:
+                    good = False
+                if not good:
+                    raise EndpointFailed("the upstream streams something that is no part of an answer", fix="try again later")
+                yield b"data: " + data.encode()
+        except httpx.TransportError as error:
+            raise EndpointFailed(f"the upstream broke off its answer: {type(error).__name__}", fix="try again") from None
+        raise EndpointFailed("the upstream ended its answer too early", fix="try again")
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            import httpx
+
+            most = self._busy.most
+            limits = httpx.Limits(max_connections=most + 8, max_keepalive_connections=min(most, 64))
+            self._client = httpx.AsyncClient(
+                base_url=self._remote.url, headers=self._remote.headers(), timeout=httpx.Timeout(self._remote.timeout, connect=5.0), limits=limits
+            )
+        return self._client
