@@ -90,6 +90,8 @@ def test_one_text_for_all_fields_or_one_field_each() -> None:
 
 def test_words_are_found_in_any_case_and_form() -> None:
     assert tokens(["Élan ﬁne, x-ray 2"]).to_list() == [["élan", "fine", "x", "ray", "2"]]
+    plain = ["X-Ray_2 it's", "", " \t", "A\x00B C\x7fD"]
+    assert tokens(plain).equals(tokens(pl.Series("text", plain))), "a query is cut as documents are"
     index = BM25().build(["ÉLAN vital", "other"])
     assert index.search(["élan"])[0] == [0]
     folded = BM25().build(["Große Straße", "ΟΔΟΣ", None, "Ångström"])  # type: ignore[list-item]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import polars as pl
 from sartor.errors import UnknownId, WrongType
 
 Ids = pl.Series | np.ndarray | Sequence[Any]
+FEW = 64
+"""Texts up to which each is looked for on its own."""
 
 
 class IdMap:
@@ -30,6 +33,7 @@ class IdMap:
         """All ids, in the order of their numbers."""
         self._table: pl.DataFrame | None = None
         self._dense: np.ndarray | None = None
+        self._order: np.ndarray | None = None
         self._array: np.ndarray | None = None
 
     @classmethod
@@ -67,10 +71,26 @@ class IdMap:
             wanted = series.fill_null(-1).to_numpy()
             inside = (wanted >= 0) & (wanted < self._dense.size)
             return np.where(inside, self._dense[np.where(inside, wanted, 0)], -1).astype(np.int32)
+        if self.ids.dtype == pl.String and series.len() <= FEW < len(self) and not self.ids.null_count():
+            return self._few(series.to_list())
         if self._table is None:
             self._table = pl.DataFrame({"id": self.ids, "number": np.arange(len(self), dtype=np.int32)})
         joined = pl.DataFrame({"id": series}).join(self._table, on="id", how="left", maintain_order="left")
         return joined["number"].fill_null(-1).to_numpy()
+
+    def _few(self, wanted: list[str | None]) -> np.ndarray:
+        """`numbers` of a few texts, by bisection: a join would go through all ids for them."""
+        if self._order is None:
+            # By code points, as Python compares.
+            self._order = self.ids.arg_sort().to_numpy()
+        array, order = self.array, self._order
+        out = np.full(len(wanted), -1, np.int32)
+        for at, one in enumerate(wanted):
+            if one is not None:
+                place = bisect_left(order, one, key=array.__getitem__)
+                if place < order.size and array[order[place]] == one:
+                    out[at] = order[place]
+        return out
 
     def number(self, one: Any) -> int:
         """The number of one id; raises `UnknownId` when it is not known."""
