@@ -19,6 +19,7 @@ from sartor.cli.evaluate import evaluate
 from sartor.cli.fit import fit
 from sartor.cli.keys import app as keys
 from sartor.cli.leaderboard import leaderboard
+from sartor.cli.mcp import mcp
 from sartor.cli.memory import app as memory
 from sartor.cli.profile import app as profile
 from sartor.cli.recommend import recommend
@@ -66,6 +67,7 @@ app.command("systems", rich_help_panel="Look up")(systems)
 app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
 app.command("serve", rich_help_panel="Serve")(serve)
+app.command("mcp", rich_help_panel="Serve")(mcp)
 app.add_typer(profile, name="profile", rich_help_panel="Serve")
 app.add_typer(memory, name="memory", rich_help_panel="Serve")
 app.add_typer(keys, name="keys", rich_help_panel="Serve")

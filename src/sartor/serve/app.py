@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sartor import __version__
@@ -17,6 +18,7 @@ from sartor.serve import openapi, problems, routes, studio
 from sartor.serve.direct import Direct
 from sartor.serve.edge import Edge
 from sartor.serve.gate import Guarded
+from sartor.serve.mcp_door import Door
 from sartor.serve.routes import recommend
 from sartor.serve.server import Server
 from sartor.serve.settings import Settings
@@ -41,11 +43,13 @@ def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None =
     The engine is not closed with the app: whoever made it closes it.
     """
     server = Server(engine, settings or Settings(), dev=dev, opening=opening)
+    agents = Door(server)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server.start()
         yield
+        await agents.close()
         if server.upstream is not None:
             await server.upstream.close()
         await to_thread.run_sync(server.close)
@@ -67,6 +71,7 @@ def create_app(engine: Engine, *, dev: bool = False, settings: Settings | None =
     for name in routes.SUBJECTS:
         # One flat list: routers inside the app's router cost every request a search of their own.
         app.router.routes.extend(import_module(f"{routes.__name__}.{name}").router.routes)
+    app.router.routes.append(Route("/mcp", agents, name="mcp", include_in_schema=False))
     openapi.install(app)
     if (studio.DIST / "index.html").is_file():
         studio.mount(app)
