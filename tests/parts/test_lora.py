@@ -91,6 +91,9 @@ def test_rows_are_independent_and_merging_is_the_same() -> None:
             bank.unmerge()
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert list(before) == list(network.state_dict())
+    bank.fill([bank.get(1, np.float32), bank.get(0, np.float32)])
+    with torch.no_grad(), bank.use([1, 0, -1, 0]):
+        torch.testing.assert_close(network(x), mixed)
     assert bank.adapter_bytes == 2 * 2 * (6 + 8 + 8 + 3) == sum(array.nbytes for array in bank.get(0).values())
     bank.detach()
     with bank.use([0] * 4):

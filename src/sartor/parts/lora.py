@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ class LoraBank(nn.Module):
         self.names = tuple(found)
         # Not submodules: the network does not belong to its adapters.
         self._linears = dict(found)
-        self._index: Tensor | None = None
-        self._same: int | None = None
+        # Per thread and task: two requests may be inside at once, each with rows of its own.
+        self._now: ContextVar[tuple[Tensor, int | None] | None] = ContextVar("sartor_lora_rows", default=None)
         self._whole: dict[str, Tensor] | None = None
         self.a, self.b = nn.ParameterList(), nn.ParameterList()
         for linear in found.values():
@@ -124,11 +125,15 @@ class LoraBank(nn.Module):
         self._check(number)
         return {key: one[number].detach().cpu().numpy().astype(dtype) for key, one in self._named()}
 
-    def clear(self) -> None:
-        """Remove all adapters."""
-        for part in (self.a, self.b):
-            for place, one in enumerate(part):
-                part[place] = nn.Parameter(one.detach()[:0])
+    def fill(self, adapters: Sequence[Arrays]) -> None:
+        """Replace all adapters by these, numbered in their order."""
+        for one in adapters:
+            self._check_arrays(one)
+        for place, name in enumerate(self.names):
+            for kind, part in (("A", self.a), ("B", self.b)):
+                old, key = part[place], f"{name}.{kind}"
+                stacked = np.stack([np.asarray(one[key], np.float32) for one in adapters]) if adapters else np.empty((0, *old.shape[1:]), np.float32)
+                part[place] = nn.Parameter(torch.from_numpy(stacked).to(old))
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
         for name, a, b in zip(self.names, self.a, self.b, strict=True):
@@ -149,28 +154,28 @@ class LoraBank(nn.Module):
             raise UnknownId(f"there are {len(self)} adapters", id=strange[0], fix="use the numbers that add() gave, or -1")
         if self._whole is not None:
             raise ConfigError("an adapter is merged into the network", fix="call unmerge() first")
-        before = self._index, self._same
-        self._same = numbers[0] if len({*numbers}) == 1 else None
-        self._index = torch.tensor(numbers, device=self.a[0].device)
+        token = self._now.set((torch.tensor(numbers, device=self.a[0].device), numbers[0] if len({*numbers}) == 1 else None))
         try:
             yield
         finally:
-            self._index, self._same = before
+            self._now.reset(token)
 
     def _hook(self, place: int) -> Any:
         def change(_module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            if self._index is None or self._same == -1:
+            now = self._now.get()
+            if now is None or now[1] == -1:
                 return out
+            index, same = now
             x, a, b = inputs[0], self.a[place], self.b[place]
-            if x.shape[0] != self._index.numel():
-                raise ConfigError(f"{self._index.numel()} adapters for {x.shape[0]} rows", fix="name one adapter per row of the batch")
-            if self._same is not None:
-                return out + self.scale * (x @ a[self._same].T) @ b[self._same].T
+            if x.shape[0] != index.numel():
+                raise ConfigError(f"{index.numel()} adapters for {x.shape[0]} rows", fix="name one adapter per row of the batch")
+            if same is not None:
+                return out + self.scale * (x @ a[same].T) @ b[same].T
             # Row -1 is the last adapter, and is multiplied by nothing.
-            scale = torch.where(self._index < 0, 0.0, self.scale).to(x.dtype)[:, None, None]
+            scale = torch.where(index < 0, 0.0, self.scale).to(x.dtype)[:, None, None]
             flat = x.reshape(x.shape[0], -1, x.shape[-1])
-            narrow = torch.bmm(flat, a[self._index].transpose(1, 2)) * scale
-            return torch.baddbmm(out.reshape(flat.shape[0], flat.shape[1], -1), narrow, b[self._index].transpose(1, 2)).view(out.shape)
+            narrow = torch.bmm(flat, a[index].transpose(1, 2)) * scale
+            return torch.baddbmm(out.reshape(flat.shape[0], flat.shape[1], -1), narrow, b[index].transpose(1, 2)).view(out.shape)
 
         return change
 

@@ -108,7 +108,8 @@ class PopulationLM(Writer):
         """Network and tokenizer; `model.save(folder)` writes what transformers reads."""
         self.check_fitted()
         if self._model is None or self._model.network is not self.network_:
-            self._model = LanguageModel(self.network_, Tokenizer(self.words_))
+            # What is built on it trains its own weights, never these.
+            self._model = LanguageModel(self.network_.requires_grad_(False), Tokenizer(self.words_))
         return self._model
 
     _model: Any = learned(None)
