@@ -29,13 +29,12 @@ class Pick:
     """The catalogue's row, when it was asked for."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Items, best first, and what they were made from."""
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What every answer says of itself: whose it is, and what it was made from."""
 
-    items: list[Pick]
     person: str | None
-    """None for an answer that is nobody's (similar items)."""
+    """None for an answer that is nobody's."""
     model: str | None
     """Fingerprint of the fitted model."""
     state_version: int | None = None
@@ -51,6 +50,13 @@ class Answer:
     """The same in a sentence: "3 events, 2 known to the model"."""
     seconds: float = 0.0
     """To make the answer (in a batch: the batch's, divided by its people)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Answered):
+    """Items, best first, and what they were made from."""
+
+    items: list[Pick]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,13 @@ class Own:
     lag: int = 0
     fallback: Fallback | None = None
     note: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What an answer says of the state it was made from, but for the note (`answers.Answered`)."""
+        stored = self.stored
+        # Clocks are set back now and then: no state is younger than now.
+        made = {} if stored is None else {"state_version": stored.version, "position": stored.position, "age": max(0.0, time.time() - stored.made)}
+        return {**made, "lag": self.lag, "fallback": self.fallback}
 
 
 class Owners:

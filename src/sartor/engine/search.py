@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.engine.answers import Fallback
+from sartor.engine.answers import Answered
 from sartor.engine.catalogue import Shelf, Shelves
 from sartor.engine.ids import ItemIds
 from sartor.engine.own import Own, Owners, counted
@@ -65,27 +65,18 @@ class Found:
     attributes: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class SearchAnswer:
-    """What was found, best first, and what it was made from. `model` to `note` as in `Answer`."""
+@dataclass(frozen=True, kw_only=True)
+class SearchAnswer(Answered):
+    """What was found, best first, and what it was made from."""
 
     items: list[Found]
-    person: str | None
     query: str
-    personal: bool
+    personal: bool = False
     """Whether a state of the person's own moved the order."""
     strength: float | None
     """As asked: 0 is everybody's order, None as much as was learned."""
-    plan: str
+    plan: str = ""
     """How the candidates were found."""
-    model: str | None
-    state_version: int | None = None
-    position: int | None = None
-    lag: int = 0
-    age: float | None = None
-    fallback: Fallback | None = None
-    note: str = ""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +148,8 @@ class Searching:
         loaded = self._models.active(tenant, VERB)
         if loaded is None:
             return SearchAnswer(
-                [], person, ask.query, False, ask.strength, "", None, fallback="no model", note="no search serves yet: fit one, or install one",
-                seconds=time.perf_counter() - start,
+                items=[], person=person, query=ask.query, strength=ask.strength, model=None, fallback="no model",
+                note="no search serves yet: fit one, or install one", seconds=time.perf_counter() - start,
             )  # fmt: skip
         own = self._own(tenant, person, loaded, ask)
         answer = self._answer(tenant, person, own, loaded, ask)
@@ -197,11 +188,9 @@ class Searching:
             notes.append(found.notes[0])
             if len(items) < ask.k:
                 notes.append(f"only {counted(len(items), 'item')} found")
-        stored = own.stored
         return SearchAnswer(
-            items, person, ask.query, own.state is not None, ask.strength, plan, loaded.fingerprint,
-            None if stored is None else stored.version, None if stored is None else stored.position, own.lag,
-            None if stored is None else max(0.0, time.time() - stored.made), own.fallback, "; ".join(filter(None, notes)),
+            items=items, person=person, query=ask.query, personal=own.state is not None, strength=ask.strength, plan=plan, model=loaded.fingerprint,
+            note="; ".join(filter(None, notes)), **own.facts(),
         )  # fmt: skip
 
     def _reasons(self, shelf: SearchShelf, state: State | None, numbers: np.ndarray, ask: SearchAsk, notes: list[str]) -> list[list[Reason]]:

@@ -32,6 +32,7 @@ MOST = 1_000
 """Items of one answer."""
 MOST_PEOPLE = 10_000
 """Of one batch."""
+_NO_MODEL = Answer(items=[], person=None, model=None, fallback="no model", note="no model serves yet: fit one, or install one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +88,7 @@ class Serving:
             raise ConfigError(f"{len(people)} people at once", fix=f"ask for at most {MOST_PEOPLE} at once")
         loaded = self._models.active(tenant, VERB)
         if loaded is None:
-            note = "no model serves yet: fit one, or install one"
-            return [Answer([], one, None, fallback="no model", note=note, seconds=time.perf_counter() - start) for one in people]
+            return [replace(_NO_MODEL, person=one, seconds=time.perf_counter() - start) for one in people]
         if not people:
             return []
         owns = self.owners.of(tenant, people, loaded) if ask.personal else [Own(note="the population's answer, as asked")] * len(people)
@@ -114,9 +114,7 @@ class Serving:
         ask.check()
         loaded = self._models.active(tenant, VERB)
         if loaded is None:
-            return Answer(
-                [], None, None, fallback="no model", note="no model serves yet: fit one, or install one", seconds=time.perf_counter() - start
-            )
+            return replace(_NO_MODEL, seconds=time.perf_counter() - start)
         shelf = self.shelves.of(tenant, loaded.method)
         number = shelf.ids.number(item)
         if number < 0:
@@ -136,7 +134,8 @@ class Serving:
             width=len(shelf.ids),
         )  # fmt: skip
         picks = self._picks(shelf, indices[0], best[0], ask)
-        return Answer(picks, None, loaded.fingerprint, note="by the cosine of item vectors", seconds=time.perf_counter() - start)
+        taken = time.perf_counter() - start
+        return Answer(items=picks, person=None, model=loaded.fingerprint, note="by the cosine of item vectors", seconds=taken)
 
     def rest(self, after: float = 2.0) -> None:
         """Give BLAS its threads back when nobody has asked for so many seconds."""
@@ -257,8 +256,4 @@ def _told(person: str | None, own: Own, picks: list[Pick], fingerprint: str, ask
     note = own.note
     if len(picks) < ask.k:
         note += f"{'; ' if note else ''}only {counted(len(picks), 'item')} left to give"
-    stored = own.stored
-    version, position = (stored.version, stored.position) if stored is not None else (None, None)
-    # Clocks are set back now and then: no state is younger than now.
-    age = None if stored is None else max(0.0, time.time() - stored.made)
-    return Answer(picks, person, fingerprint, version, position, own.lag, age, own.fallback, note)
+    return Answer(items=picks, person=person, model=fingerprint, note=note, **own.facts())

@@ -13,7 +13,7 @@ from sartor.serve.answers import iso
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
-    from sartor.engine.answers import Answer, Profile
+    from sartor.engine.answers import Answer, Answered, Profile
     from sartor.engine.explain import Explanation
     from sartor.engine.search import SearchAnswer
     from sartor.engine.what_if import WhatIf
@@ -44,7 +44,7 @@ def answer(given: Answer) -> dict[str, Any]:
     }
 
 
-def _state_of(given: Answer | SearchAnswer) -> dict[str, Any] | None:
+def _state_of(given: Answered) -> dict[str, Any] | None:
     """Which state an answer was made from."""
     if given.state_version is None:
         return None
