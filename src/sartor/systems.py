@@ -101,6 +101,8 @@ _TABLE = (
            "represent", "method", "sartor.represent.vacancysbert:VacancySBERT", "deep"),
     System("beir-resources", "Resources for Brewing BEIR: Reproducible Reference Models and an Official Leaderboard", "Kamalloo et al.", 2023, "SIGIR 2024",
            "evaluate", "suite", "sartor.evaluate.leaderboard:Leaderboard"),
+    System("perseval", "PerSEval: Assessing Personalization in Text Summarizers", "Dasgupta et al.", 2024, "TMLR",
+           "evaluate", "suite", "sartor.evaluate.perseval:perseval"),
     System("boot-amg", "Extending Bootstrap AMG for Clustering of Attributed Graphs", "D'Ambra et al.", 2021, "Applied Mathematics and Computation 2023",
            "represent", "part", "sartor.represent.boot_amg:BootAMG"),
     System("ila-sdp", "Likelihood Adjusted Semidefinite Programs for Clustering Heterogeneous Data", "Zhuang, Chen and Yang", 2023, "ICML",
