@@ -38,6 +38,7 @@ def top_k(
     columns: np.ndarray | None = None,
     seed: int = 0,
     width: int | None = None,
+    least: float = -np.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best columns of every row.
 
@@ -49,6 +50,7 @@ def top_k(
     columns: int32 [n], the item number of each column, when the columns are not simply 0..n-1.
     seed: of the lottery between equal scores. Items that score alike would otherwise come in the order of their ids.
     width: number of items there are, when `columns` names only some.
+    least: scores below are as if they were not there.
 
     Returns
     -------
@@ -69,21 +71,22 @@ def top_k(
         lottery = _lottery(total, seed)
         for row in range(rows):
             own = skip[indptr[row] : indptr[row + 1]]
-            chosen = _cut(scores[row] if not own.size else np.where(np.isin(items, own), np.float32(-np.inf), scores[row]), k, lottery[items])
+            kept = scores[row] if not own.size else np.where(np.isin(items, own), np.float32(-np.inf), scores[row])
+            chosen = _cut(kept, k, lottery[items], least)
             out[row, : chosen.size], best[row, : chosen.size] = items[chosen], scores[row][chosen]
     elif rows and k > 0:
         bounds = even(np.ones(rows), 1 if scores.size < 200_000 else 4 * threads())
-        over_rows(_select_rows, bounds, scores, items, _lottery(total, seed), indptr, skip, k, total, out, best)
+        over_rows(_select_rows, bounds, scores, items, _lottery(total, seed), indptr, skip, k, total, np.float32(least), out, best)
     return out, best
 
 
-def _cut(scores: np.ndarray, k: int, lottery: np.ndarray) -> np.ndarray:
+def _cut(scores: np.ndarray, k: int, lottery: np.ndarray, least: float) -> np.ndarray:
     """Columns of the k best of one row, best first."""
     # NaN is never greater than anything.
-    there = np.flatnonzero(scores > -np.inf)
+    there = np.flatnonzero((scores > -np.inf) & (scores >= least))
     if there.size > k:
-        least = np.partition(scores[there], there.size - k)[there.size - k]
-        above, at = there[scores[there] > least], there[scores[there] == least]
+        last = np.partition(scores[there], there.size - k)[there.size - k]
+        above, at = there[scores[there] > last], there[scores[there] == last]
         need = k - above.size
         there = np.concatenate([above, at[np.argpartition(lottery[at], need - 1)[:need]]])
     return there[np.lexsort((lottery[there], -scores[there]))]
@@ -96,13 +99,13 @@ def _lottery(n: int, seed: int) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _select_rows(start, stop, scores, items, lottery, indptr, skip, k, total, out, best):  # type: ignore[no-untyped-def]
+def _select_rows(start, stop, scores, items, lottery, indptr, skip, k, total, lowest, out, best):  # type: ignore[no-untyped-def]
     n = scores.shape[1]
     mark = np.full(total, -1, np.int32)
     for row in range(start, stop):
         for at in range(indptr[row], indptr[row + 1]):
             mark[skip[at]] = row
-        filled, least = 0, np.float32(-np.inf)
+        filled, least = 0, lowest
         for first in range(0, n - n % STRETCH, STRETCH):
             # Most stretches hold nothing good enough; counting those that are needs no branches, and NaN is never >= anything.
             good = 0

@@ -34,8 +34,10 @@ from sartor.parts.topk import checked_k, top_k
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import Hits
 
-SCORES_IN_MEMORY = 4_000_000
-"""Scores held at once: longer batches are searched in parts."""
+SCORES_AT_ONCE = 250_000
+"""Scores that a thread holds: longer batches are searched in parts, so that they stay in its cache."""
+LEAST = float(np.nextafter(np.float32(0), np.float32(1)))
+"""The least score above 0."""
 Documents = Sequence[str] | pl.DataFrame | Mapping[str, Sequence[str]]
 FLAT = "text"
 """The one field of documents that are given as single texts."""
@@ -235,8 +237,11 @@ class BM25:
     def known(self, queries: Sequence[str]) -> np.ndarray:
         """int64 [queries, 2]: how many different words each query has, and how many of them are in a document."""
         self._check_built()
+        return self._known(tokens(self._asked(queries)).to_list())
+
+    def _known(self, queries: Sequence[Sequence[str]]) -> np.ndarray:
         out = []
-        for words in tokens(self._asked(queries)).to_list():
+        for words in queries:
             distinct = set(words)
             out.append([len(distinct), sum(any(self._found_in[own[word]] for own in self._words if word in own) for word in distinct)])
         return np.array(out, np.int64).reshape(-1, 2)
@@ -244,14 +249,24 @@ class BM25:
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """float32 [queries, rows]: 0 for documents without a word of the query, and for removed ones."""
         self._check_built()
-        indptr, numbers, times = self._parsed(self._asked(queries))
-        out = np.zeros((indptr.size - 1, self.rows), np.float32)
-        bounds = even(np.ones(len(out)), threads() if len(out) > 1 else 1)
+        indptr, numbers, times = self._parsed(tokens(self._asked(queries)).to_list())
+        return self._scores(self._postings(numbers, times), indptr, np.zeros((indptr.size - 1, self.rows), np.float32))
+
+    def _postings(self, numbers: np.ndarray, times: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """For every segment where each of some words has its documents, what the word weighs, and the segment's documents and impacts."""
+        out = []
         for one in self._segments:
             at = np.searchsorted(one.lists, numbers)
             there = (at < one.lists.size) & (one.lists[np.minimum(at, one.lists.size - 1)] == numbers) if one.lists.size else np.zeros(at.size, bool)
             first, last = (np.where(there, one.starts[np.minimum(at + step, one.lists.size)], 0) for step in (0, 1))
-            over_rows(_add_up, bounds, indptr, first, last, self._weights[numbers] * times, one.rows, self._impact(one), out)
+            out.append((first, last, self._weights[numbers] * times, one.rows, self._impact(one)))
+        return out
+
+    def _scores(self, postings: list[tuple[np.ndarray, ...]], indptr: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Add up into zeros, float32 [queries, rows], the queries whose words `indptr` bounds."""
+        bounds = even(np.ones(len(out)), threads() if len(out) > 1 else 1)
+        for one in postings:
+            over_rows(_add_up, bounds, indptr, *one, out)
         if self._live < self.rows:
             out[:, ~self._alive] = 0
         return out
@@ -306,23 +321,28 @@ class BM25:
         asked = self._asked(queries)
         k = checked_k(k, len(asked), self.rows)
         found, best = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
-        step = max(1, SCORES_IN_MEMORY // self.rows)
+        words = tokens(asked).to_list()
+        indptr, numbers, times = self._parsed(words)
+        postings = self._postings(numbers, times)
+        step = max(1, threads() * SCORES_AT_ONCE // self.rows)
+        room = np.empty((min(step, len(asked)), self.rows), np.float32)
         for start in range(0, len(asked), step):
-            scores = self.scores(asked[start : start + step])
-            # A word that everybody has still counts a little, so that 0 means no word at all.
-            scores[scores <= 0] = -np.inf
+            part = room[: min(step, len(asked) - start)]
+            part.fill(0)
+            scores = self._scores(postings, indptr[start : start + len(part) + 1], part)
             if mask is not None:
-                scores[:, ~mask] = -np.inf
-            top, values = top_k(scores, k)
+                scores[:, ~mask] = 0
+            # A word that everybody has still counts a little, so that 0 means no word at all.
+            top, values = top_k(scores, k, least=LEAST)
             found[start : start + step, : top.shape[1]], best[start : start + step, : top.shape[1]] = top, values
-        lost = int((self.known(asked)[:, 1] == 0).sum())
+        lost = int((self._known(words)[:, 1] == 0).sum())
         what = f"BM25 over {self._live if mask is None else int((mask & self._alive).sum())} of {self._live} documents"
         return Hits(found, best, self._ids, what + (f"; {lost} queries without a known word" if lost else ""))
 
-    def _parsed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _parsed(self, queries: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The known words of all queries, one after another: bounds int64 [queries + 1], numbers int32, how often float32."""
         indptr, numbers, times = [0], [], []
-        for words in tokens(queries).to_list():
+        for words in queries:
             for word, often in Counter(words).items():
                 for own in self._words:
                     if (number := own.get(word)) is not None:
