@@ -70,26 +70,25 @@ def built() -> Path:
     folder.mkdir(parents=True)
     from sartor.engine import Engine
     from sartor.engine.memory_shelf import record_of
+    from sartor.profile.records import Record
     from sartor.write.memory import Memory
 
     with Engine(f"sqlite:///{folder}/people.db", background=False, memory_encoder="minilm") as engine:
         encoder = engine._memories.recall.encoder
         draw = np.random.default_rng(0)
 
-        def keep(person: str, first: int, vectors: np.ndarray) -> None:
-            rows = [
-                record_of(person, Memory(f"m{first + at}", text(first + at), 1.7e9 + first + at, "preference"), vector, encoder.fingerprint)
-                for at, vector in enumerate(vectors)
-            ]
-            engine.store.append("default", rows)
+        def records(person: str, first: int, vectors: np.ndarray) -> list[Record]:
+            given = (Memory(f"m{first + at}", text(first + at), 1.7e9 + first + at, "preference") for at in range(len(vectors)))
+            return [record_of(person, memory, vector, encoder.fingerprint) for memory, vector in zip(given, vectors, strict=True)]
 
         for start in range(0, OWN, 1_000):
-            keep(PERSON, start, encoder.encode([text(number) for number in range(start, min(OWN, start + 1_000))]))
+            vectors = encoder.encode([text(number) for number in range(start, min(OWN, start + 1_000))])
+            engine.store.append("default", records(PERSON, start, vectors))
         # Nobody reads these: their vectors take their room and mean nothing.
         for start in range(OWN, ALL, 5_000):
             vectors = draw.standard_normal((min(5_000, ALL - start), encoder.dim), dtype=np.float32)
-            for part in range(0, len(vectors), 50):
-                keep(f"p{(start + part) // 50}", start + part, vectors[part : part + 50])
+            parts = range(0, len(vectors), 50)
+            engine.store.append("default", [one for at in parts for one in records(f"p{(start + at) // 50}", start + at, vectors[at : at + 50])])
     (folder / "done").touch()
     return folder
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory import Remembering
@@ -18,7 +18,7 @@ from sartor.errors import ConfigError
 from sartor.write.backends.backend import Backend, Message, check_messages, text_of
 from sartor.write.memory import Recalled, count_tokens
 from sartor.write.parts.instructions import reads_as_instruction
-from sartor.write.parts.prompt import Composer, Template, template
+from sartor.write.parts.prompt import Composer, Prompt, Template, template
 
 LONGEST_QUERY = 1_000
 """Characters of a message that memories are looked up by; of a longer one its end, where the question is."""
@@ -27,6 +27,7 @@ MOST = 100
 SPARE = 4
 """Memories looked up beyond those asked for, in place of those that are held back."""
 SYSTEM = ("system", "developer")
+Delimiting = Literal["quoted", "marked", "none"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,15 @@ class WriteAsk:
     budget: tokens that they may have, with the words around them.
     personal: False looks at nothing of hers.
     guarded: hold back memories that read like orders. For measuring what that is worth; leave it on.
+    delimiting: "quoted", between marks and so that nothing inside can spell one; "marked", between marks as they are; "none", a plain list. The
+        other two are for measuring what quoting is worth.
     """
 
     k: int = 8
     budget: int = 600
     personal: bool = True
     guarded: bool = True
+    delimiting: Delimiting = "quoted"
 
     def __post_init__(self) -> None:
         if isinstance(self.k, bool) or not isinstance(self.k, int) or not 0 <= self.k <= MOST:
@@ -208,8 +212,9 @@ class Writing(Remembering):
         if not used:
             note = "the budget has no room for a single memory: everybody's answer"
             return Composed(bare, (), who, held, "nothing remembered", note, time.perf_counter() - start)
+        text = told.text if ask.delimiting == "quoted" else _unquoted(told, ask.delimiting)
         note = f"{len(used)} of what is remembered" + (f"; {len(held)} held back" if held else "")
-        return Composed(_with_system(bare, told.text), used, who, held, None, note, time.perf_counter() - start)
+        return Composed(_with_system(bare, text), used, who, held, None, note, time.perf_counter() - start)
 
     def remember_message(self, composed: Composed, messages: Sequence[Message], *, source: str = "chat") -> tuple[str, ...]:
         """Keep what the person's last message says of her, as far as she allows; ids of what was added.
@@ -251,6 +256,13 @@ def _query(messages: Sequence[Message]) -> str:
 def _line(one: Recalled) -> str:
     when = one.memory.time
     return f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}: {one.memory.text}" if when else one.memory.text
+
+
+def _unquoted(told: Prompt, delimiting: Delimiting) -> str:
+    """The same prompt with people's words as they are."""
+    lines = "\n".join(f"- {one.text}" for one in told.pieces)
+    head = told.text[: told.text.rindex("<memories>")]
+    return f"{head}<memories>\n{lines}\n</memories>" if delimiting == "marked" else head + lines
 
 
 def _used(one: Recalled, cut: bool) -> Used:
