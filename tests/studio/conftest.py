@@ -54,7 +54,7 @@ class Seen:
 
 
 def _world(folder: Path) -> Engine:
-    engine = Engine(f"sqlite:///{folder / 'people.db'}")
+    engine = Engine(f"sqlite:///{folder / 'people.db'}", memory_encoder="hashed")
     population = World(people=PEOPLE, items=ITEMS, seed=3).population()
     items = population.items.select("item", "title", "categories").collect().to_dicts()
     items[0]["title"] = "<b>Bold</b> & <script>alert(1)</script>"

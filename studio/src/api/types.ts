@@ -406,3 +406,34 @@ export interface SearchAnswer {
   note: string
   seconds: number
 }
+
+export interface Memory {
+  id: string
+  text: string
+  kind: "fact" | "preference" | "summary" | "message"
+  time: string
+  polarity: number
+  subject?: Maybe<string>
+  value?: Maybe<string>
+  source: string
+  confirmed: boolean
+  valid_from?: Maybe<string>
+  /** Since when something newer holds. */
+  valid_to?: Maybe<string>
+  recalled_from: string[]
+  made_from: string[]
+  version: number
+  change: string
+}
+
+export interface Remembered {
+  added: Memory[]
+  known: Memory[]
+  replaced: Memory[]
+}
+
+export interface Recollection {
+  memories: { memory: Memory; score: number; parts: Record<string, number> }[]
+  fallback?: Maybe<string>
+  seconds: number
+}

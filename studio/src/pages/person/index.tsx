@@ -8,6 +8,7 @@ import { Empty, Failure, Notice } from "../../parts/panel"
 import { Time } from "../../parts/time"
 import { useTitle } from "../../title"
 import { Known } from "./known"
+import { Memories } from "./memories"
 import { Privacy } from "./privacy"
 import { Recommendations } from "./recommendations"
 import { Timeline } from "./timeline"
@@ -23,6 +24,7 @@ const TABS = [
   { id: "evidence", name: "Evidence", show: Timeline },
   { id: "what-if", name: "What if", show: Hypothesis },
   { id: "known", name: "What is known", show: Known },
+  { id: "memories", name: "Memories", show: Memories },
   { id: "privacy", name: "Privacy", show: Privacy },
 ]
 
@@ -32,7 +34,7 @@ function show(link: HTMLElement | null) {
   if (row) row.scrollLeft = link.offsetLeft - row.offsetLeft - (row.clientWidth - link.offsetWidth) / 2
 }
 
-/** One person, on five pages under one roof. */
+/** One person, on its pages under one roof. */
 export function Person(props: { person?: string; tab?: string }) {
   const { path: here } = useLocation()
   const person = props.person ?? decodeURIComponent(here.split("/")[2] ?? "")
@@ -81,7 +83,7 @@ export function Person(props: { person?: string; tab?: string }) {
         </nav>
       </header>
       {profile.error && !unknown && <Failure problem={profile.error} retry={profile.reload} />}
-      {unknown && tab?.id && tab.id !== "privacy" && (
+      {unknown && tab?.id && tab.id !== "privacy" && tab.id !== "memories" && (
         <Notice>
           Nothing is stored for {person}: there is no evidence and no state, and everybody's answer is theirs.
         </Notice>
