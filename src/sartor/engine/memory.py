@@ -20,6 +20,7 @@ from sartor.engine.memory_shelf import PURPOSE, Shelf, Shelves, record_id, recor
 from sartor.errors import BadValue, ConfigError, Conflict, NoConsent, UnknownId, WrongType
 from sartor.profile.append import sortable_id
 from sartor.write.memory import Extractor, Found, LeadingSummary, Memory, Recall, Recalled, RuleExtractor, Summariser, formats, masked, settle
+from sartor.write.memory.extraction import stated_polarity
 from sartor.write.memory.records import KINDS, Kind, checked_polarity, checked_text
 
 if TYPE_CHECKING:
@@ -363,7 +364,7 @@ def _from_messages(
         except (BadValue, WrongType) as wrong:
             raise type(wrong)(wrong.what, fix=wrong.fix, message=number) from None
         if kind == "message":
-            sign = next((found.polarity for found in extractor.extract(text) if found.polarity), 0.0)
+            sign = stated_polarity(text)
             out.append((Memory(name, checked_text(text, "message"), when, "message", sign, source, recalled_from=recalled), False))
             continue
         found = extractor.extract(masked(text, words))

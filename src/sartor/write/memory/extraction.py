@@ -168,6 +168,13 @@ def sentences(text: str) -> list[str]:
     return out
 
 
+def stated_polarity(text: str) -> float:
+    """The sign of the likes and dislikes that somebody states of herself in a message, -1 .. +1; 0 when she states none."""
+    signs = [one.polarity for sentence in sentences(text) for one in aspects(sentence)]
+    # For and against may add up to nothing, which is not the same as saying nothing.
+    return (sum(signs) / len(signs) or 0.01) if signs else 0.0
+
+
 def _statements(sentence: str) -> list[Found]:
     certain = not _RESERVE.search(sentence)
     out: list[Found] = []

@@ -91,6 +91,7 @@ class MemoryIndex:
     def drop(self, row: int) -> None:
         """A memory that is gone; its number stays free."""
         self.memories[row] = replace(self.memories[row], valid_to=-math.inf)
+        self.follows[row : row + 2] = False
         self._words.remove([row])
 
     def words(self, query: str) -> np.ndarray:
@@ -111,7 +112,7 @@ def _stated(one: Memory) -> bool:
 
 
 def _follows(before: Memory | None, one: Memory) -> bool:
-    return before is not None and before.kind == one.kind == "message" and before.source == one.source
+    return before is not None and before.valid_to != -math.inf and before.kind == one.kind == "message" and before.source == one.source
 
 
 @dataclass(kw_only=True)
@@ -131,7 +132,7 @@ class Recall:
     words: float = 1.0
     around: float = 0.25
     recency: float = 0.02
-    statement: float = 0.2
+    statement: float = 0.15
     polarity: float = 0.1
     half_life: float = 180 * DAY
 
