@@ -82,13 +82,13 @@ class RemoteUpstream:
                 try:
                     await answer.aread()
                 except httpx.TransportError as error:
-                    raise self._remote.malformed(f"broke off its answer: {type(error).__name__}") from None
+                    raise EndpointFailed(f"the upstream broke off its answer: {type(error).__name__}", fix="try again") from None
         try:
             told = answer.json()
         except ValueError:
             told = None
         if not isinstance(told, dict) or not isinstance(told.get(has), list) or not told[has]:
-            raise self._remote.malformed(f"does not answer with {has}")
+            raise EndpointFailed(f"the upstream does not answer with {has}", fix="whoever runs this server: is it an API of OpenAI's kind?")
         return told
 
     async def _get(self, path: str) -> Json:
@@ -100,7 +100,7 @@ class RemoteUpstream:
         except (httpx.TransportError, ValueError):
             told = None
         if not isinstance(told, dict):
-            raise self._remote.malformed("does not answer")
+            raise EndpointFailed("the upstream has no list of models", fix="name one: endpoint:URL#MODEL")
         return told
 
     async def _answer(self, path: str, body: Json, stack: AsyncExitStack) -> httpx.Response:
@@ -122,8 +122,9 @@ class RemoteUpstream:
             wait = self._remote.wait(tried, answer)
             if wait is None:
                 if answer is None:
-                    assert failed is not None
-                    raise self._remote.unreachable(failed, tried + 1) from None
+                    # Where it stands is nothing to clients.
+                    what = f"the upstream cannot be reached: {type(failed).__name__} in each of {tried + 1} tries"
+                    raise EndpointFailed(what, fix="try again later") from None
                 raise self._told(answer, tried + 1)
             await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
