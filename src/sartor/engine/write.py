@@ -17,7 +17,7 @@ from sartor.engine.memory import Remembering
 from sartor.errors import ConfigError
 from sartor.write.backends.backend import Backend, Message, check_messages, text_of
 from sartor.write.memory import Recalled, count_tokens
-from sartor.write.parts.instructions import reads_as_instruction
+from sartor.write.parts.instructions import Verdicts
 from sartor.write.parts.prompt import Composer, Prompt, Template, template
 
 LONGEST_QUERY = 1_000
@@ -27,6 +27,7 @@ MOST = 100
 SPARE = 4
 """Memories looked up beyond those asked for, in place of those that are held back."""
 SYSTEM = ("system", "developer")
+_VERDICTS = Verdicts()
 Delimiting = Literal["quoted", "marked", "none"]
 
 
@@ -201,7 +202,7 @@ class Writing(Remembering):
         if found.fallback == "no consent":
             note = "this person does not allow writing for her: everybody's answer, nothing of hers was used"
             return Composed(bare, person=who, fallback=found.fallback, note=note, seconds=time.perf_counter() - start)
-        held = {one.memory.id: why for one in found.memories if (why := reads_as_instruction(one.memory.text))} if ask.guarded else {}
+        held = {one.memory.id: why for one in found.memories if (why := _VERDICTS.of(one.memory.text))} if ask.guarded else {}
         free = [one for one in found.memories if one.memory.id not in held][: ask.k]
         if not free:
             fallback = found.fallback or "nothing remembered"

@@ -19,6 +19,8 @@ _KEPT_CONTROLS = "\n\t"
 def plain(text: str) -> str:
     """A text without what cannot be seen: control, format and private characters (also the tag characters that spell hidden text), and without
     lone surrogates. Joiners inside words of scripts that need them stay."""
+    if text.isprintable():
+        return text
     out = []
     for at, letter in enumerate(text):
         kind = unicodedata.category(letter)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
+import threading
 import unicodedata
+from collections import OrderedDict
 from functools import cache
 from importlib import resources
 
@@ -40,6 +43,34 @@ def reads_as_instruction(text: str) -> str | None:
             if rule.search(look):
                 return name
     return None
+
+
+class Verdicts:
+    """What `reads_as_instruction` said of texts, for who asks again and again; keeps digests, never texts. Safe to share between threads.
+
+    Parameters
+    ----------
+    most: texts of which it knows; the ones not asked for longest are given up.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self.most = most
+        self._known: OrderedDict[bytes, str | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, text: str) -> str | None:
+        """The same as `reads_as_instruction(text)`."""
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        found = reads_as_instruction(text)
+        with self._lock:
+            self._known[key] = found
+            if len(self._known) > self.most:
+                self._known.popitem(last=False)
+        return found
 
 
 def _unspaced(text: str) -> str:
