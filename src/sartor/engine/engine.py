@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sartor.engine import evidence as ev
 from sartor.engine.adapting import Adapter
-from sartor.engine.answers import Answer, Profile, Status
+from sartor.engine.answering import Answering
+from sartor.engine.answers import Answer, Status
 from sartor.engine.counts import Counts
-from sartor.engine.ids import Id, item_id, person_id
+from sartor.engine.ids import Id, person_id
 from sartor.engine.memory import Memories
-from sartor.engine.search import SearchAnswer, SearchAsk, Searching
+from sartor.engine.owning import Owning
+from sartor.engine.rerank import Reranking
+from sartor.engine.search import Searching
 from sartor.engine.serving import VERB, Ask, Serving
 from sartor.engine.write import Writing
 from sartor.errors import BadValue, ConfigError
@@ -22,19 +25,15 @@ if TYPE_CHECKING:
 
     from sartor.data.population import Population
     from sartor.engine.catalogue import Shelf
-    from sartor.engine.explain import Explanation
     from sartor.engine.models import Loaded
     from sartor.engine.rollout import Rollout
-    from sartor.engine.rules import Rules
-    from sartor.engine.what_if import WhatIf
     from sartor.method import Recommender, State
-    from sartor.profile.forget import Erasure
-    from sartor.profile.records import ModelCard, Receipt, Record, StateCard, StoredState
+    from sartor.profile.records import ModelCard, Receipt, Record
     from sartor.profile.store import ProfileStore
     from sartor.write.backends import Backend
 
 
-class Engine(Writing):
+class Engine(Answering, Owning, Writing):
     """Personalisation for one tenant of a store. Safe to use from many threads; several processes may share a store.
 
     >>> engine = Engine("sqlite:///people.db")
@@ -75,6 +74,7 @@ class Engine(Writing):
             self._models = Models(self.store, _models_folder(self.store, models))
             self._serving = Serving(self.store, self._models)
             self._searching = Searching(self.store, self._models, self._serving)
+            self._reranking = Reranking(self._models, self._serving, self._searching)
             self._counts = Counts(self.store)
             self._memories = Memories(self.store, memory_encoder)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
@@ -162,128 +162,6 @@ class Engine(Writing):
         receipt = self.store.append(self.tenant, records)
         self._adapter.wake()
         return receipt
-
-    # --- answers out
-
-    def recommend(
-        self,
-        person: Id,
-        k: int = 10,
-        *,
-        candidates: Sequence[Id] | None = None,
-        exclude: Literal["seen"] | Sequence[Id] | None = "seen",
-        where: str | None = None,
-        rules: Rules | None = None,
-        diversity: float = 0.0,
-        personal: bool = True,
-        attributes: bool = False,
-    ) -> Answer:
-        """The k best items for a person, from her newest consistent state; the answer says which, how old, and what it fell back to.
-
-        Parameters
-        ----------
-        candidates: the only items to choose from; unknown ones are left out.
-        exclude: "seen" leaves out what the person has events with, also those that are not in her state yet; None nothing; or item ids.
-        where: condition over the items' attributes: "year > 1990 AND array_contains(categories, 'Comedy')".
-        rules: pins, boosts, limits; see `Rules`.
-        diversity: 0 the method's order .. 1 as unlike each other as can be (maximal marginal relevance).
-        personal: False is the population's answer; nothing of the person is looked at.
-        attributes: give the items' attributes along.
-
-        Raises `ConfigError`, and `BadValue` or `WrongType` for what is no id. An unknown person is no error.
-        """
-        ask = Ask(
-            k=k, candidates=candidates, exclude=exclude, where=where, rules=rules, diversity=diversity, personal=personal, attributes=attributes
-        )  # fmt: skip
-        return self._serving.recommend(self.tenant, [person_id(person)], ask)[0]
-
-    def recommend_many(self, people: Sequence[Id], k: int = 10, **same: Any) -> list[Answer]:
-        """`recommend` for several people as one batch, in their order."""
-        if isinstance(people, str):
-            raise ConfigError("people is a single text", fix="give a list of ids")
-        return self._serving.recommend(self.tenant, [person_id(one) for one in people], Ask(k=k, **same))
-
-    def similar(self, item: Id, k: int = 10, **same: Any) -> Answer:
-        """The k items most like one item; filters as in `recommend`. Raises `UnknownId` for an item that the model does not know."""
-        return self._serving.similar(self.tenant, item_id(item), Ask(k=k, **same))
-
-    def search(
-        self, person: Id | None, query: str, k: int = 10, *, where: str | None = None, strength: float | None = None, personal: bool = True,
-        explain: bool = True, attributes: bool = False,
-    ) -> SearchAnswer:  # fmt: skip
-        """The k best items for some words, as this person would want them; needs a model that was fitted or installed with `verb="search"`.
-
-        Parameters
-        ----------
-        person: None is nobody: everybody's order.
-        query: a few words.
-        where: condition over the items' attributes.
-        strength: how much the person counts, from 0 (everybody's order) to 1; None is as much as was learned.
-        personal: False is everybody's order; nothing of the person is looked at.
-        explain: give reasons from her own events along.
-        attributes: give the items' attributes along.
-
-        Raises `ConfigError`, and `BadValue` or `WrongType` for what is no id. An unknown person is no error, nor are words that find nothing.
-        """
-        ask = SearchAsk(query=query, k=k, where=where, strength=strength, personal=personal, explain=explain, attributes=attributes)
-        return self._searching.search(self.tenant, None if person is None else person_id(person), ask)
-
-    def explain(self, person: Id, item: Id, top: int = 5) -> Explanation:
-        """Which of the person's own events moved an item up, by how much, checked by taking them away."""
-        from sartor.engine.explain import explain
-
-        return explain(self, person_id(person), item_id(item), top)
-
-    def what_if(self, person: Id, *, add: Sequence[Any] = (), remove: Sequence[str] = (), k: int = 10) -> WhatIf:
-        """The person's list before and after events were added or records (by id) removed; nothing is stored."""
-        from sartor.engine.what_if import what_if
-
-        return what_if(self, person_id(person), add=add, remove=remove, k=k)
-
-    # --- a person's own
-
-    def profile(self, person: Id) -> Profile:
-        """What is known of a person, in words and numbers; raises `UnknownId` when nothing is."""
-        from sartor.engine.person import profile
-
-        return profile(self, person_id(person))
-
-    def correct(self, person: Id, remove: Sequence[str]) -> int:
-        """Really delete records by their ids; the state is made again without them. Returns how many there were."""
-        removed = self.store.remove(self.tenant, person_id(person), list(remove))
-        self._adapter.wake()
-        return removed
-
-    def history(self, person: Id) -> list[StateCard]:
-        """All versions of the person's state, newest first."""
-        return self.store.history(self.tenant, person_id(person), VERB)
-
-    def restore(self, person: Id, version: int) -> StoredState:
-        """Serve an older state until `release`; new evidence is kept and waits."""
-        return self.store.restore(self.tenant, person_id(person), VERB, version, hold=True)
-
-    def release(self, person: Id) -> None:
-        """Serve the newest state again."""
-        self.store.release(self.tenant, person_id(person), VERB)
-        self._adapter.wake()
-
-    def consent(self, person: Id, purpose: str, granted: bool, *, text: str = "", version: str = "", source: str = "python") -> None:
-        """Note what the person says about a purpose. From the next request on it counts, without loss when it is granted again."""
-        self.store.consent(self.tenant, person_id(person), purpose, granted, text=text, version=version, source=source)
-        self._adapter.wake()
-
-    def export(self, person: Id, path: str | Path) -> Path:
-        """Everything about a person as one readable zip, written to `path`."""
-        from sartor.profile.export import export
-
-        export(self.store, self.tenant, person_id(person), path)
-        return Path(path)
-
-    def forget(self, person: Id) -> Erasure:
-        """Remove everything of a person everywhere, and say what was removed where."""
-        from sartor.profile.forget import forget
-
-        return forget(self.store, self.tenant, person_id(person))
 
     # --- models and health
 

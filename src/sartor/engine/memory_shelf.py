@@ -10,6 +10,7 @@ import base64
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -181,8 +182,9 @@ class Shelves:
             self._bytes -= self._kept.pop((tenant, person), (None, 0))[1]
 
     def close(self) -> None:
-        """Keep nothing of anybody."""
-        self.store.on_forget.remove(self.drop)
+        """Keep nothing of anybody; closing twice does no harm."""
+        with suppress(ValueError):
+            self.store.on_forget.remove(self.drop)
         with self._guard:
             self._kept.clear()
             self._bytes = 0

@@ -129,7 +129,8 @@ class PersonalSearch(ItemRecommender, Searcher):
                 f"the taste of a search is made from the items of a history alone, and {type(self.taste).__name__} reads more of a person",
                 fix="use a recommender over items, such as EASE or TextProfile",
             )
-        self.__dict__.pop("hybrid", None)
+        for made in ("hybrid", "mean_vector"):
+            self.__dict__.pop(made, None)
         catalogue = population.item_frame(self.items_)
         self._index(catalogue)
         counts = data.counts()
@@ -174,6 +175,11 @@ class PersonalSearch(ItemRecommender, Searcher):
     def hybrid(self) -> HybridIndex:
         """The index over the items' texts, rows numbered as `items_`."""
         return self.open_index()
+
+    @cached_property
+    def mean_vector(self) -> np.ndarray:
+        """float32 [dim]: what the texts of all items share."""
+        return np.asarray(self.vectors_.mean(axis=0))
 
     def open_index(self) -> HybridIndex:
         """The same, made anew from what is saved: for who wants to change it."""

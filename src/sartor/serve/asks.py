@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from sartor.errors import ConfigError
 from sartor.serve import answers as out
 from sartor.serve import overview
+from sartor.serve.rerank import RerankOut
 
 if TYPE_CHECKING:
     import polars as pl
@@ -151,6 +153,23 @@ def search(
         "explain": explain, "attributes": attributes,
     }  # fmt: skip
     return Ask("POST", "/v1/search", out.SearchOut, json={name: value for name, value in body.items() if value is not None})
+
+
+def rerank(
+    person: Id | None, items: Sequence[Id] | None = None, *, texts: Sequence[str] | None = None, scores: Sequence[float] | None = None,
+    k: int | None = None, strength: float = 1.0, personal: bool = True,
+) -> Ask[RerankOut]:  # fmt: skip
+    """Any list of items or of texts, best first, in this person's order; None leaves it as it is."""
+    given: list[Any] | None = None if items is None else list(items)
+    if given is not None and scores is not None:
+        if len(given) != len(scores):
+            raise ConfigError(f"{len(scores)} scores for {len(given)} items", fix="give one for each, or none")
+        given = [{"item": item, "score": score} for item, score in zip(given, scores, strict=True)]
+    body = {
+        "person": None if person is None else str(person), "items": given, "texts": None if texts is None else list(texts), "k": k,
+        "strength": strength, "personal": personal,
+    }  # fmt: skip
+    return Ask("POST", "/v1/rerank", RerankOut, json={name: value for name, value in body.items() if value is not None})
 
 
 def explain(person: Id, item: Id, *, top: int = 5) -> Ask[out.ExplanationOut]:

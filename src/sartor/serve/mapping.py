@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sartor.engine import Engine
     from sartor.engine.answers import Answer, Answered, Profile
     from sartor.engine.explain import Explanation
+    from sartor.engine.rerank import Reranked
     from sartor.engine.search import SearchAnswer
     from sartor.engine.what_if import WhatIf
     from sartor.profile.records import Consent, Job, KeyCard, ModelCard, PersonCard, Record, StoredState
@@ -63,6 +64,15 @@ def search(given: SearchAnswer) -> dict[str, Any]:
             }
             for rank, one in enumerate(given.items, 1)
         ],
+        "state": _state_of(given),
+    }
+
+
+def reranked(given: Reranked) -> dict[str, Any]:
+    """A list in a person's order."""
+    return {
+        **_fields(given, "person", "personal", "model", "fallback", "note", "seconds"),
+        "items": [{"rank": rank, **_fields(one, "place", "score", "item", "text")} for rank, one in enumerate(given.items, 1)],
         "state": _state_of(given),
     }
 

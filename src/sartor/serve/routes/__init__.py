@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SUBJECTS = (
-    "recommend", "search", "chat", "embeddings", "events", "people", "memories", "items", "states", "consents", "kinds", "models", "insight",
-    "access", "imports", "upkeep", "health",
+    "recommend", "search", "rerank", "chat", "embeddings", "events", "people", "memories", "items", "states", "consents", "kinds", "models",
+    "insight", "access", "imports", "upkeep", "health",
 )  # fmt: skip
 """In the order in which they are looked through: what is asked most comes first."""
