@@ -1,7 +1,8 @@
 """PrefEval: is a stated preference found again by a question that hides it, among 20, 200 and 632 unrelated messages? And does it choose rightly?
 
-Recall: the 1,000 explicit pairs; the message with the preference among the first 5 that are recalled for the question. The unrelated messages are
-those of the published conversations, all sides' vectors are the packaged MiniLM's. The peer is plain cosine, as memory layers do it.
+Recall: the 1,000 explicit pairs; the message with the preference among the first 5 that are recalled for the question. The unrelated
+messages are the first 20, 200 and all 632 of the published conversations; all sides' vectors are the packaged MiniLM's. The peer is plain
+cosine, as memory layers do it.
 
 Choice: one of four answers respects the preference. Beside ours stand plain cosine, and two controls that cannot know the preference: the
 question alone, and somebody else's preference of the same topic.
@@ -15,6 +16,7 @@ recorded figure is of the ten others.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ FOLDER = Path("../shared/data/prefeval")
 RESULTS = Path(__file__).parent / "memory_recall.jsonl"
 DISTRACTORS = (20, 200, 632)
 K = 5
-SEED = 0
 
 
 def halves() -> dict[str, tuple[str, ...]]:
@@ -64,19 +65,13 @@ def recalled(topics: tuple[str, ...], weights: dict[str, float]) -> dict[str, An
     unrelated = messages()
     recall = Recall(encoder=text_encoder("minilm"), **weights)
     memories, vectors = as_memories(unrelated), vectors_of(unrelated)
-    own, stated = as_memories([one.preference for one in cases]), vectors_of([one.preference for one in cases])
+    own, stated = [replace(as_memories([one.preference])[0], source="stated") for one in cases], vectors_of([one.preference for one in cases])
     asked = vectors_of([one.question for one in cases])
     out: dict[str, Any] = {}
-    rng = np.random.default_rng(SEED)
     for count in DISTRACTORS:
         places = []
-        chosen = np.sort(rng.permutation(len(memories))[:count])
+        index = MemoryIndex(memories[:count], vectors[:count])
         for number, case in enumerate(cases):
-            # Twenty others of their own for each question; for the larger numbers the draw matters little.
-            if count == DISTRACTORS[0]:
-                chosen = np.sort(rng.permutation(len(memories))[:count])
-            if count == DISTRACTORS[0] or number == 0:
-                index = MemoryIndex([memories[row] for row in chosen], vectors[chosen])
             row = len(index)
             index.add([own[number]], stated[number : number + 1])
             hits = recall.recall(case.question, index, K, now=0.0, vector=asked[number])

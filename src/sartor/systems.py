@@ -123,6 +123,8 @@ _TABLE = (
            "represent", "method", "sartor.represent.binary_paragraphs:BinaryParagraphs", "deep"),
     System("moe-embed", "Contrastive Learning and Mixture of Experts Enables Precise Vector Embeddings", "Hallee et al.", 2024, "arXiv",
            "represent", "method", "sartor.represent.moe_embed:MoEEmbed", "deep"),
+    System("prefeval", "Do LLMs Recognize Your Preferences? Evaluating Personalized Preference Following in LLMs", "Zhao et al.", 2025, "ICLR",
+           "write", "suite", "sartor.write.prefeval:PrefEval"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -28,6 +28,7 @@ from sartor.write.memory import (
     settle,
     within,
 )
+from sartor.write.memory.recall import STANDS_OUT
 
 RULES = RuleExtractor()
 
@@ -337,6 +338,8 @@ def test_an_answer_stands_beside_its_question() -> None:
     talk = [Memory(f"t{at}", text, kind="message", source="call") for at, text in enumerate(("Which instrument is yours?", "The oboe.", "It rains."))]
     alone = Memory("x", "The oboe.", kind="message", source="elsewhere")
     parts = {hit.memory.id: hit.parts for hit in recall.recall("instrument", [*talk, alone], 4, now=0.0)}
-    first = parts["t0"]
-    assert parts["t1"]["around"] == pytest.approx(recall.around * (first["meaning"] + first["words"] + parts["t2"]["meaning"] + parts["t2"]["words"]))
+    first = parts["t0"]["meaning"] + parts["t0"]["words"]
+    assert first > STANDS_OUT
+    assert parts["t1"]["around"] == pytest.approx(recall.around * (first - STANDS_OUT))
+    assert parts["t2"]["around"] == 0, "the oboe does not stand out"
     assert parts["x"]["around"] == 0

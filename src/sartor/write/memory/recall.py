@@ -3,8 +3,8 @@
     recall = Recall(encoder=text_encoder("minilm"))
     recall.recall("Which restaurant should I book?", memories, k=5)
 
-A score is a sum of parts, each told: `meaning` (cosine of the vectors), `words` (BM25 over stems), `around` (meaning and words of what was said
-right before and after: an answer stands beside its question), `recency` (halves with every half-life), `statement` (the person says what she is
+A score is a sum of parts, each told: `meaning` (cosine of the vectors), `words` (BM25 over stems), `around` (how much what was said right
+before or after stands out: an answer stands beside its question), `recency` (halves with every half-life), `statement` (the person says what she is
 or wants; chatter does not), and `polarity` (a query that asks for likes or dislikes finds those of that sign).
 """
 
@@ -25,6 +25,8 @@ from sartor.write.memory.records import Memory, checked_text, count_tokens, with
 from sartor.write.memory.words import terms
 
 DAY = 86_400.0
+STANDS_OUT = 0.4
+"""Meaning and words together from which a message says something for those beside it: in a long talk all are a little alike."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class Recall:
 
     encoder: TextEncoder
     meaning: float = 1.0
-    words: float = 1.0
-    around: float = 0.25
+    words: float = 0.85
+    around: float = 0.5
     recency: float = 0.02
     statement: float = 0.15
     polarity: float = 0.1
@@ -189,7 +191,7 @@ class Recall:
         if vector is None:
             vector = self.encoder.encode([query])[0]
         found = {"meaning": self.meaning * (index.vectors @ vector), "words": self.words * index.words(query)}
-        found["around"] = self.around * index.around(found["meaning"] + found["words"])
+        found["around"] = self.around * index.around(np.maximum(found["meaning"] + found["words"] - STANDS_OUT, 0))
         age = np.maximum(now - index.times, 0) / self.half_life
         found["recency"] = (self.recency * np.exp2(-age)).astype(np.float32)
         found["statement"] = self.statement * index.stated
