@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -298,3 +300,36 @@ def test_whole_messages_are_kept_with_what_stands_around_them(engine: Engine) ->
     oboe = next(one for one in hits if "oboe" in one.memory.text)
     assert oboe.parts["around"] > 0
     assert np.isclose(oboe.score, sum(oboe.parts.values()), atol=1e-5)
+
+
+LOOP = """
+import sys
+from sartor.engine import Engine
+with Engine(sys.argv[1], background=False, memory_encoder="hashed") as engine:
+    print("ready", flush=True)
+    for turn in range(10_000):
+        engine.remember("ana", [f"I live in city{turn}. I love thing{turn}."], id=f"turn-{turn}", time=1000 + turn)
+        print(turn, flush=True)
+"""
+
+
+def test_a_process_that_is_killed_leaves_whole_memories_and_one_home(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/people.db"
+    opened(tmp_path).close()
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", LOOP, url], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            told = [next(process.stdout) for _ in range(12)]
+            process.kill()
+        told += process.stdout.readlines() if not process.stdout.closed else []
+        confirmed = int(told[-1])
+        with opened(tmp_path) as engine:
+            every = {one.id: one for one in engine.memories("ana", history=True)}
+            homes = [one for one in every.values() if one.subject == "home"]
+            last = max(int(one.value.removeprefix("city")) for one in homes if one.value)
+            assert last >= confirmed, "what was confirmed is on the disk"
+            # Of each turn both statements are there, or neither; and of all homes the newest one holds.
+            assert set(every) == {f"turn-{turn}.0.{place}" for turn in range(last + 1) for place in (0, 1)}
+            assert [one.value for one in homes if one.valid_to is None] == [f"city{last}"]
+            # The last turn may come again, as after any crash: it adds nothing.
+            assert not engine.remember("ana", [f"I live in city{last}. I love thing{last}."], id=f"turn-{last}", time=1000 + last).added

@@ -126,14 +126,12 @@ class Remembering:
             _checked_id(id)
         now = _now()
         said = now if time is None else seconds(time) or 0.0
-        with self._memories.shelves.door(self.tenant, who):
-            shelf = self._shelf_for_writing(who)
-            if isinstance(what, str):
-                new = [_stated(checked_text(what), kind, id or sortable_id(now), said, source, tuple(recalled))]
-            else:
-                words = [one.text for memory in recalled if (one := shelf.get(memory)) is not None]
-                new = _from_messages(what, kind, id, said, words, tuple(recalled), confirm, extractor or RuleExtractor(), source)
-            return self._keep(who, shelf, new)
+        if isinstance(what, str):
+            new = [_stated(checked_text(what), kind, id or sortable_id(now), said, source, tuple(recalled))]
+        else:
+            words = [one.text for one in self._some(who, recalled)]
+            new = _from_messages(what, kind, id, said, words, tuple(recalled), confirm, extractor or RuleExtractor(), source)
+        return self._keep(who, new)
 
     def memories(self, person: Id, *, kind: Kind | None = None, history: bool = False, waiting: bool | None = None) -> list[Memory]:
         """What is remembered of a person, newest first: for herself, so whatever she allows.
@@ -234,14 +232,11 @@ class Remembering:
         """
         who, made, now = person_id(person), summariser or LeadingSummary(), _now()
         with self._memories.shelves.door(self.tenant, who):
-            shelf = self._shelf_for_writing(who)
-            text, sources = made.summarise([one for one in shelf.current() if one.holds(now) and one.kind != "summary"])
-            # One summary of a kind holds at a time: an older one is replaced.
-            new = Memory(
-                sortable_id(now), checked_text(text), now, "summary", source=f"summary:{made.name}", subject=f"summary {made.name}", value=text
-            )
-            kept = self._keep(who, shelf, [(replace(new, made_from=sources), False)])
-            return (kept.added or kept.known)[0]
+            text, sources = made.summarise([one for one in self._shelf_for_writing(who).current() if one.holds(now) and one.kind != "summary"])
+        # One summary of a kind holds at a time: an older one is replaced.
+        new = Memory(sortable_id(now), checked_text(text), now, "summary", source=f"summary:{made.name}", subject=f"summary {made.name}", value=text)
+        kept = self._keep(who, [(replace(new, made_from=sources), False)])
+        return (kept.added or kept.known)[0]
 
     def import_memories(
         self, person: Id, data: str | bytes | Any, form: str | None = None, *, confirm: Confirm = "inferred", source: str = "import"
@@ -263,9 +258,7 @@ class Remembering:
         for message in read.messages:
             for place, found in enumerate(extractor.extract(message.text)):
                 new.append(_made(found, f"chatgpt:{message.id}.{place}", message.time, f"{source}:chatgpt", (), confirm, extractor))
-        with self._memories.shelves.door(self.tenant, who):
-            shelf = self._shelf_for_writing(who)
-            return self._keep(who, shelf, new)
+        return self._keep(who, new)
 
     def export_memories(self, person: Id, form: str = "mem0") -> str:
         """Everything that is remembered, as text in mem0's or ChatGPT's form."""
@@ -288,29 +281,45 @@ class Remembering:
             raise UnknownId("there is no such memory", id=repr(memory), fix="memories() lists them")
         return shelf, found
 
-    def _keep(self, who: str, shelf: Shelf, new: Sequence[tuple[Memory, bool]]) -> Remembered:
-        """Settle new memories one after another and keep what comes of it, at most `MOST` a transaction; the caller holds the door."""
+    def _some(self, who: str, wanted: Sequence[str]) -> list[Memory]:
+        """Those of these memories that there are."""
+        if not wanted:
+            return []
+        with self._memories.shelves.door(self.tenant, who):
+            shelf = self._shelf_for_writing(who)
+            return [one for ident in wanted if (one := shelf.get(ident)) is not None]
+
+    def _keep(self, who: str, new: Sequence[tuple[Memory, bool]]) -> Remembered:
+        """Settle new memories one after another and keep what comes of it, at most `MOST` a transaction."""
         done = Remembered([], [], [])
+        # Encoded before the door is closed: others who share it need not wait for that, nor for all parts of a large import.
         vectors = self._memories.recall.encoder.encode([one.text for one, _ in new]) if new else np.empty((0, 1), np.float32)
-        for start in range(0, len(new), MOST):
-            written: list[tuple[Memory, np.ndarray]] = []
-            for (one, ended), vector in zip(new[start : start + MOST], vectors[start : start + MOST], strict=True):
-                if (again := shelf.get(one.id)) is not None:
-                    done.known.append(again)
-                    continue
-                rivals, near = shelf.rivals(one, vector)
-                settled = settle(one, rivals, ended=ended, vector=vector, vectors=near)
-                if settled.memory is None:
-                    assert settled.known is not None
-                    done.known.append(settled.known)
-                    continue
-                changed = [(settled.memory, vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in settled.over)]
-                done.added.append(settled.memory)
-                done.replaced.extend(settled.over)
-                shelf.put(changed)
-                written += changed
-            self._append_memories(who, written)
+        for start in range(0, max(len(new), 1), MOST):
+            with self._memories.shelves.door(self.tenant, who):
+                shelf = self._shelf_for_writing(who)
+                written: list[tuple[Memory, np.ndarray]] = []
+                for (one, ended), vector in zip(new[start : start + MOST], vectors[start : start + MOST], strict=True):
+                    self._settle(shelf, one, ended, vector, done, written)
+                self._append_memories(who, written)
         return done
+
+    def _settle(
+        self, shelf: Shelf, new: Memory, ended: bool, vector: np.ndarray, done: Remembered, written: list[tuple[Memory, np.ndarray]]
+    ) -> None:  # fmt: skip
+        if (again := shelf.get(new.id)) is not None:
+            done.known.append(again)
+            return
+        rivals, near = shelf.rivals(new, vector)
+        settled = settle(new, rivals, ended=ended, vector=vector, vectors=near)
+        if settled.memory is None:
+            assert settled.known is not None
+            done.known.append(settled.known)
+            return
+        changed = [(settled.memory, vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in settled.over)]
+        done.added.append(settled.memory)
+        done.replaced.extend(settled.over)
+        shelf.put(changed)
+        written += changed
 
     def _change(self, who: str, shelf: Shelf, new: Memory) -> Memory:
         """Keep another version of a memory that is there, and close what it contradicts."""
