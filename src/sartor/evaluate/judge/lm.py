@@ -30,12 +30,13 @@ _CERTAINTY = re.compile(r"\[\[\s*(\d{1,3})\s*\]\]")
 class LMJudge(Judge):
     """A writer backend that judges.
 
-    `mode="asked"` lets the model say letter and certainty; `mode="probabilities"` compares its probabilities of the two letters, for models
-    that give log-probabilities. A model that also wrote the answers judges itself: name it in `writer`, and reports say so.
+    `mode="asked"` lets the model say letter and certainty; `mode="probabilities"` compares its probabilities of the two letters, and
+    `mode="likelihood"` those of the two answers themselves, as this person's, both for models that give log-probabilities: the last one is for a
+    model that was trained to write as a profile says, and needs a calibrated certainty. A model that also wrote the answers judges itself: name it in `writer`, and reports say so.
     """
 
     backend: Backend
-    mode: Literal["asked", "probabilities"] = "asked"
+    mode: Literal["asked", "probabilities", "likelihood"] = "asked"
     certainty: bool = True
     """Ask for it; without, every verdict has certainty 100."""
     ties: bool = False
@@ -52,8 +53,9 @@ class LMJudge(Judge):
     """Answers so far that could not be read after all retries."""
 
     def __post_init__(self) -> None:
-        if self.mode not in ("asked", "probabilities") or self.retries < 0:
-            raise ConfigError(f"mode is {self.mode!r}, retries {self.retries}", fix='mode is "asked" or "probabilities", retries at least 0')
+        if self.mode not in ("asked", "probabilities", "likelihood") or self.retries < 0:
+            what = f"mode is {self.mode!r}, retries {self.retries}"
+            raise ConfigError(what, fix='mode is "asked", "probabilities" or "likelihood", retries at least 0')
 
     @property
     def judges_itself(self) -> bool:
@@ -62,6 +64,8 @@ class LMJudge(Judge):
 
     def prompt(self, case: Case) -> str:
         """What the model is asked."""
+        if self.mode == "likelihood":
+            return f"{case.persona_text}\n{case.context}"
         profile = f"Profile of the person:\n{case.persona_text}\n\n" if case.persona_text.strip() else ""
         who = "this person" if profile else "most people"
         lines = [f"{profile}Question:\n{case.context}\n\nAnswer A:\n{case.a}\n\nAnswer B:\n{case.b}\n\nWhich answer would {who} prefer?"]
@@ -74,8 +78,9 @@ class LMJudge(Judge):
 
     def _judge(self, cases: Sequence[Case]) -> list[Verdict]:
         prompts = [[{"role": "user", "content": self.prompt(case)}] for case in cases]
-        if self.mode == "probabilities":
-            first, second = (self.backend.logprobs(prompts, [label] * len(prompts)) for label in self.labels)
+        if self.mode != "asked":
+            pairs = [(case.a, case.b) if self.mode == "likelihood" else self.labels for case in cases]
+            first, second = (self.backend.logprobs(prompts, [pair[side] for pair in pairs]) for side in (0, 1))
             margins = [float(np.sum(a) - np.sum(b)) for a, b in zip(first, second, strict=True)]
             return [from_probability(1 / (1 + float(np.exp(-np.clip(margin, -500, 500)))), f"{margin:.4f}") for margin in margins]
         out = [Verdict(None, 0.0)] * len(cases)
