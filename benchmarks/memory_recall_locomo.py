@@ -15,6 +15,7 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def dense(talk: Conversation, vectors: np.ndarray) -> Ranker:
 
 
 def mem0_as_installed(talk: Conversation, vectors: np.ndarray) -> Ranker:
-    """mem0's `Memory.search` over a local Qdrant: turns are added as they are (infer=False), so no language model is asked."""
+    """mem0's `Memory.search` over a local Qdrant: turns are kept as they are, so no language model is asked."""
     os.environ["MEM0_TELEMETRY"] = "False"
     folder = tempfile.mkdtemp(prefix="mem0-")
     os.environ["MEM0_DIR"] = folder
@@ -126,8 +127,9 @@ def mem0_as_installed(talk: Conversation, vectors: np.ndarray) -> Ranker:
     unused = {"provider": "openai", "config": {"api_key": "none"}}
     memory = Memory.from_config({"vector_store": store, "embedder": unused, "llm": unused, "history_db_path": f"{folder}/history.db"})
     memory.embedding_model = Given(BaseEmbedderConfig())
-    for row, text in enumerate(talk.texts):
-        memory.add(text, user_id="person", infer=False, metadata={"row": row})
+    # Straight into its store, as `add(infer=False)` would one by one: what is compared is how it finds.
+    payloads = [{"data": text, "user_id": "person", "row": row} for row, text in enumerate(talk.texts)]
+    memory.vector_store.insert(vectors=vectors.tolist(), payloads=payloads, ids=[str(uuid.UUID(int=row + 1)) for row in range(len(payloads))])
 
     def rank(question: str, vector: np.ndarray) -> list[int]:
         asked[question] = vector
