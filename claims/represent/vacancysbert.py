@@ -33,7 +33,7 @@ CLAIM = Claim(
 
 OCCUPATIONS, SKILLS, EACH, FIELDS, ROLES = 300, 400, 15, 20, 15
 ADVERTISEMENTS, TEST, RECRUITERS, ACCEPTED = 20_000, 1_500, 100, 6
-STEPS, RATE, LAYERS = 100, 1e-3, 2
+STEPS, RATE, LAYERS = 200, 1e-3, 2
 """Chosen on seed 100."""
 LEVELS = ("", "", "", "Sr.", "Senior", "Junior", "Lead", "Head", "Trainee", "Assistant", "2nd", "Principal")
 TAILS = ("", "", "remote!", "(m/f/d)", "- full time", "- Berlin", "urgent!!", "| hybrid", "25-30/h", "(part-time)", "ASAP", "- join us", "in London")
