@@ -254,7 +254,7 @@ class BM25:
 
     def _postings(self, numbers: np.ndarray, times: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """For every segment where each of some words has its documents, what the word weighs, and the segment's documents and impacts."""
-        out = []
+        out: list[tuple[np.ndarray, ...]] = []
         for one in self._segments:
             at = np.searchsorted(one.lists, numbers)
             there = (at < one.lists.size) & (one.lists[np.minimum(at, one.lists.size - 1)] == numbers) if one.lists.size else np.zeros(at.size, bool)
@@ -451,7 +451,8 @@ def checked_queries(queries: Sequence[str]) -> list[str]:
 @numba.njit(cache=True, nogil=True)
 def _add_up(start, stop, indptr, first, last, weights, rows, impacts, out):  # type: ignore[no-untyped-def]
     for query in range(start, stop):
+        own = out[query]
         for at in range(indptr[query], indptr[query + 1]):
             weight = weights[at]
             for place in range(first[at], last[at]):
-                out[query, rows[place]] += weight * impacts[place]
+                own[rows[place]] += weight * impacts[place]
