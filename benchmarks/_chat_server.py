@@ -171,7 +171,8 @@ ROUTES = [
 ]
 
 if __name__ == "__main__":
-    with socket.socket() as taken:
+    # With the protocol named, since asyncio sends small parts at once only where it is.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(64)
         print(taken.getsockname()[1], flush=True)
