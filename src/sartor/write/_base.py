@@ -37,8 +37,8 @@ class LMWriter(Writer):
         """Learn on top of the fitted model."""
 
     @abstractmethod
-    def _write(self, prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
-        """Answers to prompts of `_prompt`, each with its state."""
+    def _answers(self, conversations: Sequence[Conversation], prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
+        """Answers to conversations, each with its prompt (`_prompt`) and its state."""
 
     def _prompt(self, conversation: Conversation, state: State) -> list[int]:
         """The tokens of a conversation with a state, the assistant's turn to come."""
@@ -58,7 +58,7 @@ class LMWriter(Writer):
         personal = [(row, state) for row, state in enumerate(own) if state is not None]
         prompts = [self._prompt(conversations[row], state) for row, state in personal]
         if personal:
-            answers = self._write(prompts, [state for _, state in personal])
+            answers = self._answers([conversations[row] for row, _ in personal], prompts, [state for _, state in personal])
             out |= dict(zip([row for row, _ in personal], answers, strict=True))
         return [out[row] for row in range(len(conversations))]
 

@@ -74,7 +74,7 @@ class InContext(LMWriter):
         wanted = {*asked}
         return sorted(newest, key=lambda number: -sum(1 / counts[token] for token in questions[number] & wanted))
 
-    def _write(self, prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
+    def _answers(self, conversations: Sequence[Conversation], prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
         model = self.lm.model
         return [model.tokenizer.decode(one.ids) for one in model.generate(prompts, model.sampling(max_tokens=self.max_new))]
 

@@ -17,7 +17,7 @@ from sartor.errors import ConfigError
 from sartor.method import Run, State, learned
 from sartor.parts.lora import LoraBank
 from sartor.parts.trainer import Trainer
-from sartor.write._base import LMWriter
+from sartor.write._base import Conversation, LMWriter
 from sartor.write.parts.pieces import Piece, Turn, pieces_of, population_pieces, turns
 
 
@@ -71,7 +71,7 @@ class PersonalLora(LMWriter):
 
     def adapt_all(self, population: Population, *, progress: bool = False, together: int = 32) -> dict[Any, State]:
         """States of everybody in a population, trained side by side; each is what `adapt` alone would give, but for rounding."""
-        people = list(population_pieces(population).items())
+        people = [(evidence.person, pieces_of(evidence)) for evidence in population.each()]
         out: dict[Any, State] = {}
         for start in range(0, len(people), together):
             part = people[start : start + together]
@@ -150,7 +150,7 @@ class PersonalLora(LMWriter):
         changed = network.words_out(hidden[:, :-1][wanted.repeat(people, 1)]).log_softmax(-1).view(people, *base.shape)
         return ((base.exp() * (base - changed)).sum(-1) * sure).sum(1).sum() / sure.sum()
 
-    def _write(self, prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
+    def _answers(self, conversations: Sequence[Conversation], prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
         model = self.lm.model
         different = {id(state): state for state in states}
         numbers = {key: number for number, key in enumerate(different)}

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartor.errors import ConfigError, TooLarge
-from sartor.parts.trainer import History, Trainer
+from sartor.parts.trainer import History, Trainer, seeded
 from sartor.write.parts.causal_lm import CausalLM
 
 
@@ -83,12 +83,12 @@ class Lesson(nn.Module):
     has seen such conditioning in its own training.
     """
 
-    def __init__(self, network: CausalLM, *, soft: int, authors: int = 0, places: int = 1) -> None:
+    def __init__(self, network: CausalLM, *, soft: int, authors: int = 0, places: int = 1, seed: int = 0) -> None:
         super().__init__()
-        self.network, self.soft = network, soft
-        self.authors = nn.Embedding(max(1, authors * places), network.config.dim)
-        self.places = places
-        nn.init.normal_(self.authors.weight, std=float(network.model.embed_tokens.weight.detach().std()))
+        self.network, self.soft, self.places = network, soft, places
+        with seeded(seed):
+            self.authors = nn.Embedding(max(1, authors * places), network.config.dim)
+            nn.init.normal_(self.authors.weight, std=float(network.model.embed_tokens.weight.detach().std()))
 
     def loss(self, batch: Packed) -> Tensor:
         """Mean cross-entropy in nats of the tokens that are to be learned, each from those before it in its own example."""

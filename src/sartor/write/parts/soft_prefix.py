@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor.errors import ConfigError
+from sartor.parts.trainer import seeded
 from sartor.write.parts.causal_lm import CausalLM, Past
 
 
@@ -67,7 +68,7 @@ class KeyValuePrefix(nn.Module):
     start: token numbers whose keys and values it begins as, m of them; random by default.
     """
 
-    def __init__(self, network: CausalLM, places: int = 16, *, hidden: int = 0, start: Sequence[int] | None = None) -> None:
+    def __init__(self, network: CausalLM, places: int = 16, *, hidden: int = 0, start: Sequence[int] | None = None, seed: int = 0) -> None:
         super().__init__()
         config = network.config
         if places < 1 or (start is not None and len(start) != places):
@@ -84,11 +85,12 @@ class KeyValuePrefix(nn.Module):
             flat = torch.stack([torch.stack([k[0], v[0]]) for k, v in zip(past.keys, past.values, strict=True)])
             first = flat.permute(3, 0, 1, 2, 4).reshape(places, width)
         else:
-            first = 0.02 * torch.randn(places, width, generator=torch.Generator().manual_seed(0))
+            first = 0.02 * torch.randn(places, width, generator=torch.Generator().manual_seed(seed))
         self.values = nn.Parameter(first.clone())
         self.net: nn.Module | None = None
         if hidden:
-            self.net = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, width))
+            with seeded(seed):
+                self.net = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, width))
             for part in (self.net[2].weight, self.net[2].bias):
                 nn.init.zeros_(part)  # type: ignore[arg-type]
 
