@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from _upstream import serving
-from sartor.errors import AccessDenied, BadValue, ConfigError, CorruptFile, EmptyData, EndpointFailed, FileProblem, RateLimited, TooLarge
+from sartor.errors import AccessDenied, BadValue, ConfigError, CorruptFile, EmptyData, EndpointFailed, FileProblem, RateLimited, TooLarge, UnknownId
 from sartor.write.backends import Backend, backend
 from sartor.write.backends.endpoint import KEY, ChatEndpoint
 
@@ -126,7 +126,7 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] 
 STRICT = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TEMPLATE
 
 
-def model_folder(folder: Path, kind: str, template: str | None) -> Path:
+def model_folder(folder: Path, kind: str, template: str | None, layers: int = 2) -> Path:
     """A tiny random model with a tiny tokenizer, as `save_pretrained` writes them."""
     import tokenizers
     import torch
@@ -143,7 +143,7 @@ def model_folder(folder: Path, kind: str, template: str | None) -> Path:
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     shape = {
-        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": layers, "num_attention_heads": 4,
         "num_key_value_heads": 2, "max_position_embeddings": 128, "eos_token_id": 0, "bos_token_id": None, "pad_token_id": 0,
     }  # fmt: skip
     config = {"llama": transformers.LlamaConfig, "qwen": transformers.Qwen2Config}[kind](**shape)
@@ -214,6 +214,42 @@ def test_models_that_do_not_open_or_do_not_fit(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(CorruptFile):
         backend(f"transformers:{folder}")
+
+
+def test_each_row_has_its_own_adapter_as_peft_reads_it(tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    from sartor.parts.lora import LoraBank
+    from sartor.write.backends.transformers import transformers_writer
+
+    peft = pytest.importorskip("peft", reason="needs the package 'peft' (the extra 'dev')")
+    folder = model_folder(tmp_path / "base", "llama", TEMPLATE)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    bank, draw = LoraBank(model, rank=2, alpha=8.0), np.random.default_rng(0)
+    folders = {}
+    for name in ("ana", "ben"):
+        number = bank.add()
+        bank.put(number, {key: draw.standard_normal(array.shape).astype(np.float32) for key, array in bank.get(number).items()})
+        folders[name] = bank.save(tmp_path / name, number)
+    bank.detach()
+    writer = transformers_writer(folder, adapters=folders)
+    batch, names = [ask("the cat"), ask("a dog ran"), ask("the cat"), ask("quiet books")], ["ana", None, "ben", "ben"]
+    made = [one.text for one in writer.generate(batch, max_tokens=8, adapters=names)]
+    assert made == [writer.generate([one], max_tokens=8, adapters=[name])[0].text for one, name in zip(batch, names, strict=True)]
+    assert made[1] == backend(f"transformers:{folder}").generate([batch[1]], max_tokens=8)[0].text
+    assert made[0] != made[2]
+    assert "".join(writer.stream(batch[0], max_tokens=8, adapter="ana")) == made[0]
+    theirs = peft.PeftModel.from_pretrained(model, folders["ana"]).eval()
+    ids = torch.tensor([writer.words.prompt(batch[0])])
+    with torch.no_grad():
+        whole = theirs.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+    assert made[0] == writer.words.text(whole.tolist())
+    with pytest.raises(UnknownId, match="eve"):
+        writer.generate(batch, adapters=["eve", None, None, None], max_tokens=4)
+    other = model_folder(tmp_path / "other", "llama", TEMPLATE, layers=1)
+    with pytest.raises(ConfigError):
+        transformers_writer(other, adapters=folders)
 
 
 def test_a_model_that_was_trained_here_writes_the_same_in_both_houses(tmp_path: Path) -> None:

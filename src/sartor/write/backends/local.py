@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from sartor.errors import ConfigError, TooLarge
+from sartor.errors import ConfigError, TooLarge, UnknownId
+from sartor.parts.lora import LoraBank, read_adapter
 from sartor.write.backends.backend import Generation, Message, check_messages, check_settings
 from sartor.write.parts.decoding import Decoder, RowAdapters, Sampling
 
@@ -38,6 +40,33 @@ class Words(Protocol):
         ...
 
 
+Adapters = tuple[RowAdapters, Callable[[str | None], int]]
+"""Per-row weights, and the number of a name among them; the function raises `UnknownId` for a name that is none."""
+
+
+def named_adapters(network: torch.nn.Module, folders: Mapping[str, str | Path]) -> Adapters | None:
+    """LoRA adapters in peft's layout, opened over a network by name, all of one rank and scale; None when there are none.
+
+    Raises `ConfigError` for an adapter of another network, rank or kind, `FileProblem` and `CorruptFile`.
+    """
+    if not folders:
+        return None
+    config, _ = read_adapter(next(iter(folders.values())))
+    targets = config["target_modules"]
+    alpha = float(config["lora_alpha"]) * (config["r"] ** 0.5 if config.get("use_rslora") else 1)
+    bank = LoraBank(network, targets=targets if isinstance(targets, str) else tuple(targets), rank=config["r"], alpha=alpha)
+    numbers = {name: bank.read(folder) for name, folder in folders.items()}
+
+    def number(name: str | None) -> int:
+        if name is None:
+            return -1
+        if name not in numbers:
+            raise UnknownId("there is no such adapter", fix="open the model with it", adapter=repr(name[:100]))
+        return numbers[name]
+
+    return bank, number
+
+
 class LocalWriter:
     """A `Backend` over a network with `run` and `words_out` as `CausalLM` has them.
 
@@ -46,12 +75,10 @@ class LocalWriter:
     name: as it was asked for.
     network: anything that `write.parts.decoding.Decoder` decodes.
     words: its tokenizer.
-    adapters: per-row weights and how their names are looked up; the function raises `UnknownId` for a name that is none.
+    adapters: per-row weights (`named_adapters`).
     """
 
-    def __init__(
-        self, name: str, network: Any, words: Words, *, adapters: tuple[RowAdapters, Callable[[str | None], int]] | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, network: Any, words: Words, *, adapters: Adapters | None = None) -> None:
         self.name, self.network, self.words, self.adapters = name, network, words, adapters
         # One batch at a time: two would only slow each other down, and per-row weights belong to the batch that is inside.
         self._lock = threading.Lock()

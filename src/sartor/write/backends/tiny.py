@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sartor.write.backends.backend import Message, text_of
-from sartor.write.backends.local import LocalWriter
-from sartor.write.parts.decoding import RowAdapters
+from sartor.write.backends.local import LocalWriter, named_adapters
 from sartor.write.parts.language_model import LanguageModel
 from sartor.write.parts.tokenizer import ROLES
 
@@ -15,10 +14,10 @@ _ROLES = {"developer": "system", "tool": "user", "function": "user"}
 """Roles that the small model has not learned, as those that it has."""
 
 
-def tiny_writer(folder: str | Path, *, adapters: tuple[RowAdapters, Callable[[str | None], int]] | None = None) -> LocalWriter:
-    """Open the folder that `LanguageModel.save` wrote; `adapters` as `LocalWriter` takes them. Raises `FileProblem`, `CorruptFile`, `ConfigError`."""
+def tiny_writer(folder: str | Path, *, adapters: Mapping[str, str | Path] | None = None) -> LocalWriter:
+    """Open the folder that `LanguageModel.save` wrote, and folders of adapters by name. Raises `FileProblem`, `CorruptFile`, `ConfigError`."""
     model = LanguageModel.load(folder)
-    return LocalWriter(f"tiny:{folder}", model.network, _Words(model), adapters=adapters)
+    return LocalWriter(f"tiny:{folder}", model.network, _Words(model), adapters=named_adapters(model.network, adapters or {}))
 
 
 class _Words:

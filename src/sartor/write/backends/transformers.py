@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from sartor.errors import BadValue, CorruptFile, FileProblem, MissingExtra
 from sartor.write.backends.backend import Message, text_of
-from sartor.write.backends.local import LocalWriter
+from sartor.write.backends.local import LocalWriter, named_adapters
 
 _ANY = 2**31
 
 
-def transformers_writer(folder: str | Path, *, device: str = "cpu", dtype: str = "auto") -> LocalWriter:
+def transformers_writer(
+    folder: str | Path, *, device: str = "cpu", dtype: str = "auto", adapters: Mapping[str, str | Path] | None = None
+) -> LocalWriter:  # fmt: skip
     """Open a folder that `save_pretrained` wrote, model and tokenizer. Nothing is downloaded, and no code from the folder is run.
 
     Parameters
@@ -25,8 +27,9 @@ def transformers_writer(folder: str | Path, *, device: str = "cpu", dtype: str =
     folder: with config.json, weights as safetensors and the tokenizer's files. The tokenizer's chat template is used where there is one; else
         a conversation is written as lines of "role: content".
     device, dtype: as torch names them; "auto" is what the weights were saved as.
+    adapters: folders of LoRA adapters that peft wrote, by name; each row of a batch may have its own.
 
-    Raises `FileProblem`, `CorruptFile`, `MissingExtra`.
+    Raises `FileProblem`, `CorruptFile`, `MissingExtra`, and `ConfigError` for an adapter of another model.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -42,7 +45,8 @@ def transformers_writer(folder: str | Path, *, device: str = "cpu", dtype: str =
     except Exception as cause:
         raise CorruptFile("this model does not open", fix="save model and tokenizer again with save_pretrained", folder=folder) from cause
     model.to(device).eval()
-    return LocalWriter(f"transformers:{folder}", _Network(model), _Words(tokenizer, model.config))
+    own = named_adapters(model, adapters or {})
+    return LocalWriter(f"transformers:{folder}", _Network(model), _Words(tokenizer, model.config), adapters=own)
 
 
 class _Past(NamedTuple):
