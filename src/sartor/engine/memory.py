@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -10,28 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sartor.engine.evidence import seconds
 from sartor.engine.ids import Id, person_id
+from sartor.engine.memory_reading import CONFIRM, MOST, Confirm, checked_id, checked_kind, from_messages, made, stated
 from sartor.engine.memory_shelf import PURPOSE, Shelf, Shelves, record_id, record_of
-from sartor.errors import BadValue, ConfigError, Conflict, NoConsent, UnknownId, WrongType
+from sartor.errors import ConfigError, Conflict, NoConsent, UnknownId
 from sartor.profile.append import sortable_id
-from sartor.write.memory import Extractor, Found, LeadingSummary, Memory, Recall, Recalled, RuleExtractor, Summariser, formats, masked, settle
-from sartor.write.memory.extraction import stated_polarity
-from sartor.write.memory.records import KINDS, Kind, checked_polarity, checked_text
+from sartor.write.memory import Extractor, LeadingSummary, Memory, Recall, Recalled, RuleExtractor, Summariser, formats, settle
+from sartor.write.memory.records import Kind, checked_polarity, checked_text
 
 if TYPE_CHECKING:
     from sartor.profile.records import Record
     from sartor.profile.store import ProfileStore
-
-Confirm = Literal["never", "inferred", "always"]
-CONFIRM: tuple[Confirm, ...] = ("never", "inferred", "always")
-"""Which extracted memories wait for the person's word: none; those that she did not say plainly herself; all of them."""
-MOST = 500
-"""Messages of one call, or memories of one transaction."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +114,16 @@ class Remembering:
         who = person_id(person)
         if confirm not in CONFIRM:
             raise ConfigError(f"confirm is {confirm!r}", fix=f"use one of {', '.join(CONFIRM)}")
-        _checked_kind(kind)
+        checked_kind(kind)
         if id is not None:
-            _checked_id(id)
+            checked_id(id)
         now = _now()
         said = now if time is None else seconds(time) or 0.0
         if isinstance(what, str):
-            new = [_stated(checked_text(what), kind, id or sortable_id(now), said, source, tuple(recalled))]
+            new = [stated(checked_text(what), kind, id or sortable_id(now), said, source, tuple(recalled))]
         else:
             words = [one.text for one in self._some(who, recalled)]
-            new = _from_messages(what, kind, id, said, words, tuple(recalled), confirm, extractor or RuleExtractor(), source)
+            new = from_messages(what, kind, id, said, words, tuple(recalled), confirm, extractor or RuleExtractor(), source)
         return self._keep(who, new)
 
     def memories(self, person: Id, *, kind: Kind | None = None, history: bool = False, waiting: bool | None = None) -> list[Memory]:
@@ -143,7 +136,7 @@ class Remembering:
         waiting: only those that wait for confirmation (True), or only the others (False).
         """
         who = person_id(person)
-        _checked_kind(kind)
+        checked_kind(kind)
         with self._memories.shelves.door(self.tenant, who):
             found = self._memories.shelves.of(self.tenant, who, purpose=None)[0].current()
         now = _now()
@@ -185,10 +178,10 @@ class Remembering:
             shelf, old = self._known(who, memory)
             new = old
             if text is not None:
-                new, _ = _stated(checked_text(text), "message" if old.kind == "message" else None, old.id, old.time, old.source, ())
+                new, _ = stated(checked_text(text), "message" if old.kind == "message" else None, old.id, old.time, old.source, ())
             new = replace(new, polarity=new.polarity if polarity is None else checked_polarity(polarity), confirmed=True)
-            # What was corrected holds again, from when it was said.
-            new = replace(new, valid_from=old.valid_from, made_from=old.made_from, version=old.version + 1, change="edited")
+            # What she corrects holds from now on, whatever was said in between.
+            new = replace(new, valid_from=_now(), made_from=old.made_from, version=old.version + 1, change="edited")
             return self._change(who, shelf, new)
 
     def confirm(self, person: Id, memory: str, right: bool = True) -> Memory | None:
@@ -201,7 +194,7 @@ class Remembering:
             shelf, old = self._known(who, memory)
             if old.confirmed:
                 return old
-            return self._change(who, shelf, replace(old, confirmed=True, version=old.version + 1, change="confirmed"))
+            return self._change(who, shelf, replace(old, confirmed=True, valid_from=_now(), version=old.version + 1, change="confirmed"))
 
     def forget_memory(self, person: Id, *memories: str) -> int:
         """Really delete memories, all their versions, and the summaries that were made from them. Returns how many memories went."""
@@ -230,11 +223,11 @@ class Remembering:
 
         Raises `NoConsent`, and `EmptyData` when there is nothing to summarise.
         """
-        who, made, now = person_id(person), summariser or LeadingSummary(), _now()
+        who, by, now = person_id(person), summariser or LeadingSummary(), _now()
         with self._memories.shelves.door(self.tenant, who):
-            text, sources = made.summarise([one for one in self._shelf_for_writing(who).current() if one.holds(now) and one.kind != "summary"])
+            text, sources = by.summarise([one for one in self._shelf_for_writing(who).current() if one.holds(now) and one.kind != "summary"])
         # One summary of a kind holds at a time: an older one is replaced.
-        new = Memory(sortable_id(now), checked_text(text), now, "summary", source=f"summary:{made.name}", subject=f"summary {made.name}", value=text)
+        new = Memory(sortable_id(now), checked_text(text), now, "summary", source=f"summary:{by.name}", subject=f"summary {by.name}", value=text)
         kept = self._keep(who, [(replace(new, made_from=sources), False)])
         return (kept.added or kept.known)[0]
 
@@ -252,12 +245,12 @@ class Remembering:
         for one in read.memories:
             plain = one.subject is None and one.kind == "fact"
             # What comes without a sign of its own is looked at as if she had said it.
-            signed, ended = _stated(one.text, None, one.id, one.time, one.source, ()) if plain else (one, False)
+            signed, ended = stated(one.text, None, one.id, one.time, one.source, ()) if plain else (one, False)
             kept = replace(signed, valid_to=one.valid_to, confirmed=confirm == "never" or (one.confirmed and confirm != "always"))
             new.append((replace(kept, source=f"{source}:{one.source}"), ended))
         for message in read.messages:
             for place, found in enumerate(extractor.extract(message.text)):
-                new.append(_made(found, f"chatgpt:{message.id}.{place}", message.time, f"{source}:chatgpt", (), confirm, extractor))
+                new.append(made(found, f"chatgpt:{message.id}.{place}", message.time, f"{source}:chatgpt", (), confirm, extractor))
         return self._keep(who, new)
 
     def export_memories(self, person: Id, form: str = "mem0") -> str:
@@ -326,7 +319,7 @@ class Remembering:
         vector = self._memories.recall.encoder.encode([new.text])[0]
         rivals, _ = shelf.rivals(new, vector)
         settled = settle(replace(new, valid_to=None), [one for one in rivals if one.id != new.id and one.confirmed])
-        # The person has decided for this one now, however old it is; what says the same may stay beside it.
+        # What says the same may stay beside it.
         over = settled.over
         written = [(replace(new, valid_to=None), vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in over)]
         accepted = self._append_memories(who, written)
@@ -348,85 +341,6 @@ class Remembering:
             raise
         self._wake()
         return receipt.duplicates == 0
-
-
-def _from_messages(
-    what: Sequence[str | Mapping[str, Any]], kind: Kind | None, id: str | None, said: float, words: Sequence[str], recalled: tuple[str, ...],
-    confirm: Confirm, extractor: Extractor, source: str,
-) -> list[tuple[Memory, bool]]:  # fmt: skip
-    """New memories in messages, and whether each says that something is over."""
-    if isinstance(what, Mapping) or not isinstance(what, Sequence):
-        raise WrongType(f"what is a {type(what).__name__}", fix="give a sentence, or a list of messages")
-    if len(what) > MOST:
-        raise BadValue(f"there are {len(what)} messages, at most {MOST} are read at once", fix="give them in several calls")
-    out: list[tuple[Memory, bool]] = []
-    for number, one in enumerate(what):
-        message = one if isinstance(one, Mapping) else {"role": "user", "content": one}
-        text = message.get("content")
-        if message.get("role", "user") != "user" or text is None:
-            continue  # what others say is no evidence of her
-        try:
-            text = _message_text(text)
-            when = said if message.get("time") is None else seconds(message["time"]) or 0.0
-            name = str(message.get("id") or (f"{id}.{number}" if id else _digest(text, when)))
-            _checked_id(name)
-        except (BadValue, WrongType) as wrong:
-            raise type(wrong)(wrong.what, fix=wrong.fix, message=number) from None
-        if kind == "message":
-            sign = stated_polarity(text)
-            out.append((Memory(name, checked_text(text, "message"), when, "message", sign, source, recalled_from=recalled), False))
-            continue
-        found = extractor.extract(masked(text, words))
-        out += [_made(statement, f"{name}.{place}", when, source, recalled, confirm, extractor) for place, statement in enumerate(found)]
-    return out
-
-
-def _made(
-    found: Found, ident: str, when: float, source: str, recalled: tuple[str, ...], confirm: Confirm, extractor: Extractor
-) -> tuple[Memory, bool]:
-    plain = found.certain and not extractor.inferred
-    memory = Memory(
-        ident, found.text, when, found.kind, found.polarity, source, found.subject, found.value, valid_from=when, recalled_from=recalled,
-        confirmed=confirm == "never" or (confirm == "inferred" and plain),
-    )  # fmt: skip
-    return memory, found.ended
-
-
-def _stated(text: str, kind: Kind | None, ident: str, when: float, source: str, recalled: tuple[str, ...]) -> tuple[Memory, bool]:
-    """A sentence that is kept as it is: its sign and what it is about are looked up, its words stay."""
-    found = RuleExtractor().extract(text) if kind != "message" else []
-    # Several statements in one text are about no single thing.
-    one = found[0] if len(found) == 1 else Found(text, "fact")
-    memory = Memory(ident, text, when, kind or one.kind, one.polarity, source, one.subject, one.value, valid_from=when, recalled_from=recalled)
-    return memory, one.ended
-
-
-def _message_text(content: Any) -> str:
-    """The words of a message: a text, or the text parts of a list."""
-    if isinstance(content, list):
-        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
-    if not isinstance(content, str):
-        raise WrongType(f"the content is a {type(content).__name__}", fix="give text")
-    try:
-        content.encode()
-    except UnicodeEncodeError as cause:
-        raise BadValue("the content is not valid Unicode", fix="give text without lone surrogates") from cause
-    return content.replace("\0", " ")
-
-
-def _checked_kind(kind: Any) -> None:
-    if kind is not None and kind not in KINDS:
-        raise ConfigError(f"kind is {kind!r}", fix=f"use one of {', '.join(KINDS)}")
-
-
-def _checked_id(ident: Any) -> None:
-    if not isinstance(ident, str) or not 0 < len(ident) <= 300 or not ident.isprintable():
-        raise BadValue("the id is not a short text", fix="give 1 to 300 printable characters")
-
-
-def _digest(text: str, when: float) -> str:
-    """An id for a message that has none: the same words at the same second are the same message."""
-    return hashlib.blake2b(f"{int(when)}\0{text}".encode(), digest_size=12).hexdigest()
 
 
 def _best_encoder() -> str:

@@ -22,7 +22,7 @@ from sartor.profile.mark import Mark, mark_of
 from sartor.profile.records import Record
 from sartor.write.memory.recall import MemoryIndex
 from sartor.write.memory.records import Memory
-from sartor.write.memory.updates import NEAR, about_the_same, subject_key
+from sartor.write.memory.updates import NEAR, about_the_same, since, subject_key
 from sartor.write.memory.words import plain
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class Shelf:
                 if other.id == mine.id or other.valid_to is not None or mine.valid_to is not None or not (other.confirmed and mine.confirmed):
                     continue
                 if about_the_same(mine, other):
-                    old, new = sorted((mine, other), key=lambda each: (each.time, each.id))
-                    self.index.replace(self.rows[old.id], replace(old, valid_to=new.time))
+                    old, new = sorted((mine, other), key=lambda each: (since(each), each.id))
+                    self.index.replace(self.rows[old.id], replace(old, valid_to=since(new)))
 
 
 class Shelves:

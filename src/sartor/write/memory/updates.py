@@ -57,17 +57,17 @@ def settle(
             return Settled(None, one)
     rivals = [one for _, one in holding if about_the_same(new, one)]
     if ended:
-        gone = [one for one in rivals if _same_value(one, new) and one.time <= new.time]
+        gone = [one for one in rivals if _same_value(one, new) and since(one) <= since(new)]
         # It says nothing that is the case now, so it is kept as history.
-        return Settled(replace(new, valid_to=new.time), over=tuple(_until(one, new.time) for one in gone))
+        return Settled(replace(new, valid_to=since(new)), over=tuple(_until(one, since(new)) for one in gone))
     if repeated := next((one for one in rivals if _agree(new, one)), None):
         return Settled(None, repeated)
     if rivals:
-        newer = [one for one in rivals if one.time > new.time]
+        newer = [since(one) for one in rivals if since(one) > since(new)]
         if newer:
-            return Settled(replace(new, valid_to=min(one.time for one in newer)))
+            return Settled(replace(new, valid_to=min(newer)))
         # An unconfirmed statement replaces nothing; it does so when it is confirmed.
-        return Settled(new, over=tuple(_until(one, new.time) for one in rivals) if new.confirmed else ())
+        return Settled(new, over=tuple(_until(one, since(new)) for one in rivals) if new.confirmed else ())
     if vector is not None and vectors is not None and holding:
         rows = np.array([at for at, _ in holding])
         alike = vectors[rows] @ vector
@@ -82,6 +82,11 @@ def subject_key(memory: Memory) -> str | None:
     if memory.subject is None:
         return None
     return " ".join(sorted(set(terms(memory.subject)))) or None
+
+
+def since(memory: Memory) -> float:
+    """From when a memory holds: when it was said, or when the person corrected or confirmed it."""
+    return memory.time if memory.valid_from is None else memory.valid_from
 
 
 def about_the_same(one: Memory, other: Memory) -> bool:
