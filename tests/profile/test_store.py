@@ -324,6 +324,21 @@ def test_processes_share_a_database(store: ProfileStore, url: str) -> None:
     assert sum(store.count("t", f"p{n}") for n in range(4)) == 20
 
 
+def test_edits_of_the_catalogue_are_lines_of_the_audit_and_many_of_them_few(store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        store.put_items("t", [{"item": number, "title": "secret"}, {"item": "b"}])
+    store.hide_items("t", [1, 2, "nowhere"])
+    store.hide_items("t", [1], hidden=False)
+    store.delete_items("t", [2])
+    store.put_items("u", [{"item": 1}])
+    told = [(line.action, line.detail) for line in store.audits("t")]
+    done = [("items deleted", {"items": 1}), ("items shown", {"items": 1}), ("items hidden", {"items": 2}), ("items put", {"items": 60})]
+    assert told == done
+    monkeypatch.setattr("sartor.profile.audit.TOGETHER", 0.0)
+    store.delete_items("t", [3])
+    assert [line.detail for line in store.audits("t")][:2] == [{"items": 1}, {"items": 1}]
+
+
 def test_items(store: ProfileStore) -> None:
     store.put_items("t", [{"item": 1, "title": "Heat", "year": 1995}, {"item": "b", "categories": ["x", "y"]}, {"item": 3}])
     before = store.items_version("t")

@@ -22,6 +22,7 @@ from sartor.engine.batch_worker import VERB, Done, Plan, Shard, run
 from sartor.engine.batch_worker import Worker as Worker
 from sartor.errors import ConfigError, FileProblem, NotFitted
 from sartor.profile import withdrawn
+from sartor.profile.audit import BATCH
 from sartor.progress import bar
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def _batch(
     folder = Path(plan.out)
     # Before people are listed and any evidence is read: what is taken back later is seen by the look at the end.
     then = withdrawn.moment(store, plan.tenant)
+    # Before there is a file: whoever is forgotten later is told where lists of hers may be.
+    store.audit(plan.tenant, BATCH, detail={"out": plan.out, "model": plan.model})
     shards, left = _begin(plan, store, then, fresh)
     todo = [one for one in shards if one.file not in left]
     processes = min(workers or len(os.sched_getaffinity(0)), max(1, len(todo)))

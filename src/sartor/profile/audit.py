@@ -18,7 +18,9 @@ from sartor.profile.tenancy import add_tenant, next_position
 
 KEPT = 100_000
 """Lines per tenant; older ones go, but those of forgetting: `tombstones` are read from them."""
-FORGET = "forget"
+FORGET, BATCH = "forget", "batch"
+TOGETHER = 60.0
+"""Seconds for which one line counts what is done many times."""
 _SWEEP = 500
 """Lines between two sweeps."""
 
@@ -41,6 +43,21 @@ class Audit:
         if number % _SWEEP == 0:
             old = (audit.c.tenant == tenant, audit.c.number <= number - KEPT, audit.c.action != FORGET)
             connection.execute(audit.delete().where(*old))
+
+    def count(self, connection: sa.Connection, tenant: str, action: str, number: int) -> None:
+        """A line that says how many; the newest line says more where it is of the same kind: a feed of edits must not push all else out."""
+        if not number:
+            return
+        newest = sa.select(tenants.c.audited).where(tenants.c.tenant == tenant).scalar_subquery()
+        last = connection.execute(
+            sa.select(audit.c.number, audit.c.time, audit.c.action, audit.c.detail).where(audit.c.tenant == tenant, audit.c.number == newest)
+        )
+        row = last.first()
+        if row is None or row.action != action or not 0 <= time.time() - row.time < TOGETHER:
+            self.write(connection, tenant, action, None, {"items": number})
+            return
+        detail = json.dumps({"items": json.loads(row.detail)["items"] + number})
+        connection.execute(audit.update().where(audit.c.tenant == tenant, audit.c.number == row.number).values(detail=detail))
 
     def add(self, tenant: str, action: str, person: str | None, detail: Mapping[str, Any]) -> None:
         """A line of its own; of somebody who is not known, or not any more, it keeps what was done and not to whom."""

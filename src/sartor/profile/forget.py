@@ -11,6 +11,7 @@ means. Backups: `tombstones` and `forget_again`.
 from __future__ import annotations
 
 import hmac
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 from sartor.errors import StoreProblem
 from sartor.profile import schema
 from sartor.profile.archive import iso
-from sartor.profile.audit import FORGET, Audit
+from sartor.profile.audit import BATCH, FORGET, Audit
 from sartor.profile.files import compact, data_directory, empty_log, places, size
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.scan import Scan, scan
@@ -76,6 +77,8 @@ class Erasure:
     tombstone: str = ""
     """What stands for her in the audit: a keyed hash that leads back to nobody."""
     note: str = ""
+    batches: tuple[str, ...] = ()
+    """Folders of `sartor batch` runs begun since she was first known: their files may hold lists of hers, where they still are."""
 
     @property
     def verified(self) -> bool:
@@ -89,7 +92,7 @@ class Erasure:
             "person": self.person, "known": self.known, "erased_at": iso(self.erased_at), "removed": dict(self.removed), "bytes": self.nbytes,
             "seconds": self.seconds, "left": dict(self.left), "log_emptied": self.log_emptied, "compacted": self.compacted, "verified": self.verified,
             "scan": None if found is None else found.as_dict(), "models": [asdict(one) for one in self.models], "tombstone": self.tombstone,
-            "note": self.note,
+            "note": self.note, "batches": list(self.batches),
         }  # fmt: skip
 
 
@@ -102,6 +105,7 @@ class _Found:
     nbytes: int = 0
     files: list[str] = field(default_factory=list)
     models: tuple[SawHer, ...] = ()
+    batches: tuple[str, ...] = ()
     traces: list[bytes] = field(default_factory=list)
     """Bytes that would give her away: wrapped key, beginnings of encrypted rows."""
 
@@ -158,6 +162,8 @@ def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_
             f"{len(found.models)} models were fitted while this person was in the population. They keep no row of her; what they learned from "
             "everybody together stays until the next fit, which will be without her."
         )
+    if found.batches:
+        notes.append("Files of batch runs may hold lists of this person: run those batches again into the same folders, or delete the files.")
     return Erasure(
         person,
         found.anything,
@@ -172,6 +178,7 @@ def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_
         found.models,
         tombstone.hex(),
         " ".join(notes),
+        found.batches,
     )
 
 
@@ -237,9 +244,17 @@ def _remember(connection: sa.Connection, tenant: str, subject: bytes, found: _Fo
         .select_from(members.outerjoin(models, (models.c.tenant == members.c.tenant) & (models.c.fingerprint == members.c.model)))
         .where(*mine(members))
     )
+    found.batches = _batches(connection, tenant, subject)
     found.models = tuple(
         SawHer(model, verb or "", method or "", status or "removed", made or 0.0) for model, verb, method, status, made in connection.execute(seen)
     )
+
+
+def _batches(connection: sa.Connection, tenant: str, subject: bytes) -> tuple[str, ...]:
+    people, audit = schema.people, schema.audit
+    known = sa.select(people.c.made).where(people.c.tenant == tenant, people.c.subject == subject).scalar_subquery()
+    runs = sa.select(audit.c.detail).where(audit.c.tenant == tenant, audit.c.action == BATCH, audit.c.time >= known).order_by(audit.c.number)
+    return tuple(dict.fromkeys(str(json.loads(detail)["out"]) for detail in connection.execute(runs).scalars()))
 
 
 def _scanned(

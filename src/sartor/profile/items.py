@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from sartor.errors import BadValue
+from sartor.profile.audit import Audit
 from sartor.profile.database import Database
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.schema import items, tenants
@@ -31,8 +32,8 @@ GONE = "null"
 class Items:
     """Writes and reads items."""
 
-    def __init__(self, db: Database) -> None:
-        self.db = db
+    def __init__(self, db: Database, audit: Audit) -> None:
+        self.db, self.audit = db, audit
 
     def put(self, tenant: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """See `ProfileStore.put_items`."""
@@ -56,6 +57,7 @@ class Items:
         with self.db.write(tenant) as connection:
             self._changed(connection, tenant)
             connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "item"], set_=set_), list(ready.values()))
+            self.audit.count(connection, tenant, "items put", len(ready))
         return len(ready)
 
     def get(self, tenant: str, ids: Iterable[Any]) -> pl.DataFrame:
@@ -80,7 +82,9 @@ class Items:
         with self.db.write(tenant) as connection:
             self._changed(connection, tenant)
             there = items.update().where(items.c.tenant == tenant, items.c.attributes != GONE)
-            return sum(connection.execute(there.where(items.c.item.in_(part)).values(hidden=hidden)).rowcount for part in chunks(names))
+            count = sum(connection.execute(there.where(items.c.item.in_(part)).values(hidden=hidden)).rowcount for part in chunks(names))
+            self.audit.count(connection, tenant, "items hidden" if hidden else "items shown", count)
+            return count
 
     def delete(self, tenant: str, ids: Iterable[Any]) -> int:
         """See `ProfileStore.delete_items`."""
@@ -88,7 +92,9 @@ class Items:
         with self.db.write(tenant) as connection:
             self._changed(connection, tenant)
             there = items.update().where(items.c.tenant == tenant, items.c.attributes != GONE).values(hidden=True, attributes=GONE)
-            return sum(connection.execute(there.where(items.c.item.in_(part))).rowcount for part in chunks(names))
+            count = sum(connection.execute(there.where(items.c.item.in_(part))).rowcount for part in chunks(names))
+            self.audit.count(connection, tenant, "items deleted", count)
+            return count
 
     def hidden(self, tenant: str) -> frozenset[str]:
         """See `ProfileStore.hidden_items`."""

@@ -28,7 +28,7 @@ class OfTenant:
         self.db, self.keyring = db, keys
         self._audit = Audit(db, keys)
         self._models = ModelTable(db, keys, self._audit)
-        self._items = Items(db)
+        self._items = Items(db, self._audit)
         self._access = Access(db, keys, self._audit)
         self._jobs = Jobs(db, keys)
 

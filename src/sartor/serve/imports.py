@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KIND = "import"
 LEASE = 60.0
+AT_ONCE = 2
+"""Files that one process takes in at the same time."""
 SHOWN = 100
 """Bad rows that are told one by one."""
 BATCH = 2_000
@@ -44,30 +46,31 @@ class Stopped(Exception):
 
 
 class Importer:
-    """Imports of one process, one at a time."""
+    """Imports of one process, a few at a time."""
 
     def __init__(self) -> None:
         self.worker = f"import-{os.getpid()}-{os.urandom(4).hex()}"
-        self._busy, self._stop = threading.Lock(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._places, self._stop = threading.BoundedSemaphore(AT_ONCE), threading.Event()
+        self._threads: set[threading.Thread] = set()
 
     def take(self) -> None:
-        """Be the one import of this process; raises `Conflict` when there is one already."""
-        if not self._busy.acquire(blocking=False):
-            raise Conflict("another file is being imported", fix="wait until that job has ended, or cancel it")
+        """Take a place; raises `Conflict` when there is none."""
+        if not self._places.acquire(blocking=False):
+            raise Conflict(f"{AT_ONCE} files are being imported", fix="wait until one of those jobs has ended, or cancel one")
 
     def leave(self) -> None:
-        """Let the next one come; only for who has taken it and starts nothing."""
-        self._busy.release()
+        """Let the next one come; only for who has taken a place and starts nothing."""
+        self._places.release()
 
     def start(self, engine: Engine, file: IO[bytes], plan: Plan, *, source: str) -> Job:
-        """Begin; whoever calls has taken the place, which is left when the work ends. Raises what is wrong with the columns."""
+        """Begin; whoever calls has taken a place, which is left when the work ends. Raises what is wrong with the columns."""
         table = Table(file, plan.format)
         plan.check([] if plan.format == "jsonl" else table.columns())  # of JSON lines any row may have other ones
         job = Jobs(engine.store.db, engine.store.keyring).put(engine.tenant, KIND, plan.as_dict(), None, worker=self.worker, lease=LEASE)
         work = _Work(engine, job, table, plan, self.worker, source, self._stop)
-        self._thread = threading.Thread(target=self._run, args=(work,), name="sartor-import", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(work,), name="sartor-import", daemon=True)
+        self._threads = {one for one in self._threads if one.is_alive()} | {thread}
+        thread.start()
         return job
 
     def _run(self, work: _Work) -> None:
@@ -80,10 +83,11 @@ class Importer:
         work.finish()
 
     def close(self) -> None:
-        """End the running import; what it has stored stays."""
+        """End the running imports; what they have stored stays."""
         self._stop.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join(5)
+        until = time.monotonic() + 5
+        for thread in list(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 class _Work:
