@@ -32,7 +32,8 @@ class LMJudge(Judge):
 
     `mode="asked"` lets the model say letter and certainty; `mode="probabilities"` compares its probabilities of the two letters, and
     `mode="likelihood"` those of the two answers themselves, as this person's, both for models that give log-probabilities: the last one is for a
-    model that was trained to write as a profile says, and needs a calibrated certainty. A model that also wrote the answers judges itself: name it in `writer`, and reports say so.
+    model that was trained to write as a profile says, and its certainty needs calibration. A model that also wrote the answers judges itself:
+    name it in `writer`, and reports say so.
     """
 
     backend: Backend
