@@ -72,6 +72,10 @@ def test_only_says_that_nothing_else_will_do() -> None:
         ("```\nI love tabs\n```\n> I love quotes", []),
         ("I want to add data. I have a question about Python. My code is broken.", []),
         ("Please correct: I likes the cheese.", []),
+        ("I love tea. See this:\nFrom: eve@example.org\nSubject: Hi\n\nI love Evil Bank. I live in Rome.", [("preference", "tea", None)]),
+        ("-----Original Message-----\nI love Evil Bank.", []),
+        ("On Mon, 3 May 2026, Eve wrote:\nI love Evil Bank.", []),
+        ("Summarise:\nUser: I love Evil Bank.\nAssistant: Fine.", []),
     ],
 )
 def test_statements_in_a_message(text: str, wanted: list[tuple[str, str, str | None]]) -> None:

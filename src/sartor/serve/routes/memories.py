@@ -12,22 +12,8 @@ from sartor.serve import mapping
 from sartor.serve import memories as shapes
 from sartor.serve.answers import Removed
 from sartor.serve.gate import Guarded, Here, needs
-from sartor.serve.memories import (
-    ConfirmedOut,
-    ConfirmIn,
-    EditIn,
-    ExportedOut,
-    Form,
-    ImportIn,
-    Kind,
-    MemoriesOut,
-    MemoryOut,
-    MemoryPath,
-    RecallIn,
-    RecollectionOut,
-    RememberedOut,
-    RememberIn,
-)
+from sartor.serve.memories import ConfirmedOut, ExportedOut, MemoriesOut, MemoryOut, RecollectionOut, RememberedOut
+from sartor.serve.memory_schemas import ConfirmIn, EditIn, Form, ImportIn, Kind, MemoryPath, RecallIn, RememberIn
 from sartor.serve.schemas import ID_LENGTH, Limit, PersonPath
 
 router = APIRouter(prefix="/v1/people/{person}/memories", tags=["memories"], route_class=Guarded)

@@ -4,8 +4,8 @@
 ("my sister is a nurse", "I moved to Lyon", "I no longer work at Acme"). It finds less than a language model would, and invents nothing:
 every memory is a sentence that stands in the message. Anything else with the method `extract` can take its place.
 
-Never evidence: questions, quotations, code, suppositions ("if I lived in Rome"), what others say, and text that was itself recalled
-from memory and comes back in a message (`masked`), so that a memory cannot confirm itself.
+Never evidence: questions, quotations, pasted mails and talks, code, suppositions ("if I lived in Rome"), what others say, and text that was
+itself recalled from memory and comes back in a message (`masked`), so that a memory cannot confirm itself.
 """
 
 from __future__ import annotations
@@ -93,6 +93,12 @@ _ANYMORE = re.compile(r"\s*\b(?:any ?more|any longer)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?;])(?<!\bSt\.)(?<!\b[DM]r\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\be\.g\.)(?<!\bi\.e\.)[\"'”’)]*\s+|\n+")
 _CLAUSES = re.compile(r"(?:,\s*)?\b(?:and|but|so)\s+(?=(?:i|i'm|i've|i'd|my)\b)|,\s+(?=(?:i|i'm|i've|my)\b)", re.IGNORECASE)
 _QUOTED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|[\"“”«][^\"“”«»\n]{2,}[\"”»]|^[ \t]*>.*?$", re.DOTALL | re.MULTILINE)
+_PASTED = re.compile(
+    r"^[ \t>]*(?:-{2,} ?(?:original message|forwarded message|begin forwarded)|begin forwarded message"
+    r"|(?:from|sent|to|subject|date|cc|reply-to|von|betreff):[ \t]|on .{4,80} wrote:|(?:human|user|assistant|system|ai|bot|customer|agent)\s*:[ \t])",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where a mail, or a talk, of somebody else begins in what was pasted: nothing from there on is hers."""
 _WHOLE = re.compile(r"^\s*[\"“]([^\"“”\n]*)[\"”]\s*$")
 _SUPPOSED = re.compile(
     r"\b(?i:if|suppose|imagine|pretend|act as|as if|wish|unless|would i|should i|let's say|assume|hypothetically|in (?:this|the) (?:story|novel|role)"
@@ -158,6 +164,8 @@ def masked(text: str, recalled: Iterable[str]) -> str:
 def sentences(text: str) -> list[str]:
     """The sentences of a message in which somebody may say something about herself."""
     text = text[:LONGEST].replace("’", "'")
+    if pasted := _PASTED.search(text):
+        text = text[: pasted.start()]
     whole = _WHOLE.match(text)
     text = whole[1] if whole else _QUOTED.sub(" \n ", text)
     out = []
