@@ -131,6 +131,8 @@ _TABLE = (
            "represent", "method", "sartor.represent.moe_embed:MoEEmbed", "deep"),
     System("prefeval", "Do LLMs Recognize Your Preferences? Evaluating Personalized Preference Following in LLMs", "Zhao et al.", 2025, "ICLR",
            "write", "suite", "sartor.write.prefeval:PrefEval"),
+    System("pplug", "LLMs + Persona-Plug = Personalized LLMs", "Liu et al.", 2024, "arXiv",
+           "write", "method", "sartor.write.pplug:PPlug", "write"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
