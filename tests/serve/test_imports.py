@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from typing import Any
 
@@ -25,7 +26,7 @@ def send(shop: Shop, content: bytes, format: str, columns: dict[str, str], into:
 
 
 def ended(shop: Shop, job: str) -> dict[str, Any]:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         found: dict[str, Any] = shop.get(f"/v1/imports/{job}").json()
         if found["finished"]:
@@ -133,16 +134,34 @@ def test_what_does_not_fit_is_refused_at_once(shared: Shop) -> None:
     assert "type that is not taken" in refused(deep, 422, format="parquet")
 
 
-def test_limits_of_files_and_one_import_at_a_time(tmp_path: Any, model: Any) -> None:
+def test_limits_of_files_and_of_imports_at_once(tmp_path: Any, model: Any) -> None:
     with opened(tmp_path, model, import_bytes=1_000) as shop:
         query = {"into": "events", "format": "csv", "columns": '{"person": "person", "item": "item"}'}
         assert shop.call("POST", "/v1/imports", params=query, content=b"x" * 1_001, headers=FILE).status_code == 413
         importer = shop.app.state.server.importer
-        importer.take()
+        for _ in range(imports.AT_ONCE):
+            importer.take()
         assert shop.call("POST", "/v1/imports", params=query, content=b"person,item\na,b\n", headers=FILE).status_code == 409
         importer.leave()
         # Whoever was refused has given its place back.
         assert send(shop, b"person,item\nq,i1\n", "csv", {"person": "person", "item": "item"})["status"] == "done"
+
+
+def test_two_files_come_in_at_once_and_neither_waits_for_the_other(own: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    met = threading.Barrier(2)
+    put = imports._Work._put
+
+    def together(work: Any, batch: Any) -> None:
+        # Passed only when both are storing; an import that waited for the other would break it.
+        met.wait(60)
+        put(work, batch)
+
+    monkeypatch.setattr(imports._Work, "_put", together)
+    query = {"into": "events", "format": "csv", "columns": '{"person": "person", "item": "item"}'}
+    sent = [own.call("POST", "/v1/imports", params=query, content=f"person,item\n{who},i1\n".encode(), headers=FILE) for who in ("one", "two")]
+    assert [one.status_code for one in sent] == [202, 202]
+    assert [ended(own, one.json()["id"])["result"]["stored"] for one in sent] == [1, 1]
+    assert all(own.engine.store.count("default", who) == 1 for who in ("one", "two"))
 
 
 def test_an_import_is_cancelled_and_a_dead_one_is_ended(own: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
