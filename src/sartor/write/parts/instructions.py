@@ -16,6 +16,7 @@ import unicodedata
 from collections import OrderedDict
 from functools import cache
 from importlib import resources
+from secrets import token_bytes
 
 from sartor.write.parts.data_block import plain
 
@@ -46,7 +47,7 @@ def reads_as_instruction(text: str) -> str | None:
 
 
 class Verdicts:
-    """What `reads_as_instruction` said of texts, for who asks again and again; keeps digests, never texts. Safe to share between threads.
+    """What `reads_as_instruction` said of texts, for who asks again and again; keeps keyed digests, never texts. Safe to share between threads.
 
     Parameters
     ----------
@@ -55,12 +56,13 @@ class Verdicts:
 
     def __init__(self, most: int = 100_000) -> None:
         self.most = most
+        self._key = token_bytes(16)
         self._known: OrderedDict[bytes, str | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, text: str) -> str | None:
         """The same as `reads_as_instruction(text)`."""
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key).digest()
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
