@@ -50,8 +50,7 @@ _DOING = _words(
     "visiting traveling travelling buying believe care find purchasing consuming feel want suit appeal invest include involve contain focus"
 )
 _NOT = _words(
-    "not never no cannot can't cant don't dont doesn't didn't won't wouldn't isn't aren't nothing neither nor hardly rarely seldom without "
-    "lack anything-but zero"
+    "not never no cannot can't cant don't dont doesn't didn't won't wouldn't isn't aren't nothing neither nor hardly rarely seldom without lack zero"
 )
 _INSIDE = _words("not without don't doesn't no aren't isn't never lack lacks lacking")
 _SOFT = _words("rarely seldom sometimes somewhat slightly usually generally hardly")
@@ -107,6 +106,8 @@ class _Reader:
 
     def _clear(self) -> None:
         self.words: list[str] = []
+        self.held = False
+        """Whether one of the words says something."""
         self.loose = ""
         self.sign, self.force, self.only, self.since, self.reason = 0.0, 1.0, False, _FAR + 1, False
 
@@ -118,20 +119,20 @@ class _Reader:
             self.loose = ""
         elif phrase:
             self.loose = phrase
-        self.words = []
+        self.words, self.held = [], False
 
     def turn(self, sign: float, *, only: bool = False) -> None:
         """From here on it is about something else, with this sign."""
-        if _trimmed(self.words):
+        if self.held:
             self.close()
-        self.words = []
+        self.words, self.held = [], False
         self.sign, self.only, self.since = sign, only and sign > 0, _FAR + 1
 
     def take(self, token: str) -> None:
         word = token.lower()
         before, self.before = self.before, [*self.before[-2:], word]
         last = before[-1] if before else ""
-        held = bool(_trimmed(self.words))
+        held = self.held
         self.since += 1
         if word in _STOP:
             self.close()
@@ -150,14 +151,10 @@ class _Reader:
             self.turn(-1.0)
         elif word in _NOT:
             # "products that are not cruelty-free": the rest is meant the other way round.
-            inside = self.sign if held and word in _INSIDE else 0.0
-            self.turn(
-                -inside or (-1.0 if word in ("no", "without", "zero") else self.sign if word == "not" and not held and last in _CHOOSE else 0.0)
-            )
-            if last in _CHOOSE and word == "not":
-                self.sign = -1.0
-            elif not inside:
-                self.since = 0
+            inside = held and word in _INSIDE and self.sign != 0
+            refused = word in _ALONE or (word == "not" and last in _CHOOSE)
+            self.turn(-self.sign if inside else -1.0 if refused else 0.0)
+            self.since = _FAR + 1 if inside else 0
         elif word in _SOFT:
             self.force = 0.6
         elif word in _AILMENT and held and not self.sign:
@@ -182,6 +179,7 @@ class _Reader:
             self.sign = 0.0
         else:
             self.words.append(token)
+            self.held = held or word not in _NEUTRAL
 
 
 def polarity(text: str) -> float:
