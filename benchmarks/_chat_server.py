@@ -115,13 +115,13 @@ async def chat(request: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
         def event(delta: dict[str, Any], end: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}
-            return b"data: " + json.dumps(about | {"object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+            return b"data: " + json.dumps(about | {"object": "chat.completion.chunk", "choices": [choice]}, ensure_ascii=False).encode() + b"\n\n"
 
         try:
             yield event({"role": "assistant", "content": ""})
             if message.get("tool_calls"):
                 yield event({"tool_calls": [{"index": 0, **message["tool_calls"][0]}]})
-            for at, word in enumerate(text.split() if message["content"] else []):
+            for at, word in enumerate(text.split(" ") if message["content"] else []):
                 yield event({"content": word if not at else f" {word}"})
                 if failure == "break":
                     return

@@ -91,15 +91,20 @@ def test_the_systems_own_words_stay_and_parts_pass_through(chats: Shop, parrot: 
 
 
 def test_a_stream_arrives_as_it_was_sent(chats: Shop) -> None:
-    fields = {"messages": [{"role": "user", "content": "SAY to be or not, peanuts"}], "stream": True, "user": "ana", "sartor": {"explain": True}}
+    fields = {
+        "messages": [{"role": "user", "content": "SAY to be\u2028 or\u0085 not, peanuts"}],
+        "stream": True,
+        "user": "ana",
+        "sartor": {"explain": True},
+    }
     with chats.http.stream("POST", CHAT, json=fields, headers={"Authorization": f"Bearer {chats.keys['default']}"}) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["x-sartor-personal"] == "true"
-        lines = [line for line in answer.iter_lines() if line]
+        lines = [line for line in answer.read().decode().split("\n") if line]
     assert lines[-1] == "data: [DONE]"
     events = [json.loads(line[6:]) for line in lines[:-1]]
-    assert "".join(one["choices"][0]["delta"].get("content") or "" for one in events) == "to be or not, peanuts"
+    assert "".join(one["choices"][0]["delta"].get("content") or "" for one in events) == "to be\u2028 or\u0085 not, peanuts"
     assert [at for at, one in enumerate(events) if "sartor" in one] == [0]
     assert events[0]["sartor"]["used"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from _upstream import serving
 from sartor.errors import AccessDenied, BadValue, ConfigError, CorruptFile, EmptyData, EndpointFailed, FileProblem, RateLimited, TooLarge, UnknownId
+from sartor.parts.event_stream import EventStream
 from sartor.write.backends import Backend, backend
 from sartor.write.backends.endpoint import KEY, ChatEndpoint
 
@@ -39,6 +43,8 @@ def test_an_endpoint_writes_streams_and_names_adapters() -> None:
             "max_tokens": 5, "temperature": 0.0, "seed": 3, "stop": ["x"],
         }  # fmt: skip
         assert list(writer.stream(ask("SAY to be or not"))) == ["to", " be", " or", " not"]
+        odd = "line\u2028 paragraph\u2029 next\u0085 \u00e9\U0001f600"
+        assert "".join(writer.stream(ask(f"SAY {odd}"))) == odd
         parts = [{"role": "user", "content": [{"type": "text", "text": "SAY parts"}, {"type": "image_url", "image_url": {"url": "data:"}}]}]
         assert writer.generate([parts])[0].text == "parts"
         assert writer.generate([]) == []
@@ -46,6 +52,19 @@ def test_an_endpoint_writes_streams_and_names_adapters() -> None:
         with pytest.raises(ConfigError, match="how likely"):
             writer.logprobs([ask("a")], ["b"])
         writer.close()
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 70), max_size=6))
+def test_an_event_stream_is_the_same_however_it_is_cut(rest: bytes, cuts: list[int]) -> None:
+    whole = b"data: a\xe2\x80\xa8b\r\ndata:c\rdata: d\n: note\n\nevent: x\n" + rest + b"\ndata: [DONE]"
+    places = [0, *sorted(min(one, len(whole)) for one in cuts), len(whole)]
+    stream, once = EventStream(), EventStream()
+    found = [one for start, end in itertools.pairwise(places) for one in stream.feed(whole[start:end])] + stream.end()
+    assert found == once.feed(whole) + once.end()
+    assert found[:3] == [b"a\xe2\x80\xa8b", b"c", b"d"]
+    assert found[-1] == b"[DONE]"
+    with pytest.raises(TooLarge):
+        EventStream(longest=10).feed(b"data: " + b"x" * 20)
 
 
 def test_what_passes_is_waited_out() -> None:

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sartor.errors import AccessDenied, BadValue, EndpointFailed, RateLimited, SartorError
+from sartor.errors import AccessDenied, BadValue, EndpointFailed, RateLimited, SartorError, TooLarge
+from sartor.parts.event_stream import EventStream
 from sartor.parts.remote import Remote
-from sartor.serve.upstream import DONE, OURS, Busy, Json
+from sartor.serve.upstream import OURS, Busy, Json
 
 if TYPE_CHECKING:
     import httpx
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sartor.serve.settings import Settings
 
 KEY = "SARTOR_UPSTREAM_KEY"
+END = b"[DONE]"
 FRESH = 60.0
 """Seconds for which the upstream's list of models is believed."""
 
@@ -146,22 +148,18 @@ class RemoteUpstream:
         """Data lines as they came, each checked to be one; raises `EndpointFailed` where the stream ends before its end."""
         import httpx
 
+        events = EventStream()
         try:
-            async for line in answer.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                data = line[5:].strip()
-                if data == "[DONE]":
-                    yield DONE
+            async for chunk in answer.aiter_bytes():
+                for data in events.feed(chunk):
+                    yield _checked(data)
+                    if data == END:
+                        return
+            for data in events.end():
+                yield _checked(data)
+                if data == END:
                     return
-                try:
-                    good = isinstance(json.loads(data), dict)
-                except ValueError:
-                    good = False
-                if not good:
-                    raise EndpointFailed("the upstream streams something that is no part of an answer", fix="try again later")
-                yield b"data: " + data.encode()
-        except httpx.TransportError as error:
+        except (httpx.TransportError, TooLarge) as error:
             raise EndpointFailed(f"the upstream broke off its answer: {type(error).__name__}", fix="try again") from None
         raise EndpointFailed("the upstream ended its answer too early", fix="try again")
 
@@ -175,3 +173,14 @@ class RemoteUpstream:
                 base_url=self._remote.url, headers=self._remote.headers(), timeout=httpx.Timeout(self._remote.timeout, connect=5.0), limits=limits
             )
         return self._client
+
+
+def _checked(data: bytes) -> bytes:
+    """A data line; raises `EndpointFailed` for what is no part of an answer."""
+    try:
+        good = data == END or isinstance(json.loads(data), dict)
+    except ValueError:
+        good = False
+    if not good:
+        raise EndpointFailed("the upstream streams something that is no part of an answer", fix="try again later")
+    return b"data: " + data

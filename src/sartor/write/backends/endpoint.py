@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.errors import ConfigError, MissingExtra
+from sartor.errors import ConfigError, MissingExtra, TooLarge
+from sartor.parts.event_stream import EventStream
 from sartor.parts.remote import Remote
 from sartor.write.backends.backend import Generation, Message, check_messages, check_settings
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 KEY = "SARTOR_WRITER_KEY"
-DONE = "[DONE]"
+DONE = b"[DONE]"
 
 
 class ChatEndpoint:
@@ -118,18 +119,21 @@ class ChatEndpoint:
 
         with ExitStack() as stack:
             answer = self._answer(body, stack)
+            events = EventStream()
             try:
-                for line in answer.iter_lines():
-                    data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
-                    if data == DONE:
-                        return
-                    if data and (piece := self._piece(data)):
-                        yield piece
-            except httpx.TransportError as error:
+                for chunk in answer.iter_bytes():
+                    for data in events.feed(chunk):
+                        if data == DONE:
+                            return
+                        if piece := self._piece(data):
+                            yield piece
+            except (httpx.TransportError, TooLarge) as error:
                 raise self._remote.malformed(f"broke off its answer: {type(error).__name__}") from None
+            if DONE in events.end():
+                return
         raise self._remote.malformed("ended its answer too early")
 
-    def _piece(self, data: str) -> str:
+    def _piece(self, data: bytes) -> str:
         try:
             told = json.loads(data)
             if "error" in told:
