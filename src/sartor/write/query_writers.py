@@ -15,7 +15,7 @@ import polars as pl
 from sartor.data.population import Population
 from sartor.write.backends import Backend
 from sartor.write.parts.prompt import Composer, Slot, Template
-from sartor.write.suggestions import Context, Focus
+from sartor.write.suggestions import FAMILIAR, NEW, OTHER, RELATED, Context, Focus
 
 
 class Draft(NamedTuple):
@@ -76,6 +76,7 @@ def _softmax(scores: Sequence[float]) -> list[float]:
     return [float(one) for one in parts / parts.sum()] if len(scores) else []
 
 
+LABELS = {FAMILIAR: "k", RELATED: "r", NEW: "p", OTHER: "h"}
 Cut = Callable[[str], tuple[str, list[int]]]
 """A query -> the same with {0}, {1} in the places of its entities, and the entities."""
 
@@ -83,8 +84,8 @@ Cut = Callable[[str], tuple[str, list[int]]]
 class Slots:
     """Prompts and queries in which entities are labels, so that a small language model need not know their names.
 
-    A prompt names the page's entities, what was asked, and what the person knows and cares about; or, in place of the latter, her earlier
-    queries in full.
+    A label says what the entity is to the person and how much it scores: ka, kb, ... are familiar, ra, rb, ... related, pa, pb, ... on the page
+    only. A prompt has the page's entities, what was asked, and related ones; or, in place of anything personal, earlier queries in full.
     """
 
     def __init__(self, cut: Cut, kinds: Sequence[str]) -> None:
@@ -92,23 +93,24 @@ class Slots:
 
     def prompt(self, context: Context, focus: Focus) -> tuple[str, dict[str, int]]:
         """The prompt, and the entity of each label in it."""
-        label: dict[int, str] = {}
-
-        def named(entity: int) -> str:
-            if entity in label:
-                return label[entity]
-            at = len(label)
-            label[entity] = f"{chr(ord('x') - at // 26 % 20)}{chr(ord('a') + at % 26)}"
-            return f"{label[entity]} {self._kinds[entity]}"
+        label = {
+            entity: f"{LABELS[role]}{chr(ord('a') + at % 26) * (1 + at // 26)}"
+            for role, own in focus.roles().items() for at, entity in enumerate(own)
+        }  # fmt: skip
 
         def said(query: str) -> str:
             pattern, entities = self._cut(query)
-            return pattern.format(*(named(one) for one in entities))
+            for entity in entities:
+                label.setdefault(entity, f"{LABELS[OTHER]}{chr(ord('a') + len(label) % 26) * (1 + len(label) // 26)}")
+            return pattern.format(*(label[entity] for entity in entities))
 
-        parts = ["page", *(named(one) for one in focus.page)]
+        def listed(entities: Iterable[int]) -> str:
+            return " ".join(f"{label[one]} {self._kinds[one]}" for one in entities)
+
+        roles = focus.roles()
+        parts = ["page", listed([*roles[FAMILIAR], *roles[NEW]])]
+        parts += ["beside", listed(roles[RELATED])] if roles[RELATED] else []
         parts += ["asked", said(context.query)] if context.query else []
-        parts += ["knows", *(named(one) for one in focus.familiar)] if focus.familiar else []
-        parts += ["cares", *(named(one) for one in focus.related)] if focus.related else []
         parts += [part for query in context.earlier for part in ("before", said(query))]
         return " ".join(parts), {name: entity for entity, name in label.items()}
 
