@@ -16,6 +16,7 @@ from sartor.data.world import World
 from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, SpaceMismatch, StateMismatch
 from sartor.method import State
 from sartor.parts.lora import LoraBank
+from sartor.represent.small_encoder import SmallEncoder
 from sartor.write._base import LMWriter
 from sartor.write.in_context import InContext
 from sartor.write.parts.causal_lm import CausalLM, LMConfig
@@ -203,6 +204,23 @@ def test_the_plug_weighs_by_request_and_refuses_what_does_not_fit(lm: Population
     plug.encoder_print_ = "0" * 32
     with pytest.raises(SpaceMismatch, match="00000000"):
         plug.adapt(NEW[ANA])
+
+
+def test_the_plug_reads_histories_by_any_neural_encoder(lm: PopulationLM, tmp_path: Path) -> None:
+    words = [piece.text for own in population_pieces(PEOPLE).values() for piece in own]
+    folder = SmallEncoder(vocabulary=400, dim=16, layers=1, heads=2).learn_words(words).save(tmp_path / "encoder")
+    plug = PPlug(lm=lm, encoder=str(folder), steps=10, people=10, batch=4, max_new=8).fit(PEOPLE, progress=False)
+    state = plug.adapt(NEW[ANA])
+    assert state["history"].shape == (8, 16)
+    again = sartor.load(plug.save(tmp_path / "plug"))
+    assert again.write_all(CHATS, [state] * 4) == plug.write_all(CHATS, [state] * 4)
+    # The copy for requests was trained, the encoder of the history was not.
+    frozen, trained = (dict(one.named_parameters()) for one in (plug._encoder().network, plug.network_.query))
+    assert plug._encoder().fingerprint == SmallEncoder.load(folder).fingerprint
+    assert any(not torch.equal(frozen[name], trained[name]) for name in frozen)
+    SmallEncoder(vocabulary=400, dim=16, layers=1, heads=2, seed=5).learn_words(words).save(folder)
+    with pytest.raises(SpaceMismatch):
+        sartor.load(tmp_path / "plug").adapt(NEW[ANA])
 
 
 def test_pieces_are_a_persons_own_writing() -> None:

@@ -72,14 +72,15 @@ class LanguageModel:
 
     def stream(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None, **more: Any) -> Iterator[str]:
         """The next message in pieces; together they are what `write` gives. Half a character waits for its other half."""
-        prompt, ids, shown = self.tokenizer.chat(messages), [], ""
+        prompt, shown = self.tokenizer.chat(messages), ""
+        ids: list[int] = []
         for token in stream(self.network, prompt, self.room(prompt, sampling or self.sampling()), **more):
             ids.append(token)
             text = self.tokenizer.decode(ids)
             if text.startswith(shown) and not text.endswith("\ufffd"):
                 yield text[len(shown) :]
                 shown = text
-        if (rest := self.tokenizer.decode(ids)[len(shown) :]) if ids else "":
+        if rest := self.tokenizer.decode(ids)[len(shown) :]:
             yield rest
 
     @torch.no_grad()
