@@ -140,12 +140,12 @@ def _served(db: Path, key: str | None = None) -> dict[str, Any]:
         assert "admin" in me["scopes"]
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) in (0, -signal.SIGINT, 130)
+        assert server.wait(60) in (0, -signal.SIGINT, 130)
     return said
 
 
 def _asked(url: str, key: str) -> bytes:
-    for _ in range(200):
+    for _ in range(600):
         try:
             with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"}), timeout=5) as answer:
                 return bytes(answer.read())

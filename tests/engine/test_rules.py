@@ -142,7 +142,7 @@ def test_evaluated_filters_are_bounded_and_new_with_the_catalogue(engine: Engine
     assert soon(lambda: items(engine.recommend("ana", where="price < 100")) == best)
 
 
-def soon(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+def soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether something comes to hold in time."""
     until = time.monotonic() + seconds
     while not holds():
@@ -269,16 +269,10 @@ def test_a_large_catalogue_hides_at_once_and_its_other_attributes_follow(engine:
     engine.store.hide_items("default", best[:1])
     try:
         assert best[0] not in items(engine.recommend("ana", k=3))
-        end = time.monotonic() + 10
-        while engine.recommend("ana", k=3).items[0].title != "Renamed" and time.monotonic() < end:
-            time.sleep(0.01)
-        assert engine.recommend("ana", k=3).items[0].title == "Renamed"
+        assert soon(lambda: engine.recommend("ana", k=3).items[0].title == "Renamed")
         assert best[0] not in items(engine.recommend("ana", k=3))
     finally:
         monkeypatch.undo()
         engine.store.hide_items("default", best[:1], hidden=False)
         engine.store.put_items("default", [CATALOGUE[best[1]]])
-        end = time.monotonic() + 10
-        while items(engine.recommend("ana", k=3)) != best and time.monotonic() < end:
-            time.sleep(0.01)
-    assert items(engine.recommend("ana", k=3)) == best
+    assert soon(lambda: items(engine.recommend("ana", k=3)) == best)

@@ -60,7 +60,7 @@ def items(answer: SearchAnswer) -> list[Any]:
     return [one.item for one in answer.items]
 
 
-def soon(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
+def soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     """A catalogue that takes long to read (here: on a busy machine) follows a moment later."""
     until = time.monotonic() + seconds
     while not holds():

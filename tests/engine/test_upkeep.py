@@ -15,7 +15,7 @@ from sartor.profile import retention
 from sartor.profile.records import Record
 
 
-def until(condition: Any, seconds: float = 20.0) -> bool:
+def until(condition: Any, seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -54,6 +54,13 @@ class Shop:
     def get(self, path: str, **given: Any) -> httpx.Response:
         return self.call("GET", path, **given)
 
+    def ready(self) -> Any:
+        """What `/readyz` says once the server is warm."""
+        until = time.monotonic() + 60
+        while (said := self.get("/readyz", key="")).status_code != 200 and time.monotonic() < until:
+            time.sleep(0.01)
+        return said.json()
+
     def observe(self, person: str, *items: str, key: str | None = None) -> None:
         done = self.call("POST", "/v1/events", key=key, json={"events": [{"person": person, "item": item} for item in items]})
         assert done.status_code == 200, done.text
@@ -67,7 +74,7 @@ def opened(folder: Path, model: Any, *, dev: bool = False, **settings: Any) -> I
         for tenant in ("default", "other"):
             engine.for_tenant(tenant).install(model, shop())
         app = create_app(engine, dev=dev, settings=Settings(**{"log_requests": False, "key_seconds": 60.0} | settings))
-        with listening(app) as url, httpx.Client(base_url=url, timeout=30) as http:
+        with listening(app) as url, httpx.Client(base_url=url, timeout=60) as http:
             made = Shop(engine, app, http, url)
             made.keys = {tenant: made.key(tenant) for tenant in ("default", "other")}
             yield made
@@ -81,9 +88,10 @@ def listening(app: FastAPI) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
-        until = time.monotonic() + 10
-        while not server.started and time.monotonic() < until:
+        until = time.monotonic() + 60
+        while not server.started:
+            assert time.monotonic() < until, "the server did not start within a minute"
             time.sleep(0.01)
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)

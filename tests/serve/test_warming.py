@@ -14,7 +14,7 @@ from sartor.engine import Engine, warming
 
 
 def until(shop: Shop, status: int) -> bool:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while shop.get("/readyz").status_code != status:
         if time.monotonic() > end:
             return False
@@ -24,7 +24,7 @@ def until(shop: Shop, status: int) -> bool:
 
 def test_ready_only_when_warm_and_alive_at_once(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     go, real = threading.Event(), warming.warm
-    monkeypatch.setattr(warming, "warm", lambda engine: go.wait(20) and real(engine))
+    monkeypatch.setattr(warming, "warm", lambda engine: go.wait(120) and real(engine))
     with opened(tmp_path, model) as shop:
         cold = shop.get("/readyz")
         assert (cold.status_code, cold.json()["type"]) == (503, "urn:sartor:problem:warming-up")
