@@ -76,6 +76,8 @@ def _softmax(scores: Sequence[float]) -> list[float]:
     return [float(one) for one in parts / parts.sum()] if len(scores) else []
 
 
+TEMPERATURE = 0.8
+"""Of a small model's draws: they should differ, and stay queries."""
 LABELS = {FAMILIAR: "k", RELATED: "r", NEW: "p", OTHER: "h"}
 Cut = Callable[[str], tuple[str, list[int]]]
 """A query -> the same with {0}, {1} in the places of its entities, and the entities."""
@@ -141,7 +143,7 @@ class Slots:
         from sartor.parts.trainer import seeded
 
         model, out, sizes = lm.model, [], []
-        sampling = model.sampling(max_tokens=24, temperature=0.9)
+        sampling = model.sampling(max_tokens=24, temperature=TEMPERATURE)
         prompts = [self.prompt(*one) for one in asked]
         for row, (text, labels) in enumerate(prompts):
             ids = model.tokenizer.chat([{"role": "user", "content": text}])
