@@ -3,8 +3,9 @@
     python _chat_server.py KEY FAILURE...        # prints its port, then one JSON line per request; each failure is what one request gets
 
 Failures: a status ("503"), "wait:S" (429 that asks for S seconds), "hang" (3 s before it answers), "close", "words" (no JSON), "hollow" (JSON
-without a message), "break" (a stream that ends in the middle), "garble" (a stream of no JSON), "stall" (a stream that stops after its first
-piece until the client goes), "echo" (400 with the key in it).
+without a message), "half" (half a character), "deep" (brackets without end), "zip" (not what its header says), "coded" (400 with OpenAI's code),
+"break" (a stream that ends in the middle), "garble" (a stream of no JSON), "stall" (a stream that stops after its first piece until the client
+goes), "echo" (400 with the key in it).
 
 What it writes: "SAY <words>" in the last message is said; "TOOL" answers with a call of the first tool given; everything else is answered with
 the last message's words, reversed.
@@ -86,6 +87,15 @@ async def chat(request: Request) -> Response:
         request.scope["test.transport"].close()
     if failure == "echo":
         return problem(400, f"no such model for {KEY}")
+    if failure == "half":
+        return Response('{"choices": [{"index": 0, "message": {"role": "assistant", "content": "\\ud83d half"}}]}', media_type="application/json")
+    if failure == "deep":
+        return Response('{"choices": ' + "[" * 100_000 + "]" * 100_000 + "}", media_type="application/json")
+    if failure == "zip":
+        return Response(b"not zipped at all", headers={"Content-Encoding": "gzip"})
+    if failure == "coded":
+        told = {"message": "too many words", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
+        return JSONResponse({"error": told}, 400)
     if failure == "words":
         return Response("words", media_type="application/json")
     if failure == "hollow":

@@ -54,7 +54,9 @@ def got(parrot: Upstream, mark: str) -> dict[str, Any]:
 
 
 def test_what_is_remembered_reaches_the_model_and_the_answer_says_so(chats: Shop, parrot: Upstream) -> None:
-    answer = ask(chats, "SAY mark-1 snacks with peanuts?", user="ana", model="parrot", temperature=0.5, custom={"kept": True})
+    answer = ask(
+        chats, "SAY mark-1 snacks with peanuts?", user="ana", model="parrot", temperature=0.5, custom={"kept": True}, safety_identifier="ana"
+    )
     assert answer.status_code == 200, answer.text
     body = got(parrot, "mark-1")
     system, user = body["messages"]
@@ -63,7 +65,7 @@ def test_what_is_remembered_reaches_the_model_and_the_answer_says_so(chats: Shop
     assert user == {"role": "user", "content": "SAY mark-1 snacks with peanuts?"}
     assert (body["temperature"], body["custom"], body["model"]) == (0.5, {"kept": True}, "parrot")
     # The upstream learns who it is as little as it must.
-    assert body["user"] != "ana"
+    assert body["user"] == body["safety_identifier"] != "ana"
     assert "sartor" not in body
     told = answer.json()
     assert told["choices"][0]["message"]["content"] == "mark-1 snacks with peanuts?"
@@ -218,7 +220,7 @@ def test_models_and_embeddings(chats: Shop) -> None:
 # --- what goes wrong
 
 
-def error(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+def error(answer: httpx.Response, status: int, slug: str, code: str | None = None) -> dict[str, Any]:
     """A refusal that both kinds of client can read."""
     assert answer.status_code == status, answer.text
     told = answer.json()
@@ -228,7 +230,7 @@ def error(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     found: dict[str, Any] = told["error"]
     assert set(found) == {"message", "type", "param", "code"}
     assert told["detail"] in found["message"]
-    assert found["code"] == slug
+    assert found["code"] == (code or slug)
     return found
 
 
@@ -244,6 +246,7 @@ def error(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         (b'{"messages": [{"role": "user", "content": 7}]}', 422, "invalid-request"),
         (b'{"messages": [{"role": "user", "content": "x"}], "user": ["ana", "bob"]}', 422, "invalid-request"),
         (b'{"messages": [{"role": "user", "content": "x"}], "user": ""}', 422, "invalid-request"),
+        (b'{"messages": [{"role": "user", "content": "x"}], "stream": "false"}', 422, "invalid-request"),
         (b'{"messages": [{"role": "user", "content": "x"}], "sartor": {"nothing": 1}}', 422, "invalid-request"),
         (b'{"messages": [{"role": "user", "content": "peanuts"}], "user": "ana", "sartor": {"budget": 3}}', 422, "budget-too-small"),
     ],
@@ -298,12 +301,30 @@ def test_what_passes_is_waited_out_and_what_lasts_is_told(failing: Any) -> None:
         limited = ask(shop, "hi")
         assert error(limited, 429, "rate-limited")["type"] == "rate_limit_error"
         assert limited.headers["retry-after"]
-        for said in ("failure 404", "failure 422"):
-            assert said in error(ask(shop, "hi"), 422, "bad-value")["message"]
+        for status in (404, 422):
+            assert f"failure {status}" in error(ask(shop, "hi"), status, "upstream-refused")["message"]
         for _ in ("words", "hollow"):
             error(ask(shop, "hi"), 502, "endpoint-failed")
         assert "ReadTimeout" in error(ask(shop, "hi"), 502, "endpoint-failed")["message"]
         assert ask(shop, "SAY still there").status_code == 200
+
+
+def test_answers_that_are_hardly_answers(failing: Any) -> None:
+    with failing("half", "deep", "zip", "coded", "wait:99999999999999999999") as (shop, _):
+        half = ask(shop, "hi")
+        assert half.status_code == 200
+        assert half.json()["choices"][0]["message"]["content"] == "\ud83d half"
+        error(ask(shop, "hi"), 502, "endpoint-failed")
+        assert "DecodingError" in error(ask(shop, "hi"), 502, "endpoint-failed")["message"]
+        coded = ask(shop, "hi")
+        assert error(coded, 400, "upstream-refused", "context_length_exceeded")["param"] == "messages"
+        limited = ask(shop, "hi")
+        error(limited, 429, "rate-limited")
+        assert int(limited.headers["retry-after"]) <= 3_600
+    with failing("zip", upstream_retries=0) as (shop, _):
+        body = {"messages": [{"role": "user", "content": "SAY hi"}], "stream": True}
+        told = shop.call("POST", CHAT, json=body).text
+        assert "DecodingError" in json.loads(told.strip().split("\n")[-1].removeprefix("data: "))["error"]["message"]
 
 
 def test_the_servers_key_stays_with_the_server(failing: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -385,12 +406,16 @@ def test_a_model_in_this_process_answers(tmp_path: Path, model: Any) -> None:
         told = ask(shop, "the cat", **fields).json()
         assert told["sartor"]["personal"]
         assert told["usage"]["completion_tokens"] <= 6
-        body = {"messages": [{"role": "user", "content": "the cat"}], "stream": True} | fields
+        body = {"messages": [{"role": "user", "content": "the cat"}], "stream": True, "stream_options": {"include_usage": True}} | fields
         with shop.http.stream("POST", CHAT, json=body, headers={"Authorization": f"Bearer {shop.keys['default']}"}) as answer:
-            lines = [line for line in answer.iter_lines() if line]
-        said = "".join(json.loads(line[6:])["choices"][0]["delta"].get("content") or "" for line in lines[:-1])
+            events = [json.loads(line[6:]) for line in answer.read().decode().split("\n") if line and line != "data: [DONE]"]
+        said = "".join(one["choices"][0]["delta"].get("content") or "" for one in events if one["choices"])
+        assert events[-2]["choices"][0]["finish_reason"] == told["choices"][0]["finish_reason"] == "length"
+        assert events[-1]["usage"]["total_tokens"] > 6
         assert said == told["choices"][0]["message"]["content"]
-        assert "n" in error(ask(shop, "hi", n=2), 422, "bad-value")["message"]
+        for name, value in (("n", 2), ("tools", TOOLS), ("top_p", 0.5), ("logit_bias", {"1": 5})):
+            assert name in error(ask(shop, "hi", **{name: value}), 422, "bad-value")["message"]
+        error(ask(shop, "hi", max_tokens=0), 422, "config-error")
         error(ask(shop, "hi", response_format={"type": "json_object"}), 422, "bad-value")
         error(ask(shop, "word " * 2_000), 413, "too-large")
         made = shop.call("POST", "/v1/embeddings", json={"input": ["a", "b"]}).json()

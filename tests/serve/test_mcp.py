@@ -127,6 +127,9 @@ def test_over_http_a_connection_is_one_person_too(shared: Shop) -> None:
     def status(key: str, **headers: str) -> httpx.Response:
         return shared.call("POST", "/mcp", key=key, json=start, headers=json | headers)
 
+    for method in ("GET", "DELETE", "PUT"):
+        told = shared.call(method, "/mcp", key=bound, headers={"Accept": "text/event-stream"})
+        assert (told.status_code, told.headers["allow"]) == (405, "POST")
     assert status("").status_code == 401
     assert status(free).status_code == 403
     assert status(bound, **{"X-Sartor-Person": "ben"}).status_code == 403

@@ -27,6 +27,9 @@ class Door:
         self._lock = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            # Without sessions there is nothing to listen to, and nothing to end.
+            raise Refused(405, "method-not-allowed", f"{scope['method']} is not possible here", fix="use POST", headers={"Allow": "POST"})
         async with self._lock:
             if self._tools is None:
                 # A stranger costs no more than the key that he has not.

@@ -103,7 +103,7 @@ def openai_error(body: Mapping[str, Any]) -> dict[str, Any]:
     status, where = int(body["status"]), body.get("where") or {}
     kind = _OPENAI.get(status, "server_error" if status >= 500 else "invalid_request_error")
     message = body["detail"] + (f" ({body['fix']})" if body.get("fix") else "")
-    return {"message": message, "type": kind, "param": where.get("field"), "code": str(body["type"]).removeprefix(PREFIX)}
+    return {"message": message, "type": kind, "param": where.get("field"), "code": where.get("code") or str(body["type"]).removeprefix(PREFIX)}
 
 
 def of_error(error: SartorError, request_id: str) -> Response:

@@ -296,15 +296,15 @@ class Passing(BaseModel):
 class ChatOptions(In):
     """What a client may say to this server beside what it says to the model."""
 
-    personal: bool = True
+    personal: StrictBool = True
     """False: everybody's answer; nothing of the person is looked at."""
     k: Annotated[int, Field(ge=0, le=100)] | None = None
     """Memories at most."""
     budget: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Tokens that they may have."""
-    remember: bool | None = None
+    remember: StrictBool | None = None
     """Keep what the last message says of the person, as far as she allows; needs the scope `write`. None: as the server is set."""
-    explain: bool = False
+    explain: StrictBool = False
     """Say in the first event of a stream, too, what was used and why."""
 
 
@@ -317,7 +317,7 @@ class MessageIn(BaseModel):
 
 class ChatIn(Passing):
     messages: Annotated[list[dict[str, JsonValue]], Field(min_length=1, max_length=10_000)]
-    stream: bool | None = None
+    stream: StrictBool | None = None
     sartor: ChatOptions = ChatOptions()
 
     @model_validator(mode="after")

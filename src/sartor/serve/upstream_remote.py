@@ -7,11 +7,12 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sartor.errors import AccessDenied, BadValue, EndpointFailed, RateLimited, SartorError, TooLarge
 from sartor.parts.event_stream import EventStream
 from sartor.parts.remote import Remote
+from sartor.serve.problems import Refused
 from sartor.serve.upstream import OURS, Busy, Json
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ KEY = "SARTOR_UPSTREAM_KEY"
 END = b"[DONE]"
 FRESH = 60.0
 """Seconds for which the upstream's list of models is believed."""
+PATIENCE = 5.0
+"""Seconds between two tries while a client waits; an upstream that asks for more is told of at once."""
+LONGEST_TOLD = 3_600
+"""Seconds that a client is told to wait, at most."""
 
 
 class RemoteUpstream:
@@ -83,11 +88,11 @@ class RemoteUpstream:
                 answer = await self._answer(path, body, stack)
                 try:
                     await answer.aread()
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     raise EndpointFailed(f"the upstream broke off its answer: {type(error).__name__}", fix="try again") from None
         try:
             told = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict) or not isinstance(told.get(has), list) or not told[has]:
             raise EndpointFailed(f"the upstream does not answer with {has}", fix="whoever runs this server: is it an API of OpenAI's kind?")
@@ -99,7 +104,7 @@ class RemoteUpstream:
         try:
             answer = await self._opened().get(path, timeout=min(5.0, self._remote.timeout))
             told = answer.json() if answer.status_code == 200 else None
-        except (httpx.TransportError, ValueError):
+        except (httpx.RequestError, ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise EndpointFailed("the upstream has no list of models", fix="name one: endpoint:URL#MODEL")
@@ -119,10 +124,10 @@ class RemoteUpstream:
                 if answer.status_code == 200:
                     return answer
                 await answer.aread()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 answer, failed = None, error
             wait = self._remote.wait(tried, answer)
-            if wait is None:
+            if wait is None or wait > PATIENCE:
                 if answer is None:
                     # Where it stands is nothing to clients.
                     what = f"the upstream cannot be reached: {type(failed).__name__} in each of {tried + 1} tries"
@@ -131,15 +136,17 @@ class RemoteUpstream:
             await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
-    def _told(self, answer: httpx.Response, tries: int) -> SartorError:
+    def _told(self, answer: httpx.Response, tries: int) -> Exception:
         """What the client is told: a refusal of its request is its own to mend, everything else is the server's."""
+        if answer.status_code in (400, 404, 413, 422):
+            # Its own words and codes: they say what it does not like, and clients act on them.
+            detail = f"the upstream refuses this: {self._remote.reason(answer)}"
+            return Refused(answer.status_code, "upstream-refused", detail, fix="change the request", **_codes(answer))
         error = self._remote.refusal(answer, tries)
         if isinstance(error, RateLimited):
             wait = answer.headers.get("Retry-After", "")
-            return RateLimited("the upstream is asked too much", fix="come again later", retry_after=wait if wait.isdecimal() else "5")
-        if isinstance(error, BadValue) or answer.status_code == 404:
-            # Its own words: they say which of the client's fields it does not like.
-            return BadValue(f"the upstream refuses this ({answer.status_code}): {self._remote.reason(answer)}", fix="change the request")
+            seconds = min(int(wait[:9]), LONGEST_TOLD) if wait.isdecimal() else 5
+            return RateLimited("the upstream is asked too much", fix="come again later", retry_after=seconds)
         if isinstance(error, AccessDenied):
             return EndpointFailed("the upstream does not accept this server's key", fix=f"whoever runs this server has to set {KEY}")
         return EndpointFailed(f"the upstream answers {answer.status_code}, in each of {tries} tries", fix="try again later")
@@ -159,7 +166,7 @@ class RemoteUpstream:
                 yield _checked(data)
                 if data == END:
                     return
-        except (httpx.TransportError, TooLarge) as error:
+        except (httpx.RequestError, TooLarge) as error:
             raise EndpointFailed(f"the upstream broke off its answer: {type(error).__name__}", fix="try again") from None
         raise EndpointFailed("the upstream ended its answer too early", fix="try again")
 
@@ -175,11 +182,21 @@ class RemoteUpstream:
         return self._client
 
 
+def _codes(answer: httpx.Response) -> dict[str, Any]:
+    """What an upstream says of its refusal beside words: `code`, `field` (OpenAI's `param`)."""
+    try:
+        error = answer.json()["error"]
+        found = {"code": error.get("code"), "field": error.get("param")}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {name: value[:100] for name, value in found.items() if isinstance(value, str)}
+
+
 def _checked(data: bytes) -> bytes:
     """A data line; raises `EndpointFailed` for what is no part of an answer."""
     try:
         good = data == END or isinstance(json.loads(data), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         good = False
     if not good:
         raise EndpointFailed("the upstream streams something that is no part of an answer", fix="try again later")

@@ -16,8 +16,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sartor.engine.write import Composed, WriteAsk
-from sartor.errors import SartorError
-from sartor.serve import mapping, problems
+from sartor.errors import EndpointFailed, SartorError
+from sartor.serve import problems
 from sartor.serve.auth import check_people, check_scope
 from sartor.serve.gate import Call, Guarded, call_of, needs
 from sartor.serve.problems import Refused
@@ -27,6 +27,8 @@ from sartor.serve.upstream import DONE, Upstream
 router = APIRouter(prefix="/v1", tags=["chat"], route_class=Guarded)
 
 T = TypeVar("T")
+ALSO_USER = ("safety_identifier", "prompt_cache_key")
+"""Newer fields that clients put the person into."""
 MOST_HEADER = 4_000
 """Bytes of the header that lists memories."""
 
@@ -56,10 +58,11 @@ async def chat(request: Request, asked: ChatIn) -> Response:
     body.pop("sartor", None)
     body["messages"] = composed.messages
     if person is not None:
-        body["user"] = server.log.person(call.caller.tenant, person)
+        hidden = server.log.person(call.caller.tenant, person)
+        body |= {"user": hidden} | {name: hidden for name in ALSO_USER if body.get(name) == person}
     told, headers = _told(call, composed), _headers(composed)
     after = BackgroundTask(_remember, call, composed, asked.messages) if remember else None
-    if body.get("stream"):
+    if asked.stream:
         stack = AsyncExitStack()
         try:
             lines = await until_gone(request, stack.enter_async_context(upstream.stream(body)))
@@ -69,10 +72,15 @@ async def chat(request: Request, asked: ChatIn) -> Response:
             raise
         return Streamed(stack, _events(lines, told if options.explain else None, request), headers, after)
     answer = await until_gone(request, upstream.chat(body))
-    response = mapping.json_response(answer | {"sartor": told})
-    response.headers.update(headers)
-    response.background = after
-    return response
+    return Response(as_json(answer | {"sartor": told}), 200, headers, "application/json", after)
+
+
+def as_json(answer: dict[str, Any]) -> bytes:
+    """An upstream's answer as it came, half characters and all; raises `EndpointFailed` for what is no JSON."""
+    try:
+        return json.dumps(answer, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise EndpointFailed("the upstream answers with what is no JSON", fix="try again later") from None
 
 
 class Streamed(StreamingResponse):

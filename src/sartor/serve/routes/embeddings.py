@@ -6,10 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from sartor.serve import mapping
 from sartor.serve.auth import check_people
 from sartor.serve.gate import Guarded, call_of, needs
-from sartor.serve.routes.chat import _upstream, until_gone
+from sartor.serve.routes.chat import _upstream, as_json, until_gone
 from sartor.serve.schemas import EmbeddingsIn
 
 router = APIRouter(prefix="/v1", tags=["chat"], route_class=Guarded)
@@ -22,4 +21,4 @@ async def embeddings(request: Request, asked: EmbeddingsIn) -> Response:
     check_people(call.caller, [] if asked.user is None else [asked.user])
     if asked.user is not None:
         body["user"] = call.server.log.person(call.caller.tenant, asked.user)
-    return mapping.json_response(await until_gone(request, _upstream(call).embeddings(body)))
+    return Response(as_json(await until_gone(request, _upstream(call).embeddings(body))), media_type="application/json")

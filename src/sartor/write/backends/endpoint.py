@@ -98,7 +98,7 @@ class ChatEndpoint:
             answer = self._answer(body, stack)
             try:
                 answer.read()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise self._remote.malformed(f"broke off its answer: {type(error).__name__}") from None
         try:
             told = answer.json()
@@ -110,7 +110,7 @@ class ChatEndpoint:
             if not isinstance(text, str):
                 raise TypeError
             counts = [int(used.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             raise self._remote.malformed("does not answer with a message") from None
         return Generation(text, str(choice.get("finish_reason") or "stop"), counts[0], counts[1], given)
 
@@ -127,7 +127,7 @@ class ChatEndpoint:
                             return
                         if piece := self._piece(data):
                             yield piece
-            except (httpx.TransportError, TooLarge) as error:
+            except (httpx.RequestError, TooLarge) as error:
                 raise self._remote.malformed(f"broke off its answer: {type(error).__name__}") from None
             if DONE in events.end():
                 return
@@ -142,7 +142,7 @@ class ChatEndpoint:
             piece = choices[0]["delta"].get("content") if choices else None
             if not isinstance(piece, str | None):
                 raise TypeError
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             raise self._remote.malformed("streams something that is no part of a message") from None
         return piece or ""
 
@@ -158,7 +158,7 @@ class ChatEndpoint:
                 if answer.status_code == 200:
                     return answer
                 answer.read()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 answer, failed = None, error
             wait = self._remote.wait(tried, answer)
             if wait is None:

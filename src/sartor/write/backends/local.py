@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +73,7 @@ class LocalWriter:
     Parameters
     ----------
     name: as it was asked for.
-    network: anything that `write.parts.decoding.Decoder` decodes.
+    network: anything that `write.parts.decoding.Decoder` decodes, and that gives logits of token numbers when it is called.
     words: its tokenizer.
     adapters: per-row weights (`named_adapters`).
     """
@@ -112,7 +112,8 @@ class LocalWriter:
         prompt = self._prompt(messages, max_tokens)
         return self._pieces(self._decoder([prompt], max_tokens, temperature, seed, stop, [adapter]), stop)
 
-    def _pieces(self, decoder: Decoder, stop: Sequence[str]) -> Iterator[str]:
+    def _pieces(self, decoder: Decoder, stop: Sequence[str]) -> Generator[str, None, str]:
+        """Returns what `Generation.finish` would be."""
         told, going = 0, True
         while going:
             with self._lock:
@@ -123,7 +124,8 @@ class LocalWriter:
                 yield text[told:sure]
                 told = sure
             if ended:
-                return
+                return "stop"
+        return decoder.out[0].finish
 
     def logprobs(self, contexts: Sequence[Sequence[Message]], continuations: Sequence[str]) -> list[np.ndarray]:
         """See `Backend.logprobs`: float64, one number per token of the continuation."""
@@ -134,8 +136,7 @@ class LocalWriter:
             said = self.words.ids(text)
             prompt = self._prompt(messages, len(said))
             with self._lock, torch.no_grad():
-                out = self.network.run(torch.tensor([prompt + said]), mask=None, past=None)
-                logits = self.network.words_out(out.hidden)[0, len(prompt) - 1 : -1].double()
+                logits = self.network(torch.tensor([prompt + said]))[0, len(prompt) - 1 : -1].double()
             found.append(logits.log_softmax(-1).gather(1, torch.tensor(said, dtype=torch.int64)[:, None])[:, 0].numpy())
         return found
 

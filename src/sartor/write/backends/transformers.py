@@ -81,11 +81,16 @@ class _Network:
         more: dict[str, Any] = {"past_key_values": past.cache if past is not None else None}
         if self._positions:
             more["position_ids"] = (every.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        if self._keep and (mask is not None or past is not None):
-            # While decoding only the last position is looked at: a long prompt's logits over a large vocabulary would fill the memory.
+        if self._keep:
+            # Decoding looks at the last position only: a long prompt's logits over a large vocabulary would fill the memory.
             more["logits_to_keep"] = 1
         out = self.model(input_ids=ids, attention_mask=every.long(), use_cache=True, **more)
         return _Output(out.logits, _Past(out.past_key_values, every))
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Logits of every position."""
+        return self.model(input_ids=ids, use_cache=False).logits.float()
 
     def words_out(self, hidden: Tensor) -> Tensor:
         return hidden.float()
