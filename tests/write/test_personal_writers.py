@@ -171,6 +171,19 @@ def _default_network() -> torch.nn.Module:
     return CausalLM(LMConfig(vocabulary=1_000, dim=PopulationLM().dim, layers=PopulationLM().layers, heads=PopulationLM().heads))
 
 
+def test_an_exported_adapter_is_the_same_in_transformers_and_peft(writers: dict[str, LMWriter], lm: PopulationLM, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="needs peft, which the extra 'dev' installs")
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'text'")
+    writer = writers["PersonalLora"]
+    assert isinstance(writer, PersonalLora)
+    state = writer.adapt(NEW[ANA])
+    base = transformers.AutoModelForCausalLM.from_pretrained(lm.model.save(tmp_path / "lm"))
+    theirs = peft.PeftModel.from_pretrained(base, writer.export(state, tmp_path / "ana")).eval()
+    prompt = lm.model.tokenizer.chat(CHATS[0])
+    done = theirs.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=20, do_sample=False)
+    assert lm.model.tokenizer.decode(done[0, len(prompt) :].tolist()) == writer.write(CHATS[0], state)
+
+
 def test_a_forgotten_piece_leaves_nothing_behind(writers: dict[str, LMWriter]) -> None:
     plug, context = writers["PPlug"], writers["InContext"]
     whole = NEW[ANA]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +78,12 @@ class PersonalLora(LMWriter):
             part = people[start : start + together]
             out |= dict(zip([who for who, _ in part], self._adapt([own for _, own in part], [None] * len(part)), strict=True))
         return out
+
+    def export(self, state: State, folder: str | Path) -> Path:
+        """Write a person's adapter as peft's files, for the folder that `lm.model.save` wrote."""
+        self.check_state(state)
+        with _attached(self) as bank:
+            return bank.save(folder, bank.add(dict(state.arrays)))
 
     def _adapt(self, pieces: Sequence[Sequence[Piece]], before: Sequence[State | None]) -> list[State]:
         for state in before:
