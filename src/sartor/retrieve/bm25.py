@@ -185,7 +185,7 @@ class BM25:
         names, first = self._names(given, len(texts[0])), self.rows
         parts, lengths = [], []
         for own, column in zip(self._words, texts, strict=True):
-            words = tokens(column)
+            words = tokens(column.to_list() if len(column) <= FEW else column)
             sizes = words.list.len().to_numpy()
             lengths.append(sizes.astype(np.float32))
             flat = words.explode().drop_nulls().to_list()
