@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -58,3 +60,13 @@ def test_a_warm_process_has_read_what_the_first_request_needs(tmp_path: Path, mo
         engine.recommend("ana")
         assert read == ["shelf"]
         assert engine.store.people("default") == []
+
+
+def test_a_server_that_is_asked_for_nothing_loads_nothing_that_compiles(tmp_path: Path) -> None:
+    """What these take is most of the time and the memory of an idle server."""
+    code = (
+        "import sys; from sartor.engine import Engine; from sartor.serve import create_app\n"
+        f"with Engine('sqlite:///{tmp_path}/people.db') as engine: create_app(engine)\n"
+        "print(sorted({'numba', 'scipy', 'torch', 'sklearn', 'transformers', 'mcp'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

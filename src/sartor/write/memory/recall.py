@@ -19,7 +19,6 @@ import numpy as np
 
 from sartor.errors import ConfigError
 from sartor.represent.text import TextEncoder, uncached
-from sartor.retrieve.bm25 import BM25
 from sartor.write.memory.polarity import aspects
 from sartor.write.memory.records import Memory, checked_text, count_tokens, within
 from sartor.write.memory.words import terms
@@ -49,6 +48,9 @@ class MemoryIndex:
         self.signs, self.stated = np.empty(0, np.float32), np.empty(0, np.float32)
         self.times, self.follows = np.empty(0), np.empty(0, bool)
         self._room = self.vectors
+        # Here, because an engine that is never asked to remember needs not load what compiles.
+        from sartor.retrieve.bm25 import BM25
+
         self._words = BM25()
         self.add(memories, vectors)
 
