@@ -131,6 +131,8 @@ _TABLE = (
            "represent", "method", "sartor.represent.moe_embed:MoEEmbed", "deep"),
     System("prefeval", "Do LLMs Recognize Your Preferences? Evaluating Personalized Preference Following in LLMs", "Zhao et al.", 2025, "ICLR",
            "write", "suite", "sartor.write.prefeval:PrefEval"),
+    System("k-lamp", "Knowledge-Augmented Large Language Models for Personalized Contextual Query Suggestion", "Baek et al.", 2023, "WWW 2024",
+           "write", "method", "sartor.write.k_lamp:KLaMP"),
     System("pplug", "LLMs + Persona-Plug = Personalized LLMs", "Liu et al.", 2024, "arXiv",
            "write", "method", "sartor.write.pplug:PPlug", "write"),
 )  # fmt: skip

@@ -139,7 +139,7 @@ class Slots:
     def drafts(
         self, lm: Any, asked: Sequence[tuple[Context, Focus]], names: Sequence[Sequence[str]], count: int, seed: int
     ) -> tuple[list[list[Draft]], list[int]]:
-        """`count` queries for each context, drawn from the model and scored by how often they came; and the prompts' tokens."""
+        """`count` queries for each context, drawn from the model and scored by how often their entities came; and the prompts' tokens."""
         from sartor.parts.trainer import seeded
 
         model, out, sizes = lm.model, [], []
@@ -150,7 +150,12 @@ class Slots:
             sizes.append(len(ids))
             with seeded(seed + row):
                 written = Counter(model.tokenizer.decode(one.ids) for one in model.generate([ids] * count, sampling))
-            out.append([Draft(self.filled(one, labels, names), math.log(times / count)) for one, times in written.most_common()])
+            # The same can be asked in many ways: first by how often something was asked about, then by how often in these words.
+            named = {one: frozenset(word for word in one.split() if word in labels) for one in written}
+            about = Counter[frozenset[str]]()
+            for one, times in written.items():
+                about[named[one]] += times
+            out.append([Draft(self.filled(one, labels, names), math.log(about[named[one]]) + 1e-3 * times) for one, times in written.items()])
         return out, sizes
 
 
