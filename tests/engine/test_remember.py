@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,11 +173,9 @@ def test_an_edit_is_a_version_and_two_editors_cannot_both_win(tmp_path: Path) ->
         assert texts(other, "ana") == ["I hate tea."]
         assert found(other, "ana", "tea") == ["I hate tea."]
         assert [each.text for each in other.memory_history("ana", ident)] == ["I hate tea.", "I love tea."]
-        # The other one still has what it read before: its version is taken.
-        shelf, old = other._known("ana", ident)
-        one.edit_memory("ana", ident, polarity=0.5)
+        # Somebody else changes it between reading and writing: the second one is told.
         with pytest.raises(Conflict):
-            other._change("ana", shelf, old.__class__(**{name: getattr(old, name) for name in old.__slots__} | {"version": 3}))
+            other._change("ana", ident, lambda old: (one.edit_memory("ana", ident, polarity=0.5), replace(old, version=old.version + 1))[1])
         assert other.memories("ana")[0].polarity == 0.5
         for text, error in (("", BadValue), ("\ud800", BadValue), ("x" * 9_000, TooLarge)):
             with pytest.raises(error):
@@ -197,8 +196,6 @@ def test_what_she_corrects_or_confirms_holds_from_now_on(engine: Engine) -> None
 def test_two_processes_that_keep_contradictions_agree_on_one(tmp_path: Path) -> None:
     with opened(tmp_path) as one, opened(tmp_path) as other:
         space = one._memories.recall.encoder
-        from dataclasses import replace
-
         from sartor.engine.memory_reading import stated
         from sartor.engine.memory_shelf import record_of
 
@@ -266,7 +263,7 @@ def test_a_store_that_fails_keeps_nothing_and_says_so(engine: Engine, monkeypatc
         raise OSError("disk")
 
     with monkeypatch.context() as broken:
-        broken.setattr(engine.store, "append", fail)
+        broken.setattr(engine.store._appender, "append_if", fail)
         with pytest.raises(OSError, match="disk"):
             engine.remember("ana", "I live in Oslo.", time=2)
     assert texts(engine, "ana") == ["I live in Rome."]
@@ -286,11 +283,17 @@ def test_bad_input_is_named(engine: Engine) -> None:
     for how in ({"confirm": "yes"}, {"kind": "order"}):
         with pytest.raises(ConfigError):
             engine.remember("ana", "I love tea.", **how)  # type: ignore[arg-type]
-    for how in ({"id": ""}, {"id": "x\n"}, {"time": -5}):
+    for how in ({"id": ""}, {"id": "x\n"}, {"time": -5}, {"time": 10**400}, {"recalled": [[1]]}):
         with pytest.raises(BadValue):
             engine.remember("ana", "I love tea.", **how)  # type: ignore[arg-type]
     with pytest.raises(BadValue):
         engine.recall("ana", " ")
+    with pytest.raises(WrongType):
+        engine.remember("ana", "I love tea.", recalled="abc")
+    for act in (engine.forget_memory, engine.memory_history, engine.confirm):
+        with pytest.raises(BadValue):
+            act("ana", ["a"])  # type: ignore[arg-type]
+    assert not engine.remember("ana", [{"content": [{"type": "text", "text": None}]}], kind="message").added
     assert not engine.remember("ana", ["I like tea? " * 80_000]).added
     assert not engine.memories("ana")
 
@@ -311,6 +314,72 @@ def test_whole_messages_are_kept_with_what_stands_around_them(engine: Engine) ->
     oboe = next(one for one in hits if "oboe" in one.memory.text)
     assert oboe.parts["around"] > 0
     assert np.isclose(oboe.score, sum(oboe.parts.values()), atol=1e-5)
+
+
+def in_between(engine: Engine, what: Callable[[], object]) -> None:
+    """Let something happen right before the engine's next write."""
+    appender = engine.store._appender
+    write = appender.append_if
+
+    def first(*given: object, **named: object) -> object:
+        appender.append_if = write  # type: ignore[method-assign]
+        what()
+        return write(*given, **named)  # type: ignore[arg-type]
+
+    appender.append_if = first  # type: ignore[method-assign, assignment]
+
+
+def test_what_was_forgotten_or_refused_meanwhile_does_not_come_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as one, opened(tmp_path) as other:
+        home = one.remember("ana", "I live in Rome.", time=1).added[0].id
+        # Another process forgets the memory that is being replaced.
+        in_between(one, lambda: other.forget_memory("ana", home))
+        one.remember("ana", "I moved to Oslo.", time=2)
+        assert [(each.text, each.version) for each in one.memories("ana", history=True)] == [("I moved to Oslo.", 1)]
+        in_between(one, lambda: one.forget("ana"))
+        one.remember("ana", "I moved to Bergen.", time=3)
+        assert texts(one, "ana", history=True) == texts(other, "ana", history=True) == ["I moved to Bergen."]
+        in_between(one, lambda: other.consent("ana", "write", False))
+        with pytest.raises(NoConsent):
+            one.remember("ana", "I love jazz.")
+        assert texts(other, "ana") == ["I moved to Bergen."]
+        # Events of hers that come meanwhile stand in nobody's way.
+        one.consent("ana", "write", True)
+        in_between(one, lambda: other.observe("ana", ["Heat"]))
+        assert one.remember("ana", "I love jazz.").added
+        # Without consent she still corrects what is hers.
+        one.consent("ana", "write", False)
+        assert one.edit_memory("ana", one.memories("ana")[0].id, "I love blues.").text == "I love blues."
+
+
+def test_a_version_that_comes_while_one_is_forgotten_goes_too(tmp_path: Path) -> None:
+    with opened(tmp_path) as one, opened(tmp_path) as other:
+        home = one.remember("ana", "I live in Rome.", time=1).added[0].id
+        remove = one.store.remove
+
+        def slow(*given: str) -> int:
+            one.store.remove = remove  # type: ignore[method-assign]
+            other.edit_memory("ana", home, "I live in Oslo.")
+            return remove(*given)  # type: ignore[arg-type]
+
+        one.store.remove = slow  # type: ignore[method-assign, assignment]
+        assert one.forget_memory("ana", home) == 1
+        assert one.store.count("default", "ana") == 0
+
+
+def test_a_reading_in_flight_keeps_nothing_of_who_was_forgotten(engine: Engine) -> None:
+    engine.remember("ana", "I live in Rome.")
+    shelves = engine._memories.shelves
+    keep = shelves._keep
+
+    def slow(*given: object) -> None:
+        shelves._keep = keep  # type: ignore[method-assign]
+        engine.forget("ana")
+        keep(*given)  # type: ignore[arg-type]
+
+    shelves._keep = slow  # type: ignore[method-assign, assignment]
+    engine.recall("ana", "where")
+    assert not any(shelf.versions for shelf, _ in shelves._kept.values())
 
 
 LOOP = """

@@ -124,7 +124,10 @@ def seconds(time: Any) -> float | None:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or (not isinstance(value, int | float) and not hasattr(value, "__float__")):
         raise WrongType(f"the {name} is a {type(value).__name__}", fix="give a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as cause:
+        raise BadValue(f"the {name} is too large", fix="give a finite number") from cause
     if not math.isfinite(number) or (name == "weight" and number < 0):
         raise BadValue(f"the {name} is {number}", fix="give a finite number" + (", not below 0" if name == "weight" else ""))
     return number

@@ -17,14 +17,19 @@ from sartor.engine.evidence import seconds
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_reading import CONFIRM, MOST, Confirm, checked_id, checked_kind, from_messages, made, stated
 from sartor.engine.memory_shelf import PURPOSE, Shelf, Shelves, record_id, record_of
-from sartor.errors import ConfigError, Conflict, NoConsent, UnknownId
+from sartor.errors import ConfigError, Conflict, NoConsent, UnknownId, WrongType
 from sartor.profile.append import sortable_id
+from sartor.profile.mark import Mark, append_unchanged
 from sartor.write.memory import Extractor, LeadingSummary, Memory, Recall, Recalled, RuleExtractor, Summariser, formats, settle
 from sartor.write.memory.records import Kind, checked_polarity, checked_text
 
 if TYPE_CHECKING:
     from sartor.profile.records import Record
     from sartor.profile.store import ProfileStore
+
+
+TRIES = 12
+"""Times that something is settled anew because a person's records have changed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,10 @@ class Remembering:
         checked_kind(kind)
         if id is not None:
             checked_id(id)
+        if isinstance(recalled, str):
+            raise WrongType("recalled is a single text", fix="give a list of ids")
+        for one in recalled:
+            checked_id(one)
         now = _now()
         said = now if time is None else seconds(time) or 0.0
         if isinstance(what, str):
@@ -173,16 +182,17 @@ class Remembering:
 
         Raises `UnknownId`, `BadValue`, `TooLarge`, and `Conflict` when somebody else has changed it in the meantime.
         """
-        who = person_id(person)
-        with self._memories.shelves.door(self.tenant, who):
-            shelf, old = self._known(who, memory)
+        words, sign = None if text is None else checked_text(text), None if polarity is None else checked_polarity(polarity)
+
+        def corrected(old: Memory) -> Memory:
             new = old
-            if text is not None:
-                new, _ = stated(checked_text(text), "message" if old.kind == "message" else None, old.id, old.time, old.source, ())
-            new = replace(new, polarity=new.polarity if polarity is None else checked_polarity(polarity), confirmed=True)
+            if words is not None:
+                new, _ = stated(words, "message" if old.kind == "message" else None, old.id, old.time, old.source, ())
             # What she corrects holds from now on, whatever was said in between.
-            new = replace(new, valid_from=_now(), made_from=old.made_from, version=old.version + 1, change="edited")
-            return self._change(who, shelf, new)
+            new = replace(new, polarity=new.polarity if sign is None else sign, confirmed=True, valid_from=_now())
+            return replace(new, made_from=old.made_from, version=old.version + 1, change="edited")
+
+        return self._change(person_id(person), memory, corrected)
 
     def confirm(self, person: Id, memory: str, right: bool = True) -> Memory | None:
         """The person says that a memory is right, and from now on it is used; or wrong, and it is deleted for good (None)."""
@@ -190,24 +200,32 @@ class Remembering:
         if not right:
             self.forget_memory(who, memory)
             return None
-        with self._memories.shelves.door(self.tenant, who):
-            shelf, old = self._known(who, memory)
-            if old.confirmed:
-                return old
-            return self._change(who, shelf, replace(old, confirmed=True, valid_from=_now(), version=old.version + 1, change="confirmed"))
+        now = _now()
+        return self._change(
+            who, memory,
+            lambda old: None if old.confirmed else replace(old, confirmed=True, valid_from=now, version=old.version + 1, change="confirmed"),
+        )  # fmt: skip
 
     def forget_memory(self, person: Id, *memories: str) -> int:
         """Really delete memories, all their versions, and the summaries that were made from them. Returns how many memories went."""
         who = person_id(person)
-        with self._memories.shelves.door(self.tenant, who):
-            shelf, _ = self._memories.shelves.of(self.tenant, who, purpose=None)
-            gone = {one for one in memories if shelf.get(one) is not None}
-            if missing := set(memories) - gone:
-                raise UnknownId("there is no such memory", id=repr(sorted(missing)[0]), fix="memories() lists them")
-            while more := {one.id for one in shelf.current() if one.id not in gone and gone & set(one.made_from)}:
-                gone |= more
-            self.store.remove(self.tenant, who, [record_id(one.id, one.version) for ident in gone for one in shelf.versions[ident]])
-            self._memories.shelves.drop(self.tenant, who)
+        for one in memories:
+            checked_id(one)
+        gone: set[str] = set()
+        while True:
+            with self._memories.shelves.door(self.tenant, who):
+                shelf, _ = self._memories.shelves.of(self.tenant, who, purpose=None)
+                there = {one for one in (*memories, *gone) if shelf.get(one) is not None}
+                if missing := set(memories) - there - gone:
+                    raise UnknownId("there is no such memory", id=repr(sorted(missing)[0]), fix="memories() lists them")
+                # Another process may have kept a version after these were read; one that comes later finds that they are gone, and keeps nothing.
+                if not there:
+                    break
+                gone |= there
+                while more := {one.id for one in shelf.current() if one.id not in gone and gone & set(one.made_from)}:
+                    gone |= more
+                self.store.remove(self.tenant, who, [record_id(one.id, one.version) for ident in gone for one in shelf.versions.get(ident, ())])
+                self._memories.shelves.drop(self.tenant, who)
         self._wake()
         return len(gone)
 
@@ -268,6 +286,7 @@ class Remembering:
         return shelf
 
     def _known(self, who: str, memory: str) -> tuple[Shelf, Memory]:
+        checked_id(memory)
         shelf, _ = self._memories.shelves.of(self.tenant, who, purpose=None)
         found = shelf.get(memory)
         if found is None:
@@ -288,13 +307,31 @@ class Remembering:
         # Encoded before the door is closed: others who share it need not wait for that, nor for all parts of a large import.
         vectors = self._memories.recall.encoder.encode([one.text for one, _ in new]) if new else np.empty((0, 1), np.float32)
         for start in range(0, max(len(new), 1), MOST):
-            with self._memories.shelves.door(self.tenant, who):
-                shelf = self._shelf_for_writing(who)
-                written: list[tuple[Memory, np.ndarray]] = []
-                for (one, ended), vector in zip(new[start : start + MOST], vectors[start : start + MOST], strict=True):
-                    self._settle(shelf, one, ended, vector, done, written)
-                self._append_memories(who, written)
+            self._again(lambda start=start: self._keep_part(who, new[start : start + MOST], vectors[start : start + MOST], done))  # type: ignore[misc]
         return done
+
+    def _keep_part(self, who: str, new: Sequence[tuple[Memory, bool]], vectors: np.ndarray, done: Remembered) -> bool:
+        """One transaction; False, and nothing is kept, when her records have changed since they were read."""
+        with self._memories.shelves.door(self.tenant, who):
+            shelf = self._shelf_for_writing(who)
+            mark, part = shelf.mark, Remembered([], [], [])
+            written: list[tuple[Memory, np.ndarray]] = []
+            for (one, ended), vector in zip(new, vectors, strict=True):
+                self._settle(shelf, one, ended, vector, part, written)
+            if not self._append_memories(who, mark, written):
+                return False
+        for name in ("added", "known", "replaced"):
+            getattr(done, name).extend(getattr(part, name))
+        return True
+
+    def _again(self, work: Callable[[], bool]) -> None:
+        """Try until it is done: others may change a person's records at the same time. Raises `Conflict`."""
+        for left in reversed(range(TRIES)):
+            if work():
+                return
+            if left:
+                time.sleep(0.002 * (TRIES - left))
+        raise Conflict("the records of this person keep changing", fix="try again")
 
     def _settle(
         self, shelf: Shelf, new: Memory, ended: bool, vector: np.ndarray, done: Remembered, written: list[tuple[Memory, np.ndarray]]
@@ -314,33 +351,55 @@ class Remembering:
         shelf.put(changed)
         written += changed
 
-    def _change(self, who: str, shelf: Shelf, new: Memory) -> Memory:
-        """Keep another version of a memory that is there, and close what it contradicts."""
-        vector = self._memories.recall.encoder.encode([new.text])[0]
-        rivals, _ = shelf.rivals(new, vector)
-        settled = settle(replace(new, valid_to=None), [one for one in rivals if one.id != new.id and one.confirmed])
-        # What says the same may stay beside it.
-        over = settled.over
-        written = [(replace(new, valid_to=None), vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in over)]
-        accepted = self._append_memories(who, written)
-        self._memories.shelves.drop(self.tenant, who)
-        if not accepted:
-            raise Conflict("somebody else has changed this memory", fix="read it again")
-        return written[0][0]
+    def _change(self, who: str, memory: str, change: Callable[[Memory], Memory | None]) -> Memory:
+        """Keep another version of a memory that is there, and close what it contradicts; `change` gives None where nothing is to be done.
 
-    def _append_memories(self, who: str, written: Sequence[tuple[Memory, np.ndarray]]) -> bool:
-        """One transaction; False when the first of them was there already. After a failure the shelf is read anew."""
+        Raises `UnknownId`, and `Conflict` when somebody else has changed the same memory in the meantime.
+        """
+        first: list[Memory] = []
+        made: list[Memory] = []
+
+        def work() -> bool:
+            with self._memories.shelves.door(self.tenant, who):
+                shelf, old = self._known(who, memory)
+                first.append(old)
+                if old.version != first[0].version:
+                    raise Conflict("somebody else has changed this memory", fix="read it again")
+                new = change(old)
+                made.append(old if new is None else replace(new, valid_to=None))
+                if new is None:
+                    return True
+                vector = self._memories.recall.encoder.encode([new.text])[0]
+                rivals, _ = shelf.rivals(new, vector)
+                # What says the same may stay beside it.
+                settled = settle(made[-1], [one for one in rivals if one.id != new.id and one.confirmed])
+                over = ((one, shelf.index.vectors[shelf.rows[one.id]]) for one in settled.over)
+                # Correcting what is hers needs no consent to its use.
+                done = self._append_memories(who, shelf.mark, [(made[-1], vector), *over], purpose=None)
+                self._memories.shelves.drop(self.tenant, who)
+                return done
+
+        self._again(work)
+        return made[-1]
+
+    def _append_memories(
+        self, who: str, mark: Mark, written: Sequence[tuple[Memory, np.ndarray]], *, purpose: str | None = PURPOSE
+    ) -> bool:  # fmt: skip
+        """One transaction; False, and nothing is kept, when her records are not those any more, or she refuses. The shelf is then read anew."""
         if not written:
             return True
         space = self._memories.recall.encoder.fingerprint
         records: list[Record] = [record_of(who, one, vector, space) for one, vector in written]
         try:
-            receipt = self.store.append(self.tenant, records)
+            receipt = append_unchanged(self.store, self.tenant, who, records, mark=mark, purpose=purpose)
         except BaseException:
             self._memories.shelves.drop(self.tenant, who)
             raise
+        if receipt is None:
+            self._memories.shelves.drop(self.tenant, who)
+            return False
         self._wake()
-        return receipt.duplicates == 0
+        return True
 
 
 def _best_encoder() -> str:

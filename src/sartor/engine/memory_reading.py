@@ -41,6 +41,8 @@ def from_messages(
             checked_id(name)
         except (BadValue, WrongType) as wrong:
             raise type(wrong)(wrong.what, fix=wrong.fix, message=number) from None
+        if not text.strip():
+            continue
         if kind == "message":
             sign = stated_polarity(text)
             out.append((Memory(name, checked_text(text, "message"), when, "message", sign, source, recalled_from=recalled), False))
@@ -73,7 +75,8 @@ def stated(text: str, kind: Kind | None, ident: str, when: float, source: str, r
 def _message_text(content: Any) -> str:
     """The words of a message: a text, or the text parts of a list."""
     if isinstance(content, list):
-        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+        texts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text")
+        content = "\n".join(text for text in texts if isinstance(text, str))
     if not isinstance(content, str):
         raise WrongType(f"the content is a {type(content).__name__}", fix="give text")
     try:

@@ -168,7 +168,7 @@ class Shelves:
         self.store, self.encoder, self.room = store, encoder, room
         self._guard = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[Shelf, int]] = OrderedDict()
-        self._bytes = 0
+        self._bytes = self._drops = 0
         self._doors = [threading.RLock() for _ in range(64)]
         store.on_forget.append(self.drop)
 
@@ -177,8 +177,9 @@ class Shelves:
         return self._doors[hash((tenant, person)) % len(self._doors)]
 
     def drop(self, tenant: str, person: str) -> None:
-        """Keep nothing of a person any longer."""
+        """Keep nothing of a person any longer, nor what is being read of her now."""
         with self._guard:
+            self._drops += 1
             self._bytes -= self._kept.pop((tenant, person), (None, 0))[1]
 
     def close(self) -> None:
@@ -195,7 +196,7 @@ class Shelves:
         Without her consent to "write" what is read for that purpose is an empty shelf.
         """
         with self._guard:
-            kept = self._kept.get((tenant, person), (None, 0))[0]
+            kept, drops = self._kept.get((tenant, person), (None, 0))[0], self._drops
         mark, allowed = mark_of(self.store, tenant, person, purpose=purpose, seen=None if kept is None else kept.mark)
         encoder = self.encoder()
         if not allowed:
@@ -204,7 +205,7 @@ class Shelves:
             shelf = kept
         else:
             shelf = self._fresh(tenant, person, kept, mark, encoder)
-        self._keep(tenant, person, shelf)
+        self._keep(tenant, person, shelf, drops)
         return shelf, True
 
     def _fresh(self, tenant: str, person: str, kept: Shelf | None, mark: Mark, encoder: TextEncoder) -> Shelf:
@@ -234,9 +235,11 @@ class Shelves:
                 vectors[at] = vector
         return [(memory, vector) for memory, vector in zip(memories, vectors, strict=True) if vector is not None]
 
-    def _keep(self, tenant: str, person: str, shelf: Shelf) -> None:
+    def _keep(self, tenant: str, person: str, shelf: Shelf, drops: int) -> None:
         size = shelf.nbytes
         with self._guard:
+            if drops != self._drops:
+                return  # somebody was forgotten while this was read; maybe she
             self._bytes += size - self._kept.pop((tenant, person), (None, 0))[1]
             self._kept[tenant, person] = shelf, size
             while self._bytes > self.room and len(self._kept) > 1:

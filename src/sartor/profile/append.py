@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,9 @@ class Appender:
                 batch, duplicates = self._prepared(tenant, checked, now)
                 self._commit(batch)
             else:
-                batch, duplicates = self._in_one(tenant, checked, now)
+                made = self._in_one(tenant, checked, now)
+                assert made is not None
+                batch, duplicates = made
             if batch.problem is not None:
                 raise batch.problem
             if batch.receipt is not None:
@@ -82,6 +84,19 @@ class Appender:
             self._epochs.pop(tenant, None)
             self.keyring.drop(tenant)
         raise Conflict("the keys of these people keep changing", fix="try again")
+
+    def append_if(self, tenant: str, records: Sequence[Record], holds: Callable[[sa.Connection], bool]) -> Receipt | None:
+        """Write records if something still holds in the very transaction that writes them; None, and nothing is written, when it does not."""
+        tenant, now = check_tenant(tenant), time.time()
+        checked = [self._checked(record, row, now) for row, record in enumerate(records)]
+        made = self._in_one(tenant, checked, now, holds)
+        if made is None:
+            return None
+        batch, duplicates = made
+        assert batch.receipt is not None
+        for key in batch.new.values():
+            self.keyring.keep(tenant, key, batch.epoch or 0)
+        return Receipt(batch.receipt.accepted, batch.receipt.duplicates + duplicates, batch.receipt.position)
 
     def _checked(self, record: Record, row: int, now: float) -> tuple[Any, ...]:
         """(person, id, frame, kind, time, expires, purposes, payload) of a record that may be stored."""
@@ -114,10 +129,15 @@ class Appender:
             raise type(problem)(problem.what, fix=problem.fix, record=row) from problem.__cause__
         return person, ident, record.frame, record.kind, record.time, record.expires, purposes, data
 
-    def _in_one(self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float) -> tuple[_Batch, int]:
-        """Prepare and write in one transaction, which others wait for: for who was overtaken again and again."""
+    def _in_one(
+        self, tenant: str, checked: Sequence[tuple[Any, ...]], now: float, holds: Callable[[sa.Connection], bool] | None = None
+    ) -> tuple[_Batch, int] | None:  # fmt: skip
+        """Prepare and write in one transaction, which others wait for: for who was overtaken again and again, and where something must hold."""
         with self.db.write(tenant) as connection:
+            # The tenant's row first: it orders all who write, so that what is looked at now stays so until this ends.
             _, epoch = next_position(self.db, connection, tenant, 0)
+            if holds is not None and not holds(connection):
+                return None
             subjects = self.people.subjects(tenant, sorted({one[0] for one in checked}))
             batch, duplicates = self._rows(tenant, checked, now, subjects, self.people.keys(connection, tenant, subjects), epoch)
             receipts = self._insert(connection, tenant, [batch])

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sartor.data.schema import LATEST_TIME
-from sartor.errors import BadValue, MissingColumn, SartorError, UnknownFormat, WrongType
+from sartor.errors import BadValue, MissingColumn, SartorError, TooLarge, UnknownFormat, WrongType
 from sartor.write.memory.records import LONGEST, Memory, checked_text
 
 FORMATS = ("mem0", "chatgpt")
+ABOUT = 500
+"""Characters of a subject or a value."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,18 @@ def _with_own(memory: Memory, own: Any, number: int) -> Memory:
     from sartor.write.memory.records import KINDS
 
     def text(name: str) -> str | None:
-        return own[name] if isinstance(own.get(name), str) and own[name] else None
+        value = own.get(name)
+        if not isinstance(value, str) or not value.strip():
+            return None
+        if len(value) > ABOUT:
+            raise TooLarge(f"it has more than {ABOUT} characters", fix="shorten it", record=number, field=f"metadata.sartor.{name}")
+        checked: str = _field(own, name, number, checked_text)
+        return checked
 
     def number_of(name: str) -> float | None:
         value = own.get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+        plain = isinstance(value, int | float) and not isinstance(value, bool) and -1 <= value <= LATEST_TIME
+        return float(value) if plain and value is not None else None
 
     if not own:
         return memory
@@ -180,13 +188,18 @@ def _said(said: Any, record: str, started: float) -> tuple[Message, bool] | None
     parts = content.get("parts") if isinstance(content, dict) else None
     if not isinstance(parts, list):
         return None  # images, code and files have no words of hers
-    text = "\n".join(part for part in parts if isinstance(part, str)).strip()
+    text = "\n".join(part for part in parts if isinstance(part, str)).replace("\0", " ").strip()
     if not text:
         return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as cause:
+        raise BadValue("a message is not valid Unicode", fix="export it again", record=record, field="content") from cause
     when = _field(said, "create_time", record, seconds) if said.get("create_time") is not None else started
     if memory:
         text = checked_text(text[:LONGEST])
-    return Message(_ident(said.get("id") or record), text, when), memory
+    ident = _field(said, "id", record, _ident) if said.get("id") else record[:200]
+    return Message(ident, text, when), memory
 
 
 def _as_conversation(memories: Iterable[Memory]) -> dict[str, Any]:
@@ -225,15 +238,18 @@ def seconds(value: Any) -> float:
         value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongType(f"the time is a {type(value).__name__}", fix="write seconds since 1970, or ISO 8601")
-    if not math.isfinite(value) or not 0 <= value <= LATEST_TIME:
+    # Compared as it is: a whole number of hundreds of digits is no float.
+    if not 0 <= value <= LATEST_TIME:
         raise BadValue("the time is before 1970 or after 2100", fix="times are seconds since 1970 UTC; are these milliseconds?")
     return float(value)
 
 
 def _ident(value: Any) -> str:
-    if not isinstance(value, str | int) or isinstance(value, bool) or not 0 < len(str(value)) <= 200 or not str(value).isprintable():
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
+        value = str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         raise BadValue("the id is not a short text", fix="give at most 200 printable characters")
-    return str(value)
+    return value
 
 
 def _made_id(source: str, text: str) -> str:
