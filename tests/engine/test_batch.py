@@ -211,7 +211,10 @@ def test_als_in_shards_finds_the_same_numbers() -> None:
         parts = als_shards.fit(ALS(**settings), population, shards)
         for name in ("item_vectors_", "population_vector_", "gram_"):
             np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-3, atol=1e-4)
-        assert np.array_equal(parts.recommend([None], 10).indices, whole.recommend([None], 10).indices)
+        # Things that are worth the same but for the last bits may change places.
+        (found,), (expected,) = (method.recommend([None], 10).indices for method in (parts, whole))
+        worth = whole.score([None])[0]
+        np.testing.assert_allclose(worth[found], worth[expected], rtol=1e-3, atol=1e-4)
 
 
 def test_a_ray_cluster_of_two_processes_finds_the_same_lists(url: str, lists: Path, tmp_path: Path) -> None:
