@@ -200,6 +200,10 @@ def test_what_she_says_is_kept_when_she_lets_it_and_replies_never_are(chats: Sho
     assert len(texts()) == 1
     assert "rye bread" in texts()[0]
     assert ask(chats, "I love jam.", user="dora", key=chats.key(scopes=("read",)), sartor={"remember": True}).status_code == 403
+    assert ask(chats, "I love figs.", user="gil", sartor={"remember": True, "confirm": "always"}).status_code == 200
+    while not (waiting := chats.engine.memories("gil")) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [one.confirmed for one in waiting] == [False]
     chats.engine.consent("fay", "write", False)
     assert ask(chats, "I love jam.", user="fay", sartor={"remember": True}).status_code == 200
     time.sleep(0.2)
@@ -424,6 +428,6 @@ def test_a_model_in_this_process_answers(tmp_path: Path, model: Any) -> None:
 
 
 def test_settings_that_cannot_be() -> None:
-    for wrong in ({"upstream_seconds": 0.0}, {"upstream_requests": 0}, {"upstream_retries": -1}, {"memories": 0}):
+    for wrong in ({"upstream_seconds": 0.0}, {"upstream_requests": 0}, {"upstream_retries": -1}, {"memories": 0}, {"confirm": "perhaps"}):
         with pytest.raises(ConfigError):
             Settings(**wrong)  # type: ignore[arg-type]

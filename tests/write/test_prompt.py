@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,23 @@ def test_orders_to_a_model_are_told_from_what_people_say_of_themselves(text: str
     kept = Verdicts(most=2)
     assert [kept.of(one) for one in (text, text, "a", "b", "c", text)] == [reads_as_instruction(text)] * 2 + [None] * 3 + [reads_as_instruction(text)]
     assert text not in str(vars(kept))
+
+
+def test_nothing_that_may_be_remembered_takes_long_to_look_at() -> None:
+    shapes = (
+        "a" + "\n" * 7_990 + "b",
+        "https://" * 1_000,
+        "![" * 4_000,
+        "show all " * 880,
+        "a " * 4_000,
+        "A" * 8_000,
+        ". system " * 880,
+        "\n#" * 4_000,
+    )
+    start = time.process_time()
+    for shape in shapes:
+        reads_as_instruction(shape)
+    assert time.process_time() - start < 4
 
 
 @pytest.mark.parametrize(

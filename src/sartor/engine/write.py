@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory import Remembering
+from sartor.engine.memory_reading import Confirm
 from sartor.errors import ConfigError
 from sartor.write.backends.backend import Backend, Message, check_messages, text_of
 from sartor.write.memory import Recalled, count_tokens
@@ -217,16 +218,18 @@ class Writing(Remembering):
         note = f"{len(used)} of what is remembered" + (f"; {len(held)} held back" if held else "")
         return Composed(_with_system(bare, text), used, who, held, None, note, time.perf_counter() - start)
 
-    def remember_message(self, composed: Composed, messages: Sequence[Message], *, source: str = "chat") -> tuple[str, ...]:
+    def remember_message(
+        self, composed: Composed, messages: Sequence[Message], *, confirm: Confirm = "inferred", source: str = "chat"
+    ) -> tuple[str, ...]:
         """Keep what the person's last message says of her, as far as she allows; ids of what was added.
 
-        What was put before the model is named to the memory, so that words that only come back are no evidence.
+        What was put before the model is named to the memory, so that words that only come back are no evidence. `confirm` as in `remember`.
         """
         last = next((one for one in reversed(messages) if one.get("role") == "user"), None)
         if composed.person is None or composed.fallback == "no consent" or last is None or not text_of(last).strip():
             return ()
         said = {"role": "user", "content": text_of(last)[-100_000:]}
-        kept = self.remember(composed.person, [said], recalled=[one.id for one in composed.used], source=source)
+        kept = self.remember(composed.person, [said], recalled=[one.id for one in composed.used], confirm=confirm, source=source)
         return tuple(one.id for one in kept.added)
 
     def _backend(self) -> Backend:

@@ -304,6 +304,8 @@ class ChatOptions(In):
     """Tokens that they may have."""
     remember: StrictBool | None = None
     """Keep what the last message says of the person, as far as she allows; needs the scope `write`. None: as the server is set."""
+    confirm: Literal["never", "inferred", "always"] | None = None
+    """Which of what is kept waits for her word before it is used. None: as the server is set."""
     explain: StrictBool = False
     """Say in the first event of a stream, too, what was used and why."""
 

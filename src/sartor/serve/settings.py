@@ -27,7 +27,7 @@ class Settings:
     body_bytes: int = 1_000_000
     """Largest body of a request."""
     bulk_bytes: int = 32_000_000
-    """Largest body of `POST /v1/events` and `PUT /v1/items`."""
+    """Largest body of `POST /v1/events`, `PUT /v1/items` and of an import of memories."""
     import_bytes: int = 500_000_000
     """Largest file of `POST /v1/imports`."""
     bulk_rows: int = 50_000
@@ -68,6 +68,8 @@ class Settings:
     """tokens that they may have."""
     remember: bool = False
     """Keep what people say of themselves in chats, where the request does not say; only ever with their consent to "write"."""
+    confirm: str = "inferred"
+    """Which of what chats say waits for the person's word before it is used: "never", "inferred" (what she does not say plainly), "always"."""
     embeddings: str | None = None
     """Text encoder of `POST /v1/embeddings` where the upstream is a model in this process: hashed, minilm, a folder."""
 
@@ -88,6 +90,8 @@ class Settings:
         for name in ("body_seconds", "upstream_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix="use a number of seconds above 0")
+        if self.confirm not in ("never", "inferred", "always"):
+            raise ConfigError(f"confirm is '{self.confirm}'", fix="use never, inferred or always")
         if self.upstream_retries < 0:
             raise ConfigError(f"upstream_retries is {self.upstream_retries}", fix="use 0 or more")
         if "*" in self.origins:

@@ -39,7 +39,7 @@ async def chat(request: Request, asked: ChatIn) -> Response:
 
     Unknown fields, tools and formats pass through. `X-Sartor-...` headers say whether the answer is personal, which memories were used, and why
     none were; the field `sartor` of an answer also says what made each matter. The field `sartor` of a request: `personal`, `k`, `budget`,
-    `remember`, `explain`. The upstream learns a keyed hash in place of `user`.
+    `remember`, `confirm`, `explain`. The upstream learns a keyed hash in place of `user`.
     """
     call, body = call_of(request), dict(await request.json())
     upstream, options, server = _upstream(call), asked.sartor, call.server
@@ -61,7 +61,7 @@ async def chat(request: Request, asked: ChatIn) -> Response:
         hidden = server.log.person(call.caller.tenant, person)
         body |= {"user": hidden} | {name: hidden for name in ALSO_USER if body.get(name) == person}
     told, headers = _told(call, composed), _headers(composed)
-    after = BackgroundTask(_remember, call, composed, asked.messages) if remember else None
+    after = BackgroundTask(_remember, call, composed, asked.messages, options.confirm or server.settings.confirm) if remember else None
     if asked.stream:
         stack = AsyncExitStack()
         try:
@@ -157,9 +157,9 @@ def _headers(composed: Composed) -> dict[str, str]:
     return out | ({"X-Sartor-Fallback": composed.fallback} if composed.fallback else {})
 
 
-def _remember(call: Call, composed: Composed, messages: list[dict[str, Any]]) -> None:
+def _remember(call: Call, composed: Composed, messages: list[dict[str, Any]], confirm: Any) -> None:
     """After the answer: its words are nobody's wait. What cannot be kept is counted, and said by `POST /v1/.../memories`, not here."""
     try:
-        call.engine.remember_message(composed, messages, source=f"chat:{call.caller.label}")
+        call.engine.remember_message(composed, messages, confirm=confirm, source=f"chat:{call.caller.label}")
     except SartorError as error:
         call.server.fallback(f"not remembered: {type(error).__name__}")

@@ -22,6 +22,7 @@ from sartor.write.parts.data_block import plain
 
 _CODED = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 _SPACED = re.compile(r"(?:\b\w[\s._*-]){3,}\w\b")
+_SPACE = re.compile(r"\s+")
 _DIGITS = str.maketrans("013457@$", "oieastas")
 # Letters of other alphabets that look like Latin ones; compatibility forms are handled by NFKC.
 _ALIKE = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u03bf\u03b1\u03b5\u03b9\u03c1\u03bd", "aeopcyxisjoaeipv")
@@ -35,8 +36,10 @@ def _rules() -> dict[str, re.Pattern[str]]:
 
 def reads_as_instruction(text: str) -> str | None:
     """Why a text reads like an order to a model, or None. Also looks at it without what cannot be seen, unspaced, unmasked and decoded."""
-    seen = unicodedata.normalize("NFKC", plain(text))
-    looks = [seen, seen.translate(_ALIKE), _unspaced(seen), seen.lower().translate(_DIGITS), *_decoded(seen)]
+    # Runs of white space as one character: rules that allow for some would look at long ones again and again.
+    whole = unicodedata.normalize("NFKC", plain(text))
+    seen = _closed(whole)
+    looks = [seen, seen.translate(_ALIKE), _closed(_unspaced(whole)), seen.lower().translate(_DIGITS), *map(_closed, _decoded(seen))]
     if plain(text) != text and _hidden(text):
         looks.append(_hidden(text))
     for look in dict.fromkeys(looks):
@@ -73,6 +76,10 @@ class Verdicts:
             if len(self._known) > self.most:
                 self._known.popitem(last=False)
         return found
+
+
+def _closed(text: str) -> str:
+    return _SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
 
 
 def _unspaced(text: str) -> str:

@@ -11,7 +11,9 @@ does not fit is a result with an error in it, and the other texts go on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,8 @@ from sartor.progress import bar
 from sartor.write.backends.backend import Backend
 from sartor.write.parts.prompt import Composer, Template, template
 
+MOST_STARTS = 200
+"""Brackets at which an answer is tried as JSON."""
 VERSION = 1
 """Of prompts and checks; another one asks anew what older ones answered."""
 
@@ -212,12 +216,13 @@ def rewrite(backend: Backend, task: str, **settings: Any) -> LanguageJob:
 def json_in(text: str) -> Any:
     """The first JSON object or array in an answer, whatever stands around it (models like to wrap it); raises `ValueError`."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    for at, letter in enumerate(text):
-        if letter in "{[":
-            try:
-                return decoder.raw_decode(text, at)[0]
-            except (ValueError, RecursionError):
-                continue
+    for start in list(itertools.islice(re.finditer(r"[{[]", text), MOST_STARTS)):
+        try:
+            return decoder.raw_decode(text, start.start())[0]
+        except RecursionError:
+            break
+        except ValueError:
+            continue
     raise ValueError("there is no JSON object or array in it")
 
 
