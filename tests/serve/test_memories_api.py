@@ -118,3 +118,11 @@ def test_a_long_message_is_read_and_its_parts_are_joined(shared: Shop) -> None:
     parts = [{"type": "text", "text": "I live in Rome."}, {"type": "text", "text": "I hate mud."}]
     told = shared.call("POST", "/v1/people/zoe/memories", json={"messages": [{"content": parts}]})
     assert [one["text"] for one in told.json()["added"]] == ["I live in Rome.", "I hate mud."]
+
+
+def test_an_import_may_be_larger_than_other_requests(shared: Shop) -> None:
+    rows = [{"id": str(at), "memory": "I love tea." if at else "I live in Rome.", "metadata": {"note": "x" * 100_000}} for at in range(12)]
+    told = shared.call("POST", "/v1/people/lia/memories/import", json={"data": rows})
+    assert told.status_code == 200, told.text
+    assert [one["text"] for one in told.json()["added"]] == ["I live in Rome.", "I love tea."]
+    assert len(told.json()["known"]) == 10
