@@ -229,6 +229,9 @@ def test_mistakes_have_names() -> None:
         (ConfigError, lambda: model().suggest(PAGE, [None])),  # type: ignore[arg-type]
         (ConfigError, lambda: model().suggest([PAGE], [None], 0)),
         (BadValue, lambda: model().suggest([Context(" ")], [None])),
+        (BadValue, lambda: model().write("a page")),  # type: ignore[arg-type]
+        (BadValue, lambda: model().write([{"content": "a page"}])),
+        (BadValue, lambda: model().write([{"role": "assistant", "content": "a page"}])),
         (UnknownId, lambda: model().edit(state(4), block=["nothing"])),
         (MissingColumn, lambda: model().adapt(Evidence({"texts": pl.DataFrame({"text": ["a"]})}))),
         (WrongType, lambda: model().adapt(Evidence({"texts": pl.DataFrame({"text": ["a"], "kind": ["page"], "time": ["now"]})}))),

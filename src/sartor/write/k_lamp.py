@@ -27,7 +27,7 @@ from sartor.parts.unit import unit
 from sartor.represent.mentions import Mentions
 from sartor.represent.text import text_encoder, uncached
 from sartor.retrieve.fusion import FusionRanker
-from sartor.write.backends import Backend
+from sartor.write.backends import Backend, check_messages, text_of
 from sartor.write.entity_store import DAY, PAGE, QUERY, EntityStore, Visit, query_hash, sessions
 from sartor.write.parts.data_block import plain
 from sartor.write.parts.instructions import reads_as_instruction
@@ -369,5 +369,6 @@ class KLaMP(Writer):
 
     def write(self, messages: Sequence[Mapping[str, str]], state: State | None = None) -> str:
         """Suggestions for the last message of the user, which is the page; one per line."""
-        page = next((one["content"] for one in reversed(messages) if one.get("role") == "user"), "")
+        check_messages(messages)
+        page = next((text_of(one) for one in reversed(messages) if one["role"] == "user"), "")
         return "\n".join(one.text for one in self.suggest([Context(page)], [state])[0])
