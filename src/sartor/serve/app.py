@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sartor.engine import Engine
     from sartor.serve.opening import Opening
 
+SHOWN = ["X-Request-Id", "X-Sartor-Personal", "X-Sartor-Used", "X-Sartor-Fallback", "Retry-After"]
+"""Headers that scripts of the named origins may read."""
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1", "testserver"})
 
 
@@ -103,6 +105,6 @@ def _way(app: App, server: Server, hosts: frozenset[str] | None) -> ASGIApp:
         way = Traced(way, tracing=server.tracing)
     if server.settings.origins:
         way = CORSMiddleware(
-            way, allow_origins=list(server.settings.origins), allow_methods=["*"], allow_headers=["Authorization", "Content-Type"], max_age=600
+            way, allow_origins=list(server.settings.origins), allow_methods=["*"], allow_headers=["*"], expose_headers=SHOWN, max_age=600
         )
     return Edge(way, settings=server.settings, observe=server.observe, hosts=hosts)

@@ -318,15 +318,9 @@ class MessageIn(BaseModel):
 
 
 class ChatIn(Passing):
-    messages: Annotated[list[dict[str, JsonValue]], Field(min_length=1, max_length=10_000)]
+    messages: Annotated[list[MessageIn], Field(min_length=1, max_length=10_000)]
     stream: StrictBool | None = None
     sartor: ChatOptions = ChatOptions()
-
-    @model_validator(mode="after")
-    def _each(self) -> ChatIn:
-        for one in self.messages:
-            MessageIn.model_validate(one)
-        return self
 
 
 class EmbeddingsIn(Passing):

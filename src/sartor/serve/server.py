@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import threading
@@ -86,6 +87,10 @@ class Server:
         exclude = None if ask.exclude == "none" else "seen"
         engine = self.engine_of(ask.tenant)
         return engine.recommend_many(people, ask.k, exclude=exclude, where=ask.where, diversity=ask.diversity, personal=ask.personal)
+
+    def alias(self, tenant: str, person: str) -> str:
+        """What stands for a person before an upstream: always the same, and not what stands for her in the log."""
+        return hashlib.sha256(b"upstream" + self.engine.store.keyring.subject(tenant, person)).hexdigest()[:32]
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count and write down a finished request."""

@@ -56,12 +56,12 @@ async def chat(request: Request, asked: ChatIn) -> Response:
         composed = await to_thread.run_sync(call.engine.compose, person, body["messages"], ask)
     server.fallback(composed.fallback)
     body.pop("sartor", None)
-    body["messages"] = composed.messages
+    messages, body["messages"] = body["messages"], composed.messages
     if person is not None:
-        hidden = server.log.person(call.caller.tenant, person)
+        hidden = server.alias(call.caller.tenant, person)
         body |= {"user": hidden} | {name: hidden for name in ALSO_USER if body.get(name) == person}
     told, headers = _told(call, composed), _headers(composed)
-    after = BackgroundTask(_remember, call, composed, asked.messages, options.confirm or server.settings.confirm) if remember else None
+    after = BackgroundTask(_remember, call, composed, messages, options.confirm or server.settings.confirm) if remember else None
     if asked.stream:
         stack = AsyncExitStack()
         try:

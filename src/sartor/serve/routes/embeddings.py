@@ -20,5 +20,5 @@ async def embeddings(request: Request, asked: EmbeddingsIn) -> Response:
     call, body = call_of(request), dict(await request.json())
     check_people(call.caller, [] if asked.user is None else [asked.user])
     if asked.user is not None:
-        body["user"] = call.server.log.person(call.caller.tenant, asked.user)
+        body["user"] = call.server.alias(call.caller.tenant, asked.user)
     return Response(as_json(await until_gone(request, _upstream(call).embeddings(body))), media_type="application/json")
