@@ -26,15 +26,18 @@ from sartor.write.parts.pieces import Piece, Turn, pieces_of, population_pieces,
 class PersonalLora(LMWriter):
     """Low-rank adapters, a few gradient steps per person on the person's own pieces; each row of a batch is written with its own.
 
-    For habits that hang on what is asked: the only thing we have measured to get them from a small model. It needs some ten pieces; with
-    two or three, pieces in the prompt do better. What the person never wrote about must stay as it was: at every step the adapter is also
-    held to the shared model's own words for other people's pieces, wherever that model is sure of them (what is asked for), and is free
-    where it is not (how it is said).
+    For habits that hang on what is asked: the only thing we have measured to get them from a small model. From two pieces, pieces in the
+    prompt show always visible habits better. What the person never wrote about must stay as it was: at every step the adapter is also held
+    to the shared model's own words for other people's pieces, wherever that model is sure of them (what is asked for), and is free where it
+    is not (how it is said).
+
+    A fitted one holds those pieces of some people of the population as tokens, word for word: whose texts may not be in a model must not be
+    in `fit`.
 
     Source: Hu et al., LoRA, 2021; one adapter per person: Tan et al., Democratizing LLMs via Personalized PEFT, 2024. Differs from them in:
     the hold to the shared model.
 
-    State: `<linear>.A` [rank, in], `<linear>.B` [out, rank] float16 for each of the targets; 13 to 16 KB at the default sizes.
+    State: `<linear>.A` [rank, in], `<linear>.B` [out, rank] float16 for each of the targets; 15,360 bytes at the default sizes.
     """
 
     rank: int = 3
