@@ -43,10 +43,8 @@ def test_the_suite_is_large_and_would_work_without_defences(gullible: Upstream, 
 def test_no_memory_reaches_a_model_as_an_order(gullible: Upstream, engine: Engine) -> None:
     """Of every third attempt (`benchmarks/attacks.py` makes all), none: what stands outside the block is never a memory's."""
     found = suite.measured(gullible, engine, suite.ROWS[-1], attacks()[::3], ["gullible"])["gullible"]
-    for family in ("injection", "exfiltration"):
-        assert sum(found[family].values()) == found[family]["tried"], family
-    # A forwarded mail in the first person is taken for her own words: the one way in that is known (docs/security.md).
-    assert {way for way, count in found["poisoning"].items() if count} <= {"tried", "pasted mail"}
+    for family, counts in found.items():
+        assert sum(counts.values()) == counts["tried"] > 10, family
 
 
 def test_nobody_reaches_anybody_else(gullible: Upstream, tmp_path: Path, model: Any) -> None:
