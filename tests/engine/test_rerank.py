@@ -13,7 +13,6 @@ import pytest
 from sartor import Population
 from sartor.engine import Engine
 from sartor.errors import BadValue, ConfigError, WrongType
-from sartor.method import Recommender
 from sartor.recommend.personal_search import PersonalSearch
 from sartor.represent.text import text_encoder
 from sartor.retrieve.rerank import Reranker
@@ -34,7 +33,7 @@ def world() -> Population:
 
 
 @cache
-def models() -> tuple[Recommender, PersonalSearch]:
+def models() -> tuple[Any, PersonalSearch]:
     # Nothing is held out, so the search's weights are the built-in ones, which re-ranking does not ask.
     with pytest.warns(UserWarning, match="held out"):
         search = PersonalSearch(teaching_people=20).fit(world(), progress=False)
@@ -111,7 +110,7 @@ def test_without_her_consent_or_a_state_the_list_stays_and_says_why(engine: Engi
         ("ben", {"personal": False}, None),
         ("ben", {"strength": 0.0}, None),
     ):
-        answer = engine.rerank(person, LIST, **how)  # type: ignore[arg-type]
+        answer = engine.rerank(person, LIST, **how)
         assert ([one.item for one in answer.items], answer.fallback, answer.personal) == (LIST, fallback, False)
     assert engine.for_tenant("other").rerank("ben", LIST).fallback == "no model"
     engine.forget("ben")

@@ -13,6 +13,7 @@ from sartor.serve.edge import Edge
 
 VOLATILE = ("seconds", "request_id", "age_seconds")
 ODD = "a/b c%2F ü"
+Asked = tuple[str, str, str | None, dict[str, str]]
 
 
 def told(shop: Shop, method: str, path: str, key: str | None, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
@@ -29,7 +30,7 @@ def test_both_ways_answer_alike_and_only_what_is_unusual_takes_the_long_one(shar
     shared.observe(ODD, "i3")
     hers, blind = shared.key(person="direct"), shared.key(scopes=("write",))
     path = "/v1/people/{}/recommendations"
-    direct: list[tuple[str, str, str | None, dict[str, str]]] = [
+    direct: list[Asked] = [
         ("GET", path.format(person) + query, key, {})
         for person in ("direct", "nobody", quote(ODD, safe=""), "x" * 512)
         for query in ("", "?k=3&exclude=none", "?personal=false", "?where=year%20%3E%202000", "?diversity=0.5")
@@ -39,7 +40,7 @@ def test_both_ways_answer_alike_and_only_what_is_unusual_takes_the_long_one(shar
     for query in ("?k=0", "?k=many", "?k=3&k=4", "?where=year%20%3E", "?unknown=1", "?diversity=2", "?exclude=all"):
         direct.append(("GET", path.format("direct") + query, None, {}))
     direct += [("GET", path.format("direct"), key, {}) for key in ("", "sk_sartor_wrong", blind, shared.keys["other"])]
-    long = [("POST", path.format("direct"), None, {}), ("GET", path.format("x" * 513), None, {}), ("GET", path.format(""), None, {})]
+    long: list[Asked] = [("POST", path.format("direct"), None, {}), ("GET", path.format("x" * 513), None, {}), ("GET", path.format(""), None, {})]
     long += [("GET", path.format("a/b"), None, {}), ("GET", path.format("direct") + "/", None, {}), ("OPTIONS", path.format("direct"), None, {})]
 
     edge = shared.app.way  # type: ignore[attr-defined]
