@@ -187,6 +187,14 @@ def test_what_was_asked_is_not_suggested_again_and_unknown_pages_are_said() -> N
     assert "nothing is known of the person" in model().suggest([PAGE], [empty])[0].note
 
 
+def test_what_one_person_alone_asks_is_nobody_elses_suggestion() -> None:
+    secret = [(START + at * DAY, kind, text) for at in range(50) for kind, text in (("page", "Porto and Fado"), ("query", "my doctor Eva in Porto"))]
+    texts = pl.concat([population().texts.collect(), frame(secret).with_columns(person=pl.lit(99)).select(population().texts.collect().columns)])
+    told = KLaMP().fit(population().replace(texts=texts), progress=False)
+    assert "Eva" not in repr(told.patterns_)
+    assert "Eva" in repr(KLaMP(shared=1).fit(population().replace(texts=texts), progress=False).patterns_)
+
+
 def test_it_comes_back_from_disk(tmp_path: Path) -> None:
     again = load(model().save(tmp_path / "model"))
     one, two = (method.suggest([PAGE], [state(4)])[0] for method in (model(), again))

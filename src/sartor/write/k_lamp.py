@@ -8,8 +8,6 @@ answer[0].text, answer[0].entities                             # and which entit
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,23 +22,19 @@ from sartor.data.population import Evidence, Population
 from sartor.errors import BadValue, ConfigError, EmptyData, MissingColumn, UnknownId
 from sartor.method import Run, State, States, Writer, learned
 from sartor.parts.unit import unit
-from sartor.represent.mentions import Mentions
+from sartor.represent.encoder import TextEncoder
 from sartor.represent.text import text_encoder, uncached
-from sartor.retrieve.fusion import FusionRanker
 from sartor.write.backends import Backend, check_messages, text_of
-from sartor.write.entity_store import DAY, PAGE, QUERY, EntityStore, Visit, query_hash, sessions
+from sartor.write.entity_focus import UNTAUGHT, Entities
+from sartor.write.entity_store import EntityStore, Visit, query_hash, sessions
 from sartor.write.parts.data_block import plain
 from sartor.write.parts.instructions import reads_as_instruction
 from sartor.write.query_writers import Draft, Pattern, Patterns, Slots, from_backend
 from sartor.write.suggestions import OTHER, Context, Focus, Suggestion, Suggestions, note
 
 OWN, EVERYBODY = "own", "everybody"
-UNTAUGHT = (1.0, 1.0, 0.5)
-"""Weights where the population's queries teach none."""
 TEACHING = 30
 """People whose queries teach the weights."""
-EARLIER = 5
-"""Queries that an example of the language model shows in full, where it shows any."""
 LONGEST = 200
 """Letters of a suggestion."""
 
@@ -82,6 +76,8 @@ class KLaMP(Writer):
     """A `PopulationLM`, fitted here on the population's queries; None writes by patterns alone."""
     drafts: int = 24
     """Queries that a language model writes for each context, before they are filtered."""
+    shared: int = 2
+    """People who must have asked a query, but for its entities, in the same words: what one asks alone may say who she is."""
     earlier_share: float = 0.0
     """Share of the language model's examples with full earlier queries in the prompt, for comparison."""
 
@@ -101,15 +97,7 @@ class KLaMP(Writer):
     # --- fit
 
     def _fit(self, population: Population, run: Run) -> None:
-        if (
-            len(self.weights) not in (0, 3)
-            or min(self.weights, default=0) < 0
-            or self.decay <= 0
-            or self.most < 1
-            or self.drafts < 1
-            or not 0 <= self.earlier_share < 1
-        ):
-            raise ConfigError(f"decay {self.decay}, earlier_share {self.earlier_share}", fix="decay > 0, earlier_share from 0 to below 1")
+        self._check()
         items = population.items.collect()
         if "title" not in items.columns:
             raise MissingColumn("the items have no column title", fix=f"they have {items.columns}", frame="items", column="title")
@@ -122,23 +110,37 @@ class KLaMP(Writer):
         kinds: list[Any] = items["categories"].to_list() if "categories" in items.columns else [None] * items.height
         self.kinds_ = [one[0] if one else "" for one in kinds]
         texts = items["text"].fill_null("").to_list() if "text" in items.columns else [""] * items.height
-        for made in ("_mentions", "_patterns", "_vectors"):
+        for made in ("_known", "_patterns", "_encoder"):
             self.__dict__.pop(made, None)
         told = [f"{names[0]}. {text}" for names, text in zip(self.names_, texts, strict=True)]
         self.vectors_ = text_encoder(self.encoder).encode(told).astype(np.float16)
         people = list(self._people(population))
         self.weights_ = np.array(self.weights or UNTAUGHT, np.float64)
         if not self.weights:
-            self._learn_weights(people[:TEACHING])
-        examples = [one for own in people for one in self._examples(own)]
-        if not examples:
-            raise EmptyData("nobody asked anything on a page", fix='give texts of kind "page" and "query"', frame="texts")
+            self.weights_ = self._known.learned_weights(people[:TEACHING], self.decay)
+            del self.__dict__["_known"]
+        examples = [(number, *one) for number, own in enumerate(people) for one in self._known.examples(own, self.decay)]
+        # What one person alone asks may say who she is: only what several ask is kept, or taught.
+        askers: dict[str, set[int]] = {}
+        for person, _, _, query in examples:
+            askers.setdefault(self._known.cut(query)[0], set()).add(person)
+        shared = [one[1:] for one in examples if len(askers[self._known.cut(one[3])[0]]) >= self.shared]
+        if not shared:
+            what = f"no query on a page was asked by {self.shared} people in the same words"
+            raise EmptyData(what, fix='give texts of kind "page" and "query", of more people', frame="texts")
         self.patterns_ = {}
-        for who, focuses in ((OWN, [focus for _, focus, _ in examples]), (EVERYBODY, [Focus(focus.page) for _, focus, _ in examples])):
-            counts = Counter(self._pattern(query, focus) for focus, (_, _, query) in zip(focuses, examples, strict=True))
+        for who, focuses in ((OWN, [focus for _, focus, _ in shared]), (EVERYBODY, [Focus(focus.page) for _, focus, _ in shared])):
+            counts = Counter(self._known.pattern(query, focus) for focus, (_, _, query) in zip(focuses, shared, strict=True))
             self.patterns_[who] = [[*pattern, count] for pattern, count in counts.most_common() if OTHER not in pattern.roles]
         if self.lm is not None:
-            self.lm.fit(self._slots.lessons(self._lessons(examples)), progress=run.progress)
+            self.lm.fit(self._slots.lessons(self._lessons(shared)), progress=run.progress)
+
+    def _check(self) -> None:
+        if len(self.weights) not in (0, 3) or min(self.weights, default=0) < 0:
+            raise ConfigError(f"weights are {list(self.weights)}", fix="give three that are at least 0, or none")
+        if min(self.most, self.drafts, self.shared) < 1 or self.decay <= 0 or not 0 <= self.earlier_share < 1:
+            what = f"most {self.most}, drafts {self.drafts}, shared {self.shared}, decay {self.decay}, earlier_share {self.earlier_share}"
+            raise ConfigError(what, fix="most, drafts and shared >= 1, decay > 0, earlier_share from 0 to below 1")
 
     def _lessons(self, examples: Sequence[tuple[Context, Focus, str]]) -> Iterator[tuple[Context, Focus, str]]:
         """Examples for a language model: a third without anything personal, so that it can do without, some with earlier queries in full."""
@@ -152,27 +154,6 @@ class KLaMP(Writer):
             else:
                 yield bare, focus, query
 
-    def _learn_weights(self, people: Sequence[Sequence[Sequence[Visit]]]) -> None:
-        """By which terms those entities that were asked about stood out, among the familiar ones and among the others that were met before."""
-        features, wanted, lengths = [], [], []
-        for own in people:
-            store = EntityStore(self.decay)
-            for visits in own:
-                for page, query in itertools.pairwise(visits):
-                    if (page.kind, query.kind) == (PAGE, QUERY) and (here := self.link(page.text)):
-                        every, terms = self._features(here, store, query.time // DAY)
-                        asked, met = set(self.link(query.text)), np.array([one in store.counts for one in every])
-                        hits = np.array([one in asked for one in every])
-                        for part in (met[: len(here)].nonzero()[0], len(here) + met[len(here) :].nonzero()[0]):
-                            features.append(terms[part])
-                            wanted.append(hits[part])
-                            lengths.append(part.size)
-                store.add(visits, self.link)
-        with contextlib.suppress(EmptyData):
-            # Nothing to learn from leaves the built-in weights.
-            found = FusionRanker().fit(np.concatenate([np.zeros((0, 3)), *features]), np.cumsum([0, *lengths]), np.concatenate([[], *wanted]) > 0)
-            self.weights_ = np.asarray(found.weights)
-
     def _people(self, population: Population) -> Iterator[list[list[Visit]]]:
         frame = population.texts.collect()
         if "person" not in frame.columns:
@@ -180,31 +161,16 @@ class KLaMP(Writer):
         for part in frame.filter(pl.col("person").is_not_null()).partition_by("person", maintain_order=True):
             yield sessions(part)[0]
 
-    def _examples(self, own: Sequence[Sequence[Visit]]) -> Iterator[tuple[Context, Focus, str]]:
-        """Every query that followed a page, with what was known of its person before that session."""
-        store, asked = EntityStore(self.decay), list[str]()
-        for visits in own:
-            page, before = "", ""
-            for visit in visits:
-                if visit.kind == PAGE:
-                    page, before = visit.text, ""
-                    continue
-                if page:
-                    context = Context(page, before, visit.time, tuple(asked[-EARLIER:]))
-                    yield context, self.focus(context, store), visit.text
-                before = visit.text
-                asked.append(visit.text)
-            store.add(visits, self.link)
-
     # --- entities
 
     @cached_property
-    def _mentions(self) -> Mentions:
-        return Mentions(dict(enumerate(self.names_)))
+    def _known(self) -> Entities:
+        return Entities(self.names_, self.kinds_, self.vectors_, self.weights_, self.most)
 
     @cached_property
-    def _vectors(self) -> np.ndarray:
-        return self.vectors_.astype(np.float32)
+    def _encoder(self) -> TextEncoder:
+        # What people look at is theirs: nothing of it is kept on disk.
+        return uncached(text_encoder(self.encoder))
 
     @cached_property
     def _patterns(self) -> dict[str, Patterns]:
@@ -215,51 +181,15 @@ class KLaMP(Writer):
 
     @property
     def _slots(self) -> Slots:
-        return Slots(self._cut, self.kinds_)
+        return Slots(self._known.cut, self.kinds_)
 
     def link(self, text: str) -> list[int]:
         """Numbers of the entities that a text names, each once, in order."""
-        return self._mentions.keys(text)
-
-    def _cut(self, query: str) -> tuple[str, list[int]]:
-        """A query with {0}, {1} in the places of its entities, and the entities."""
-        found: list[int] = []
-        out, end = "", 0
-        for mention in self._mentions.find(query):
-            if mention.key not in found:
-                found.append(mention.key)
-            out += query[end : mention.start].replace("{", "(").replace("}", ")") + f"{{{found.index(mention.key)}}}"
-            end = mention.stop
-        return out + query[end:].replace("{", "(").replace("}", ")"), found
-
-    def _pattern(self, query: str, focus: Focus) -> Pattern:
-        text, found = self._cut(query)
-        return Pattern(text, tuple(self.kinds_[one] for one in found), tuple(focus.role(one) for one in found))
+        return self._known.link(text)
 
     def focus(self, context: Context, store: EntityStore | None) -> Focus:
         """Which entities matter; without a store those of the page, in their order."""
-        page = self.link(f"{context.page}\n{context.query}")
-        if store is None:
-            return Focus(page, [], [], {})
-        page = [one for one in page if one not in store.blocked]
-        if not page:
-            return Focus(page, [], [], {})
-        every, features = self._features(page, store, store.last_day if context.time is None else context.time // DAY)
-        scores = dict(zip(every, (features @ self.weights_).tolist(), strict=True))
-        # Among equals what was seen last comes first.
-        ranked = sorted((one for one in every if one in store.counts), key=lambda one: (-scores[one], -store.days[one], one))
-        return Focus(page, [one for one in ranked if one in page][: self.most], [one for one in ranked if one not in page][: self.most], scores)
-
-    def _features(self, page: Sequence[int], store: EntityStore, day: int) -> tuple[list[int], np.ndarray]:
-        """Entities on the page or met before, and the three terms of each, float64 [entities, 3]."""
-        every = list(dict.fromkeys([*page, *(one for one in store.counts if one not in store.blocked)]))
-        ties = store.ties(page)
-        vectors = self._vectors[every]
-        out = np.zeros((len(every), 3))
-        out[: len(page), 0] = [np.log1p(store.count(one, day)) for one in page]
-        out[:, 1] = [ties.get(one, 0.0) for one in every]
-        out[:, 2] = (vectors @ vectors[: len(page)].T).max(1)
-        return every, out
+        return self._known.focus(context, store)
 
     # --- people
 
@@ -359,8 +289,7 @@ class KLaMP(Writer):
             chosen.append((Suggestion(text, ids, draft.score), frozenset(entities)))
         if chosen:
             names = " ".join(self.names_[one][0] for one in (*focus.page, *focus.familiar, *focus.related))
-            encoder = uncached(text_encoder(self.encoder))
-            vectors = unit(encoder.encode([f"{context.page} {context.query} {names}", *(one.text for one, _ in chosen)]))
+            vectors = unit(self._encoder.encode([f"{context.page} {context.query} {names}", *(one.text for one, _ in chosen)]))
             chosen = [one for one, cosine in zip(chosen, vectors[1:] @ vectors[0], strict=True) if cosine >= self.off_subject]
         seen: set[frozenset[int]] = set()
         again = [not (about not in seen and not seen.add(about)) for _, about in chosen]  # type: ignore[func-returns-value]
