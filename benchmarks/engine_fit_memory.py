@@ -35,7 +35,8 @@ with Engine(f"sqlite:///{folder}/people.db", background=False) as engine:
     engine.recommend("p1")
     seconds = time.perf_counter() - started
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"peak_mb": round(used.ru_maxrss / 1024), "seconds": round(seconds, 1), "cpu_seconds": round(used.ru_utime + used.ru_stime, 1)} | done))
+cpu = used.ru_utime + used.ru_stime
+print(json.dumps({"peak_mb": round(used.ru_maxrss / 1024), "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)} | done))
 """
 
 
@@ -65,7 +66,8 @@ def _build(folder: Path) -> None:
             items = (group + draw.zipf(1.3, (len(people), EACH))) % ITEMS
             engine.observe_many(
                 pl.DataFrame({
-                    "person": np.repeat(people, EACH), "item": [f"i{item}" for item in items.ravel()], "time": np.tile(np.arange(EACH) * 3600, len(people)),
+                    "person": np.repeat(people, EACH), "item": [f"i{item}" for item in items.ravel()],
+                    "time": np.tile(np.arange(EACH) * 3600, len(people)),
                 })
             )  # fmt: skip
 

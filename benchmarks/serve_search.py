@@ -96,7 +96,8 @@ def opening(folder: Path) -> dict[str, float]:
     import subprocess
 
     code = (
-        "import json, sys, time; sys.path.insert(0, sys.argv[2]); start = time.perf_counter(); from sartor.engine import Engine; import serve_search\n"
+        "import json, sys, time; sys.path.insert(0, sys.argv[2]); start = time.perf_counter()\n"
+        "from sartor.engine import Engine; import serve_search\n"
         "with Engine(f'sqlite:///{sys.argv[1]}/people.db', background=False) as engine:\n"
         "    opened = time.perf_counter(); engine.search(None, 'first'); first = time.perf_counter()\n"
         "    found = serve_search._timed(lambda person, query: engine.search(person, query), serve_search._queries(100))\n"
