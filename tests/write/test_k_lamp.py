@@ -189,7 +189,8 @@ def test_what_was_asked_is_not_suggested_again_and_unknown_pages_are_said() -> N
 
 def test_what_one_person_alone_asks_is_nobody_elses_suggestion() -> None:
     secret = [(START + at * DAY, kind, text) for at in range(50) for kind, text in (("page", "Porto and Fado"), ("query", "my doctor Eva in Porto"))]
-    texts = pl.concat([population().texts.collect(), frame(secret).with_columns(person=pl.lit(99)).select(population().texts.collect().columns)])
+    whole = population().texts.collect()
+    texts = pl.concat([whole, frame(secret).with_columns(person=pl.lit(99)).select(whole.columns).cast(dict(whole.schema))])  # type: ignore[arg-type]
     told = KLaMP().fit(population().replace(texts=texts), progress=False)
     assert "Eva" not in repr(told.patterns_)
     assert "Eva" in repr(KLaMP(shared=1).fit(population().replace(texts=texts), progress=False).patterns_)
