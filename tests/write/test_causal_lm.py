@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, TooLarge
+from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, TooLarge
 from sartor.write.parts.causal_lm import CausalLM, LMConfig, Past, top_log_probs
 from sartor.write.parts.decoding import Sampling, generate
 from sartor.write.parts.language_model import LanguageModel
@@ -106,6 +106,10 @@ def test_a_batch_writes_what_each_prompt_alone_would(model: LanguageModel, tempe
     together = generate(model.network, prompts, sampling, seeds=[5, 6, 7])
     alone = [generate(model.network, [one], sampling, seeds=[seed])[0] for one, seed in zip(prompts, (5, 6, 7), strict=True)]
     assert [one.ids for one in together] == [one.ids for one in alone]
+    # Also where a longer prompt beside it leaves less room.
+    crowd = model.generate([prompts[0], prompts[1] * 6], Sampling(max_tokens=40, temperature=temperature), seeds=[5, 6])
+    assert len(crowd[1].ids) == 48 - 6 * len(prompts[1])
+    assert crowd[0].ids == model.generate([prompts[0]], Sampling(max_tokens=40, temperature=temperature), seeds=[5])[0].ids
     known = model.log_probs(prompts, [one.ids for one in together])
     for one, own in zip(together, known, strict=True):
         np.testing.assert_allclose(one.log_probs, own, atol=1e-4)
@@ -156,6 +160,12 @@ def test_folders_and_bad_input(model: LanguageModel, tmp_path: Path) -> None:
         model.generate([[]])
     with pytest.raises(ConfigError, match="role"):
         model.tokenizer.chat([{"role": "tool", "content": ""}])
+    for messages in ("hello", [{"role": "user", "content": 5}], [{"content": "cat"}], [None]):
+        with pytest.raises(BadValue):
+            model.write([messages])  # type: ignore[list-item]
+    assert model.tokenizer.chat([{"role": "user", "content": [{"type": "text", "text": "cat"}]}]) == model.tokenizer.chat(
+        [{"role": "user", "content": "cat"}]
+    )
     with pytest.raises(ConfigError):
         Sampling(top_p=0.0)
     with pytest.raises(FileProblem):

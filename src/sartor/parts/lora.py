@@ -233,8 +233,7 @@ class LoraBank(nn.Module):
         more than LoRA (biases, DoRA, ranks by layer).
         """
         config, arrays = read_adapter(folder)
-        alpha = float(config.get("lora_alpha", self.alpha))
-        scale = alpha / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
+        scale = config["lora_alpha"] / (config["r"] ** 0.5 if config.get("use_rslora") else config["r"])
         if config["r"] != self.rank or abs(scale - self.scale) > 1e-9:
             what = f"the adapter has rank {config['r']} and scale {scale:g}, the bank {self.rank} and {self.scale:g}"
             raise ConfigError(what, fix="open a bank of its rank and alpha", file=Path(folder))
@@ -251,7 +250,7 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarr
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         found = load((folder / WEIGHTS).read_bytes())
-        kind, rank = str(config["peft_type"]), int(config["r"])
+        kind, rank, alpha = str(config["peft_type"]), int(config["r"]), float(config["lora_alpha"])
     # The safetensors library raises exceptions of its own.
     except Exception as cause:
         raise CorruptFile("this adapter cannot be read", fix="save it again", file=folder) from cause
@@ -265,7 +264,7 @@ def read_adapter(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarr
         if match is None:
             raise ConfigError(f"'{name}' is not a LoRA weight of a linear layer", fix="give a plain LoRA adapter", file=folder)
         arrays[f"{match[1]}.{match[2]}"] = array
-    return {**config, "r": rank}, arrays
+    return {**config, "r": rank, "lora_alpha": alpha}, arrays
 
 
 def _is_target(name: str, targets: Sequence[str] | str) -> bool:

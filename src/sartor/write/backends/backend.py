@@ -94,9 +94,9 @@ def text_of(message: Message) -> str:
 
 def check_settings(batch: int, max_tokens: int, temperature: float, adapters: Sequence[str | None] | None) -> None:
     """Raise `ConfigError` for settings that no backend can follow."""
-    if isinstance(max_tokens, bool) or max_tokens < 1:
-        raise ConfigError(f"max_tokens is {max_tokens}", fix="use at least 1")
-    if not 0 <= temperature <= 100:
-        raise ConfigError(f"temperature is {temperature}", fix="use a number from 0, which takes the likeliest token, to about 2")
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise ConfigError(f"max_tokens is {max_tokens!r}", fix="use a whole number, at least 1")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature <= 100:
+        raise ConfigError(f"temperature is {temperature!r}", fix="use a number from 0, which takes the likeliest token, to about 2")
     if adapters is not None and len(adapters) != batch:
         raise ConfigError(f"{len(adapters)} adapters for {batch} conversations", fix="give one, or None, per conversation")

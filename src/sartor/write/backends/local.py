@@ -51,10 +51,9 @@ def named_adapters(network: torch.nn.Module, folders: Mapping[str, str | Path]) 
     """
     if not folders:
         return None
-    config, _ = read_adapter(next(iter(folders.values())))
-    targets = config["target_modules"]
-    alpha = float(config["lora_alpha"]) * (config["r"] ** 0.5 if config.get("use_rslora") else 1)
-    bank = LoraBank(network, targets=targets if isinstance(targets, str) else tuple(targets), rank=config["r"], alpha=alpha)
+    config, arrays = read_adapter(next(iter(folders.values())))
+    alpha = config["lora_alpha"] * (config["r"] ** 0.5 if config.get("use_rslora") else 1)
+    bank = LoraBank(network, targets=sorted({name.rpartition(".")[0] for name in arrays}), rank=config["r"], alpha=alpha)
     numbers = {name: bank.read(folder) for name, folder in folders.items()}
 
     def number(name: str | None) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sartor.errors import BadValue, CorruptFile, FileProblem, MissingExtra
 from sartor.write.backends.backend import Message, text_of
 from sartor.write.backends.local import LocalWriter, named_adapters
+from sartor.write.parts.tokenizer import sound
 
 _ANY = 2**31
 
@@ -128,7 +129,7 @@ class _Words:
         """A text in which no special token is spelled: a space goes behind the first character of each."""
         for one in self._special:
             text = text.replace(one, f"{one[0]} {one[1:]}")
-        return text
+        return sound(text)
 
     def ids(self, text: str) -> list[int]:
         return list(self._tokenizer(self._plain(text), add_special_tokens=False).input_ids)

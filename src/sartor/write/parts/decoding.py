@@ -89,21 +89,23 @@ class Decoder:
     seeds: one per prompt, for sampling: a row's words then do not depend on the rest of the batch.
     hooks: each changes the logits in turn.
     adapters: per-row weights, and the number of each prompt's own: a bank and one number per prompt.
+    limits: tokens of each prompt's text, at most, below `sampling.max_tokens`; None: there is room for all of them.
     """
 
     def __init__(
         self, network: CausalLM, prompts: Sequence[Sequence[int]], sampling: Sampling, *, embeddings: Sequence[Tensor | None] | None = None,
         past: Past | None = None, seeds: Sequence[int] | None = None, hooks: Sequence[Hook] = (),
-        adapters: tuple[RowAdapters, Sequence[int]] | None = None,
+        adapters: tuple[RowAdapters, Sequence[int]] | None = None, limits: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         if any(not len(one) for one in prompts):
             raise EmptyData("a prompt has no token", fix="give at least one, e.g. who speaks next")
-        for name, given in (("seeds", seeds), ("embeddings", embeddings), ("adapters", adapters[1] if adapters else None)):
+        for name, given in (("seeds", seeds), ("embeddings", embeddings), ("adapters", adapters[1] if adapters else None), ("limits", limits)):
             if given is not None and len(given) != len(prompts):
                 raise ConfigError(f"{len(given)} {name} for {len(prompts)} prompts", fix="give one for each")
         self.network, self.prompts, self.sampling, self.hooks, self.past = network, list(prompts), sampling, list(hooks), past
         self.out = [Generated() for _ in prompts]
         self._embeddings, self._adapters = embeddings, adapters
+        self._most = [min(sampling.max_tokens, one) for one in limits] if limits is not None else [sampling.max_tokens] * len(prompts)
         self._rows = torch.arange(len(prompts))
         self._random = [np.random.default_rng(seed) for seed in (seeds if seeds is not None else range(len(prompts)))]
         self._last: list[int] | None = None
@@ -147,7 +149,7 @@ class Decoder:
         if self.sampling.ends is not None and self.sampling.ends(out.ids):
             out.finish = "stop"
             return False
-        return len(out.ids) < self.sampling.max_tokens
+        return len(out.ids) < self._most[row]
 
     def _forward(self) -> Tensor:
         """The last hidden state of every row, float [b, dim]."""

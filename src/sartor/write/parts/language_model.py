@@ -64,11 +64,12 @@ class LanguageModel:
         return [self.tokenizer.decode(one.ids) for one in self.generate([self.tokenizer.chat(one) for one in conversations], sampling, **more)]
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None, **more: Any) -> list[Generated]:
-        """Token numbers in, token numbers out."""
+        """Token numbers in, token numbers out; each prompt has the room that it leaves, whatever else is in the batch."""
         if not prompts:
             return []
-        prefix = more["past"].length if more.get("past") is not None else 0
-        return generate(self.network, prompts, self.room(max(prompts, key=len), sampling or self.sampling(), prefix), **more)
+        sampling, prefix = sampling or self.sampling(), more["past"].length if more.get("past") is not None else 0
+        limits = [self.room(one, sampling, prefix).max_tokens for one in prompts]
+        return generate(self.network, prompts, sampling, limits=limits, **more)
 
     def stream(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None, **more: Any) -> Iterator[str]:
         """The next message in pieces; together they are what `write` gives. Half a character waits for its other half."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args
 
 from sartor.errors import ConfigError, CorruptFile, EmptyData, MissingExtra
+from sartor.write.backends.backend import check_messages, text_of
 
 Kind = Literal["word", "bpe"]
 
@@ -91,11 +92,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of one text, without any special token."""
-        return list(self._inner.encode(_sound(text), add_special_tokens=False).ids)
+        return list(self._inner.encode(sound(text), add_special_tokens=False).ids)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The same for many."""
-        return [list(one.ids) for one in self._inner.encode_batch([_sound(text) for text in texts], add_special_tokens=False)]
+        return [list(one.ids) for one in self._inner.encode_batch([sound(text) for text in texts], add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers; special tokens are left out."""
@@ -107,9 +108,10 @@ class Tokenizer:
             raise ConfigError(f"there is no role '{role}'", fix=f"use one of {', '.join(ROLES)}")
         return [self.special[ROLES[role]], *self.encode(text), self.end]
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """A conversation of {role, content}, and the assistant's turn: a prompt to go on from."""
-        return [number for one in messages for number in self.message(one["role"], one["content"])] + [self.special[ASSISTANT]]
+    def chat(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """A conversation of {role, content}, and the assistant's turn: a prompt to go on from. Raises `BadValue` for messages that are none."""
+        check_messages(messages)
+        return [number for one in messages for number in self.message(one["role"], text_of(one))] + [self.special[ASSISTANT]]
 
     def to_text(self) -> str:
         """The tokenizer as the `tokenizers` library's JSON."""
@@ -133,7 +135,7 @@ def _words(texts: Sequence[str], pieces: Any, first: Sequence[str], vocabulary: 
     return _tokenizers().models.BPE(vocab={piece: number for number, piece in enumerate(every)}, merges=[], ignore_merges=True)
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Half surrogate pairs, which no file can hold, become the replacement character."""
     return text.encode("utf-8", "replace").decode() if any("\ud800" <= one <= "\udfff" for one in text) else text
 
