@@ -194,7 +194,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     conditions: dict[str, bool] = {}
     with bar("personalized-judge", 2 * len(seeds) + 2, enabled=progress) as shown:
         for seed in seeds:
-            personas = World(people=1500, items=1000, topics=24, seed=seed).personas()
+            personas = World(people=1500, items=1000, topics=24, interests=(2, 4), seed=seed).personas()
             train, held = choices(personas, personas.fit_people, TRAIN, seed), choices(personas, personas.new_people, HELD, seed + 1000)
             test = choices(personas, personas.new_people, TEST, seed + 2000)
             for name in ("probe", "language model"):
