@@ -150,6 +150,10 @@ def test_keys_of_one_person_speak_for_that_person_alone(chats: Shop) -> None:
     assert [one["text"] for one in used] == ["I love peanuts."]
     refused = ask(chats, "peanuts?", key=bound, user="ana")
     assert refused.status_code == 403
+    # Chat clients ask for models first; what was measured on everybody is not for the key of one.
+    listed = chats.get("/v1/models", key=bound).json()
+    assert ([one["id"] for one in listed["data"]], listed["items"]) == (["parrot"], [])
+    assert chats.get("/v1/models/parrot", key=bound).json()["id"] == "parrot"
     other = chats.keys["other"]
     assert ask(chats, "peanuts?", key=other, user="ana").json()["sartor"]["fallback"] == "nothing remembered"
 

@@ -27,15 +27,18 @@ QUIET = 15.0
 FINISHED = ("done", "failed", "cancelled")
 
 
-@router.get("/models", response_model=ModelsOut, **needs("read"))
+@router.get("/models", response_model=ModelsOut, **needs("read", anybody=True))
 async def models(request: Request) -> Response:
-    """All models, newest first: what was measured on people held out, and which one serves. `data` has those that answer chats."""
+    """All models, newest first: what was measured on people held out, and which one serves. `data` has those that answer chats.
+
+    A key of one person sees `data` alone, which chat clients ask for first: what was measured is about everybody.
+    """
     call = call_of(request)
-    cards = await to_thread.run_sync(call.engine.models)
+    cards = await to_thread.run_sync(call.engine.models) if call.caller.person is None else []
     return mapping.json_response({"items": [mapping.model(card) for card in cards], "next": None, "object": "list", "data": await _chatting(call)})
 
 
-@router.get("/models/{model}", response_model=dict[str, Any], **needs("read"))
+@router.get("/models/{model}", response_model=dict[str, Any], **needs("read", anybody=True))
 async def chat_model(request: Request, model: JobPath) -> Response:
     """One of the models that answer chats."""
     found = next((one for one in await _chatting(call_of(request)) if one["id"] == model), None)
