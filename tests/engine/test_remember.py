@@ -45,6 +45,9 @@ def test_what_is_said_is_kept_and_what_it_contradicts_becomes_history(tmp_path: 
         )
         assert [one.kind for one in first.added] == ["fact", "preference"]
         engine.remember("ana", ["I moved to Oslo.", "I can't stand spicy foods."], time=2000)
+        # Where somebody works and as what do not contradict each other.
+        engine.remember("ben", ["I work at Acme.", "I work as a nurse.", "I'm a teacher now."], time=2000)
+        assert texts(engine, "ben") == ["I work at Acme.", "I'm a teacher now."]
         assert texts(engine, "ana") == ["I can't stand spicy foods.", "I moved to Oslo."]
     # Another process reads the same from the disk.
     with opened(tmp_path) as engine:

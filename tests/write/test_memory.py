@@ -64,7 +64,7 @@ def test_only_says_that_nothing_else_will_do() -> None:
     [
         ("Hi! My name is Ana and I live in Lyon.", [("fact", "name", "Ana"), ("fact", "home", "Lyon")]),
         ("I moved to Berlin last year, but I hate the winters.", [("fact", "home", "Berlin"), ("preference", "winters", None)]),
-        ("I work as a nurse at St. Mary. My sister's dog is called Rex.", [("fact", "work", "a nurse at St. Mary"), ("fact", "sister's dog", "Rex")]),
+        ("I work as a nurse at St. Mary. My sister's dog is called Rex.", [("fact", "job", "a nurse at St. Mary"), ("fact", "sister's dog", "Rex")]),
         ("My favorite color is blue.", [("preference", "favorite color", "blue")]),
         ("I like window seats; I avoid red-eye flights.", [("preference", "window seats", None), ("preference", "red-eye flights", None)]),
         ("Do I like jazz? If I lived in Rome I would love pasta.", []),

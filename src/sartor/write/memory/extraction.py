@@ -69,9 +69,12 @@ _SLOTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("home", rf"{_AM} (?:living|based) (?:in|at) (?P<v>.+)"),
         ("home", rf"{_HAVE} (?:moved|relocated)(?: back)? to (?P<v>.+)"),
         ("origin", rf"{_AM} (?:originally )?from (?P<v>.+)|\bi was born in (?P<v2>.+)|\bi grew up in (?P<v3>.+)"),
-        ("work", rf"\bi(?: currently| now)?(?: also)? work (?:as|at|for|in) (?P<v>.+)|{_AM} (?:working|employed) (?:as|at|for|in) (?P<v2>.+)"),
-        ("work", rf"{_HAVE} (?:started (?:working|a (?:new )?job)|joined|got a job)(?: (?:as|at|for|with|in))? (?P<v>.+)"),
-        ("work", rf"{_AM} (?:an?|the) (?P<v>(?:[\w-]+ ){{0,3}}(?:{_JOBS}))\b"),
+        # What somebody does and where: one does not contradict the other.
+        ("job", rf"\bi(?: currently| now)?(?: also)? work as (?P<v>.+)|{_AM} (?:working|employed) as (?P<v2>.+)"),
+        ("job", rf"{_HAVE} (?:started (?:working|a (?:new )?job)|joined|got a job) as (?P<v>.+)"),
+        ("job", rf"{_AM} (?:an?|the) (?P<v>(?:[\w-]+ ){{0,3}}(?:{_JOBS}))\b"),
+        ("work", rf"\bi(?: currently| now)?(?: also)? work (?:at|for|in) (?P<v>.+)|{_AM} (?:working|employed) (?:at|for|in) (?P<v2>.+)"),
+        ("work", rf"{_HAVE} (?:started (?:working|a (?:new )?job)|joined|got a job)(?: (?:at|for|with|in))? (?P<v>.+)"),
         ("diet", rf"{_AM}(?: now| strictly)? (?:an? )?(?:strict )?(?P<v>{_DIETS})\b|{_AM} on an? (?P<v2>[\w-]+(?: [\w-]+)? diet)\b"),
         ("family", rf"{_AM}(?: now)? (?P<v>married|single|divorced|engaged|widowed|a (?:single )?(?:parent|mother|father|mom|dad))\b"),
         (
