@@ -97,6 +97,6 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         swap_gap_interval=bootstrap(gap).tolist(),
         state_bytes=float(np.mean([one["plug"].cost["state_bytes"] for one in runs])),
         adapt_seconds=float(np.mean([one["plug"].cost["adapt_seconds"] for one in runs])),
-        notes="Gain and swap gap are of the share of always visible habits shown. One language model for all seeds; seeds differ in the plug, in whom "
-        "it was trained on, and in who is judged. The encoder is the language model's own view of a text.",
+        notes="Gain and swap gap are of the share of always visible habits shown. One language model for all seeds; seeds differ in the plug, in "
+        "whom it was trained on, and in who is judged. The encoder is the language model's own view of a text.",
     )  # fmt: skip

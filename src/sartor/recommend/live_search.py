@@ -62,7 +62,7 @@ def over(method: PersonalSearch, catalogue: pl.DataFrame) -> PersonalSearch:
     live = copy.copy(fitted)
     live.items_ = IdMap(pl.concat([fitted.items_.ids, rows.filter(fresh)["item"].alias(fitted.items_.ids.name)]), name=fitted.items_.name)
     live.popularity_ = np.concatenate([fitted.popularity_, np.zeros(count, np.float32)])
-    live.taste = _Narrower(fitted.taste, known + count)  # type: ignore[assignment]
+    live.taste = _Narrower(fitted.taste, known + count)
     hybrid = fitted.open_index()
     hybrid.remove(rows["item"].to_list())
     told = (rows["digest"] != EMPTY).to_numpy()

@@ -21,6 +21,7 @@ from sartor.parts.transformer import Tokens
 from sartor.represent.neural import NeuralEncoder
 from sartor.represent.text import neural_encoder
 from sartor.write._base import Conversation, LMWriter
+from sartor.write.backends.backend import text_of
 from sartor.write.parts.lm_encoder import LMEncoder
 from sartor.write.parts.pieces import Piece, Turn, pieces_of, population_pieces, turns
 from sartor.write.parts.soft_prefix import NormMatch, Projector, in_front
@@ -174,7 +175,7 @@ class PPlug(LMWriter):
     def _answers(self, conversations: Sequence[Conversation], prompts: Sequence[list[int]], states: Sequence[State]) -> list[str]:
         model = self.lm.model
         history, mask = _padded([state["history"] for state in states])
-        asked = [next((one["content"] for one in reversed(messages) if one["role"] == "user"), "") for messages in conversations]
+        asked = [next((text_of(one) for one in reversed(messages) if one["role"] == "user"), "") for messages in conversations]
         front = self._front(history, mask, self._requests(asked))
         soft = [[model.tokenizer.soft] * 2 + prompt for prompt in prompts]
         vectors = [in_front(model.network, own, prompt) for own, prompt in zip(front, prompts, strict=True)]
