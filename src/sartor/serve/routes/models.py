@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 
 from sartor.errors import ModelRefused, UnknownId
 from sartor.serve import mapping
+from sartor.serve.auth import check_people
 from sartor.serve.gate import Call, Guarded, Here, call_of, needs
 from sartor.serve.overview import JobOut, JobsOut, ModelsOut
 from sartor.serve.problems import Refused
@@ -34,6 +35,8 @@ async def models(request: Request) -> Response:
     A key of one person sees `data` alone, which chat clients ask for first: what was measured is about everybody.
     """
     call = call_of(request)
+    if call.server.upstream is None:
+        check_people(call.caller, [None])
     cards = await to_thread.run_sync(call.engine.models) if call.caller.person is None else []
     return mapping.json_response({"items": [mapping.model(card) for card in cards], "next": None, "object": "list", "data": await _chatting(call)})
 
