@@ -169,12 +169,12 @@ def test_who_takes_something_back_during_the_run_is_not_in_its_lists(own: str, t
 
 def test_a_receipt_names_the_runs_whose_files_may_hold_her(own: str, tmp_path: Path) -> None:
     with Engine(own, background=False) as engine:
-        assert engine.forget("5").batches == ()
+        others = engine.forget("5").batches  # of this store, by whichever tests came before
         for name in ("one", "two", "one"):
             batch(own, tmp_path / name, workers=1)
         engine.observe("late", [1])
         receipt = engine.forget("4")
-        assert receipt.batches == (str(tmp_path / "one"), str(tmp_path / "two"))
+        assert [folder for folder in receipt.batches if folder not in others] == [str(tmp_path / "one"), str(tmp_path / "two")]
         assert "batch" in receipt.note
         assert receipt.as_dict()["batches"] == list(receipt.batches)
         assert engine.forget("late").batches == (), "she came after all of them"
