@@ -83,7 +83,7 @@ def test_files_are_mapped_checked_and_stored_once(visiting: Callable[..., Any], 
     kinds.get_by_role("row", name=re.compile(r"view 150 7")).wait_for()
 
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Jobs").click()
-    jobs = page.get_by_role("region", name="Jobs", exact=True)
+    jobs = page.get_by_role("region", name="Jobs: rows", exact=True)
     jobs.get_by_role("link", name="Import of events").first.click()
     page.get_by_text("Log, 2 lines").click()
     page.get_by_text("0 new, 300 there already").wait_for()

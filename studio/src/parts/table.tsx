@@ -129,7 +129,7 @@ export function Table<T>(props: TableProps<T>) {
         ref={box}
         class={long ? "scroll long" : "scroll"}
         role="region"
-        aria-label={caption}
+        aria-label={`${caption}: rows`}
         tabIndex={0}
         onScroll={long ? look : undefined}
       >
