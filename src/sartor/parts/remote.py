@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sartor.errors import AccessDenied, BadValue, ConfigError, EndpointFailed, RateLimited, SartorError
+from sartor.errors import AccessDenied, BadValue, ConfigError, EndpointFailed, MissingExtra, RateLimited, SartorError
 
 if TYPE_CHECKING:
     import httpx
@@ -77,6 +79,35 @@ class Remote:
         wait = min(LONGEST_WAIT, self.backoff * 2**tried) * random.uniform(0.75, 1.25)
         told = answer.headers.get("Retry-After", "") if answer is not None else ""
         return min(LONGEST_WAIT, max(wait, float(told))) if re.fullmatch(r"\d+(\.\d+)?", told) else wait
+
+    def client(self, extra: str) -> httpx.Client:
+        """Connections to the server; raises `MissingExtra`, naming the extra that brings httpx."""
+        try:
+            import httpx
+        except ImportError as missing:
+            raise MissingExtra("httpx", extra) from missing
+        return httpx.Client(base_url=self.url, headers=self.headers(), timeout=self.timeout)
+
+    def ask(self, send: Callable[[], httpx.Response]) -> tuple[httpx.Response, int]:
+        """What the server answers at last, success or not, and in which try. Raises `EndpointFailed` when it is not reached."""
+        import httpx
+
+        tried = 0
+        while True:
+            answer, failed = None, None
+            try:
+                answer = send()
+            except httpx.RequestError as error:
+                failed = error
+            wait = self.wait(tried, answer)
+            tried += 1
+            if wait is not None:
+                time.sleep(wait)
+            elif answer is not None:
+                return answer, tried
+            else:
+                assert failed is not None
+                raise self.unreachable(failed, tried) from None
 
     def unreachable(self, error: Exception, tries: int) -> EndpointFailed:
         """The named error of a server that was not reached. To be raised `from None`: the request inside the cause carries the key."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.errors import ConfigError, EndpointFailed, MissingExtra
+from sartor.errors import ConfigError, EndpointFailed
 from sartor.parts.remote import Remote
 from sartor.parts.unit import unit
 from sartor.progress import bar
@@ -92,35 +91,14 @@ class Endpoint:
             self._client = None
 
     def _ask(self, texts: list[str]) -> np.ndarray:
-        import httpx
-
         body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "float"}
         if self._asked_dim:
             body["dimensions"] = self._asked_dim
-        client = self._opened()
-        for tried in range(self._remote.retries + 1):
-            answer, failed = None, None
-            try:
-                answer = client.post("/embeddings", json=body)
-            except httpx.TransportError as error:
-                failed = error
-            wait = self._remote.wait(tried, answer)
-            if wait is None:
-                if answer is None:
-                    assert failed is not None
-                    raise self._remote.unreachable(failed, tried + 1) from None
-                return self._read(answer, len(texts), tried + 1)
-            time.sleep(wait)
-        raise AssertionError("the last try returns or raises")
-
-    def _opened(self) -> httpx.Client:
         if self._client is None:
-            try:
-                import httpx
-            except ImportError as missing:
-                raise MissingExtra("httpx", "text") from missing
-            self._client = httpx.Client(base_url=self.url, headers=self._remote.headers(), timeout=self._remote.timeout)
-        return self._client
+            self._client = self._remote.client("text")
+        client = self._client
+        answer, tries = self._remote.ask(lambda: client.post("/embeddings", json=body))
+        return self._read(answer, len(texts), tries)
 
     def _read(self, answer: httpx.Response, count: int, tries: int) -> np.ndarray:
         if answer.status_code != 200:

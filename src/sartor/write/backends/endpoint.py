@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.errors import ConfigError, MissingExtra, TooLarge
+from sartor.errors import ConfigError, TooLarge
 from sartor.parts.event_stream import EventStream
 from sartor.parts.remote import Remote
 from sartor.write.backends.backend import Generation, Message, check_messages, check_settings
@@ -148,32 +147,17 @@ class ChatEndpoint:
 
     def _answer(self, body: Mapping[str, Any], stack: ExitStack) -> httpx.Response:
         """A successful answer whose body is still to come."""
-        import httpx
-
-        client = self._opened()
-        for tried in range(self._remote.retries + 1):
-            answer, failed = None, None
-            try:
-                answer = stack.enter_context(client.stream("POST", "/chat/completions", json=body))
-                if answer.status_code == 200:
-                    return answer
-                answer.read()
-            except httpx.RequestError as error:
-                answer, failed = None, error
-            wait = self._remote.wait(tried, answer)
-            if wait is None:
-                if answer is None:
-                    assert failed is not None
-                    raise self._remote.unreachable(failed, tried + 1) from None
-                raise self._remote.refusal(answer, tried + 1)
-            time.sleep(wait)
-        raise AssertionError("the last try returns or raises")
-
-    def _opened(self) -> httpx.Client:
         if self._client is None:
-            try:
-                import httpx
-            except ImportError as missing:
-                raise MissingExtra("httpx", "write") from missing
-            self._client = httpx.Client(base_url=self.url, headers=self._remote.headers(), timeout=self._remote.timeout)
-        return self._client
+            self._client = self._remote.client("write")
+        client = self._client
+
+        def send() -> httpx.Response:
+            answer = stack.enter_context(client.stream("POST", "/chat/completions", json=body))
+            if answer.status_code != 200:
+                answer.read()
+            return answer
+
+        answer, tries = self._remote.ask(send)
+        if answer.status_code != 200:
+            raise self._remote.refusal(answer, tries)
+        return answer
