@@ -22,6 +22,8 @@ from sartor.retrieve.exact import offer
 
 LINE, AHEAD = 64, 8
 """Bytes that memory gives at once, and how many vectors ahead of the one that is compared are asked for."""
+NOTHING = np.float32(1e-30)
+"""Coordinates below this are coded as zero: a 256th of their step would be no number of 32 bits any more."""
 
 
 def encode(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +35,7 @@ def encode(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for at in range(0, len(vectors), 4096):
         part = vectors[at : at + 4096]
         low, high = np.minimum(part.min(1), 0), np.maximum(part.max(1), 0)
-        step = np.where(high > low, (high - low) / np.float32(255), np.float32(1))
+        step = np.where(high - low > NOTHING, (high - low) / np.float32(255), np.float32(1))
         zero = np.round(low / step) + 128
         codes[at : at + 4096] = np.clip(np.round(part / step[:, None]) - zero[:, None], -128, 127)
         facts[at : at + 4096] = np.stack([step, step * zero], 1)
