@@ -1,0 +1,1 @@
+"""Pictures of this person's things, in this person's taste."""
