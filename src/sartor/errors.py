@@ -65,6 +65,10 @@ class EmptyData(DataError):
     """There is nothing to work on."""
 
 
+class TooLittleEvidence(DataError):
+    """Too little is known of somebody to learn from it."""
+
+
 class UnknownId(DataError, KeyError):
     """An id that the data or the model has never seen."""
 
@@ -73,6 +77,14 @@ class UnknownId(DataError, KeyError):
 
 class UnsafeArchive(DataError):
     """An archive holds a path outside its own folder, a link, or far more data than it should."""
+
+
+class BadImage(DataError):
+    """A picture is corrupt, too small or too large, of the wrong shape or mode, or has values out of range."""
+
+
+class BadPrompt(DataError):
+    """A prompt is longer than the text encoder reads, has words it does not know, or lacks the concept's word."""
 
 
 class LeakError(SartorError):
