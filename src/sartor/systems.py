@@ -109,6 +109,8 @@ _TABLE = (
            "Findings of EMNLP", "evaluate", "suite", "sartor.evaluate.audit:harm_audit"),
     System("bias-runs-deep", "Bias Runs Deep: Implicit Reasoning Biases in Persona-Assigned LLMs", "Gupta et al.", 2023, "ICLR 2024",
            "evaluate", "suite", "sartor.evaluate.audit:reasoning_audit"),
+    System("likebench", "LikeBench: Evaluating Subjective Likability in LLMs for Personalization", "Rahman et al.", 2025, "arXiv",
+           "evaluate", "suite", "sartor.evaluate.likebench:likebench"),
     System("boot-amg", "Extending Bootstrap AMG for Clustering of Attributed Graphs", "D'Ambra et al.", 2021, "Applied Mathematics and Computation 2023",
            "represent", "part", "sartor.represent.boot_amg:BootAMG"),
     System("ila-sdp", "Likelihood Adjusted Semidefinite Programs for Clustering Heterogeneous Data", "Zhuang, Chen and Yang", 2023, "ICML",
