@@ -86,7 +86,7 @@ def sartors(**weights: float) -> Callable[[Conversation, np.ndarray], Ranker]:
         memories = as_memories(talk.texts)
         index = MemoryIndex(memories, vectors)
         rows = {id(one): row for row, one in enumerate(index.memories)}
-        return lambda question, vector: [rows[id(one.memory)] for one in recall.recall(question, index, 10, now=max(talk.times), vector=vector)]
+        return lambda question, vector: [rows[id(one.memory)] for one in recall.recall(question, index, 10, now=max(talk.times))]
 
     return way
 

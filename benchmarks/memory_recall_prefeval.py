@@ -66,7 +66,7 @@ def recalled(topics: tuple[str, ...], weights: dict[str, float]) -> dict[str, An
     recall = Recall(encoder=text_encoder("minilm"), **weights)
     memories, vectors = as_memories(unrelated), vectors_of(unrelated)
     own, stated = [replace(as_memories([one.preference])[0], source="stated") for one in cases], vectors_of([one.preference for one in cases])
-    asked = vectors_of([one.question for one in cases])
+    asked = [recall.query_vector(one.question) for one in cases]
     out: dict[str, Any] = {}
     for count in DISTRACTORS:
         places = []

@@ -170,7 +170,7 @@ class Remembering:
         """
         start, who = time.perf_counter(), person_id(person)
         recall = self._memories.recall
-        vector = recall.encoder.encode([checked_text(query, "query")])[0]
+        vector = recall.query_vector(checked_text(query, "query"))
         with self._memories.shelves.door(self.tenant, who):
             shelf, allowed = self._memories.shelves.of(self.tenant, who, purpose=PURPOSE)
             found = recall.recall(query, shelf.index, k, budget_tokens=budget_tokens, vector=vector)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sartor.errors import ConfigError
+from sartor.represent.query_encoder import query_encoder
 from sartor.represent.text import TextEncoder, uncached
 from sartor.write.memory.polarity import aspects
 from sartor.write.memory.records import Memory, checked_text, count_tokens, within
@@ -142,11 +143,16 @@ class Recall:
 
     def __post_init__(self) -> None:
         self.encoder = uncached(self.encoder)
+        self._asked = query_encoder(self.encoder)
         for name in ("meaning", "words", "around", "recency", "statement", "polarity"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ConfigError(f"the weight of {name} is {getattr(self, name)}", fix="give a number of at least 0")
         if not 0 < self.half_life < np.inf:
             raise ConfigError(f"half_life is {self.half_life}", fix="give seconds above 0")
+
+    def query_vector(self, query: str) -> np.ndarray:
+        """float32 [dim], to be compared with the encoder's vectors."""
+        return self._asked.encode([query])[0]
 
     def index(self, memories: Sequence[Memory]) -> MemoryIndex:
         """An index to be used for many queries."""
@@ -191,7 +197,7 @@ class Recall:
     def parts(self, query: str, index: MemoryIndex, now: float, vector: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """float32 [memories] for each part, weighted."""
         if vector is None:
-            vector = self.encoder.encode([query])[0]
+            vector = self.query_vector(query)
         found = {"meaning": self.meaning * (index.vectors @ vector), "words": self.words * index.words(query)}
         found["around"] = self.around * index.around(np.maximum(found["meaning"] + found["words"] - STANDS_OUT, 0))
         age = np.maximum(now - index.times, 0) / self.half_life
