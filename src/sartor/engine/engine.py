@@ -12,7 +12,7 @@ from sartor.engine.answering import Answering
 from sartor.engine.answers import Answer, Status
 from sartor.engine.counts import Counts
 from sartor.engine.ids import Id, person_id
-from sartor.engine.memory import Memories
+from sartor.engine.memory_keeping import Memories
 from sartor.engine.owning import Owning
 from sartor.engine.rerank import Reranking
 from sartor.engine.search import Searching

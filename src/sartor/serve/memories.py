@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from sartor.serve.answers import Out, iso
 
 if TYPE_CHECKING:
-    from sartor.engine.memory import Recollection, Remembered
+    from sartor.engine.memory import Recollection
+    from sartor.engine.memory_keeping import Remembered
     from sartor.write.memory import Memory
 
 

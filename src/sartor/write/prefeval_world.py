@@ -17,7 +17,8 @@ import numpy as np
 
 from sartor.errors import ConfigError
 from sartor.write.backends.backend import Message
-from sartor.write.prefeval import ACKNOWLEDGED, Case, Form, Judgement, case
+from sartor.write.prefeval import Judgement
+from sartor.write.prefeval_data import ACKNOWLEDGED, Case, Form, case
 
 KINDS: dict[str, tuple[str, ...]] = {
     "restaurant": ("spicy", "loud", "vegan", "crowded", "expensive"), "film": ("animated", "violent", "silent", "long", "foreign"),
