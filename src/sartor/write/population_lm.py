@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -137,6 +137,9 @@ def _cut(turn: Turn, most: int) -> Turn:
     return Turn(turn.ids[:most], turn.own[:most])
 
 
+Model = TypeVar("Model", bound=PopulationLM)
+
+
 def population_lm(population: Population, *, cache: str | Path | None = None, progress: bool = False, **settings: Any) -> PopulationLM:
     """The fitted `PopulationLM` of these texts and settings, from the cache where it was fitted before with the same ones.
 
@@ -146,17 +149,24 @@ def population_lm(population: Population, *, cache: str | Path | None = None, pr
         settings and library version, hold no text of anybody but the words of the vocabulary, and may be deleted at any time.
     **settings: of `PopulationLM`.
     """
+    return cached(PopulationLM(**settings), population, settings, cache=cache, progress=progress)
+
+
+def cached(
+    made: Model, population: Population, settings: Mapping[str, Any], *, cache: str | Path | None = None, progress: bool = False
+) -> Model:  # fmt: skip
+    """A model of `PopulationLM` or of its kin, fitted, or from the cache: see `population_lm`; `settings` are those that it was made with."""
     import torch
 
-    made = PopulationLM(**settings)
-    facts = repr([sorted(settings.items()), _VERSION, torch.__version__])
+    name = [] if type(made) is PopulationLM else [type(made).__qualname__]
+    facts = repr([sorted(settings.items()), _VERSION, torch.__version__, *name])
     digest = hashlib.blake2b(facts.encode(), digest_size=16)
     for person, own in population_pieces(population).items():
         digest.update(f"{person}\0{own!r}\0".encode())
     root = Path(cache) if cache is not None else Path(os.environ.get("SARTOR_CACHE", Path.home() / ".cache" / "sartor")) / "population-lm"
     folder = root / digest.hexdigest()
     try:
-        return PopulationLM.load(folder)
+        return type(made).load(folder)
     except (FileProblem, CorruptFile):
         # Not there, or damaged: it is only a cache.
         made.fit(population, progress=progress)

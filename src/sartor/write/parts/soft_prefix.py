@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -71,14 +72,14 @@ class KeyValuePrefix(nn.Module):
     def __init__(self, network: CausalLM, places: int = 16, *, hidden: int = 0, start: Sequence[int] | None = None, seed: int = 0) -> None:
         super().__init__()
         config = network.config
+        self.shape = _shape(network)
         if places < 1 or (start is not None and len(start) != places):
             raise ConfigError(
                 f"{places} places, begun as {len(start) if start is not None else 'random'} tokens", fix="give one token for each place"
             )
         if places >= config.max_tokens:
             raise ConfigError(f"{places} places of {config.max_tokens}", fix="leave room for a prompt")
-        self.shape = (config.layers, 2, config.shared_heads, config.dim // config.heads)
-        width = config.layers * 2 * config.shared_heads * (config.dim // config.heads)
+        width = math.prod(self.shape)
         if start is not None:
             with torch.no_grad():
                 past = network.run(torch.as_tensor(start)[None]).past
@@ -100,11 +101,26 @@ class KeyValuePrefix(nn.Module):
 
     def past(self, batch: int) -> Past:
         """The prefix for a batch; positions 0 to m - 1 are its."""
-        own = self.flat().view(len(self.values), *self.shape).permute(1, 2, 3, 0, 4)[:, :, None].expand(-1, -1, batch, -1, -1, -1)
-        return Past(tuple(own[:, 0]), tuple(own[:, 1]))
+        return _past(self.flat().expand(batch, -1, -1), self.shape)
 
     def settle(self) -> None:
         """Keep what was learned, without the network behind it."""
         with torch.no_grad():
             self.values.copy_(self.flat())
         self.net = None
+
+
+def stacked_past(network: CausalLM, flat: Tensor) -> Past:
+    """Prefixes of several rows, each its own: float [B, m, layers * 2 * kv heads * dim / heads] as `KeyValuePrefix.flat` gives -> `Past`."""
+    return _past(flat, _shape(network))
+
+
+def _shape(network: CausalLM) -> tuple[int, int, int, int]:
+    """Of a prefix's one position: layers, keys and values, kv heads, dim / heads."""
+    config = network.config
+    return config.layers, 2, config.shared_heads, config.dim // config.heads
+
+
+def _past(flat: Tensor, shape: tuple[int, ...]) -> Past:
+    own = flat.unflatten(-1, shape).permute(2, 3, 0, 4, 1, 5)
+    return Past(tuple(own[:, 0]), tuple(own[:, 1]))
