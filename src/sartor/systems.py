@@ -137,6 +137,8 @@ _TABLE = (
            "write", "method", "sartor.write.k_lamp:KLaMP"),
     System("pplug", "LLMs + Persona-Plug = Personalized LLMs", "Liu et al.", 2024, "arXiv",
            "write", "method", "sartor.write.pplug:PPlug", "write"),
+    System("personaldialog", "Personalized Dialogue Generation with Diversified Traits", "Zheng et al.", 2019, "arXiv",
+           "write", "method", "sartor.write.personaldialog:PersonalDialog", "write"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -25,7 +25,7 @@ class LMWriter(Writer):
     max_new: int = 48
     """Tokens of an answer, at most."""
 
-    population_frames = ("texts",)
+    population_frames: ClassVar[tuple[str, ...]] = ("texts",)
 
     def _fit(self, population: Population, run: Run) -> None:
         if not self.lm.fingerprint_:

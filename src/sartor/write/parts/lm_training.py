@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sartor.errors import ConfigError, TooLarge
 from sartor.parts.trainer import History, Trainer, seeded
 from sartor.write.parts.causal_lm import CausalLM
+from sartor.write.parts.pieces import Turn
 
 
 class Example(NamedTuple):
@@ -74,6 +75,16 @@ def _packed(rows: Sequence[Sequence[Example]]) -> Packed:
             ids[number, span], segments[number, span], learn[number, span], authors[number, span] = one.ids, segment, one.learn, one.author
             at += one.ids.size
     return Packed(*(torch.from_numpy(array) for array in (ids, segments, learn, authors)))
+
+
+def padded_turns(rows: Sequence[Turn], pad: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Turns as a batch, filled up on the right: ids int64, mask (True where there is a token) and own, bool, all [B, longest]."""
+    ids = torch.full((len(rows), max(one.ids.size for one in rows)), pad)
+    mask, own = torch.zeros(ids.shape, dtype=torch.bool), torch.zeros(ids.shape, dtype=torch.bool)
+    for row, one in enumerate(rows):
+        span = slice(one.ids.size)
+        ids[row, span], own[row, span], mask[row, span] = torch.from_numpy(one.ids), torch.from_numpy(one.own), True
+    return ids, mask, own
 
 
 class Lesson(nn.Module):

@@ -17,7 +17,7 @@ from sartor.errors import ConfigError
 from sartor.write.parts.decoding import Step
 
 Values = Callable[[Tensor, Step], Tensor]
-"""From candidates int64 [b, k] to how good it would be to go on with each, float [b, k]."""
+"""From candidates int64 [b, k] to how good it would be to go on with each: float [b, k], or [b, k, rewards] for several rewards at once."""
 
 
 @dataclass
@@ -27,22 +27,30 @@ class ValueAugmented:
     Source: Han et al., Value Augmented Sampling for Language Model Alignment and Personalization, 2024.
     """
 
-    values: Sequence[Values]
-    """One per reward."""
+    values: Sequence[Values] | Values
+    """One per reward, or one of all rewards."""
     beta: Tensor
     """float [prompts, rewards]: how much each person wants of each."""
     k: int = 20
 
     def __post_init__(self) -> None:
-        if self.beta.ndim != 2 or self.beta.shape[1] != len(self.values):
-            raise ConfigError(f"weights of shape {list(self.beta.shape)} for {len(self.values)} rewards", fix="give [prompts, rewards]")
+        if not callable(self.values):
+            self._check(len(self.values))
+
+    def _check(self, rewards: int) -> None:
+        if self.beta.ndim != 2 or self.beta.shape[1] != rewards:
+            raise ConfigError(f"weights of shape {list(self.beta.shape)} for {rewards} rewards", fix="give [prompts, rewards]")
 
     def __call__(self, logits: Tensor, step: Step) -> Tensor:
         best = logits.topk(min(self.k, logits.shape[-1]), -1).indices
         beta = self.beta[step.rows.to(self.beta.device)].to(logits)
         if not bool(beta.any()):
             return logits
-        values = torch.stack([value(best, step) for value in self.values], -1)
+        if callable(self.values):
+            values = self.values(best, step)
+            self._check(values.shape[-1])
+        else:
+            values = torch.stack([value(best, step) for value in self.values], -1)
         centred = values - values.mean(1, keepdim=True)
         return logits.scatter_add(1, best, (centred * beta[:, None]).sum(-1).to(logits.dtype))
 
@@ -74,22 +82,28 @@ class PersonaBias:
     Source: the persona-aware bias of Zheng et al., Personalized Dialogue Generation with Diversified Traits, 2019, with a dial.
     """
 
-    bias: Tensor
-    """float [prompts, vocabulary]."""
+    bias: Tensor | Callable[[Step], Tensor]
+    """float [prompts, vocabulary], or what gives [b, vocabulary] at every step."""
     gate: Callable[[Tensor], Tensor]
     """a float [b] in 0..1 from hidden states [b, dim]: how much of the word is the model's own."""
-    strength: float = 1.0
-    """0 is exactly the model without it."""
+    strength: float | Tensor = 1.0
+    """0 is exactly the model without it; one for all, or float [prompts]."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength < math.inf:
+        each = torch.as_tensor(self.strength, dtype=torch.float64)
+        if not bool(((each >= 0) & (each < math.inf)).all()):
             raise ConfigError(f"strength is {self.strength}", fix="use a number from 0")
 
     def __call__(self, logits: Tensor, step: Step) -> Tensor:
-        if not self.strength:
-            return logits
-        share = (self.strength * (1 - self.gate(step.hidden))).clamp(max=1.0)[:, None]
-        return (1 - share) * logits + share * self.bias[step.rows.to(self.bias.device)].to(logits)
+        strength = self.strength[step.rows.to(self.strength.device)].to(logits) if isinstance(self.strength, Tensor) else self.strength
+        bias = self.bias(step) if callable(self.bias) else self.bias[step.rows.to(self.bias.device)]
+        return drawn(logits, bias.to(logits), strength * (1 - self.gate(step.hidden).to(logits)))
+
+
+def drawn(logits: Tensor, bias: Tensor, share: Tensor) -> Tensor:
+    """Logits [..., vocabulary] drawn towards others of the same shape by a share [...], 1 at most; a share of 0 leaves them as they are."""
+    share = share.clamp(max=1.0)[..., None]
+    return (1 - share) * logits + share * bias
 
 
 @dataclass
@@ -103,6 +117,24 @@ class OnlyTokens:
         chosen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
         chosen[torch.tensor(sorted(self.tokens), dtype=torch.int64, device=logits.device)] = True
         return logits.masked_fill(chosen if self.forbidden else ~chosen, -torch.inf)
+
+
+@dataclass
+class Together:
+    """Several prompts write one text: all rows of a group get the mean of their log-probabilities, so that they choose the same tokens.
+
+    For what does not fit into one prompt: each row sees a part, and a word that many parts speak for outweighs what single ones suggest
+    (a product of experts; Hinton 2002, with the mean in the exponent).
+    """
+
+    groups: Tensor
+    """int64 [prompts], from 0."""
+
+    def __call__(self, logits: Tensor, step: Step) -> Tensor:
+        own = self.groups[step.rows.to(self.groups.device)].to(logits.device)
+        said = logits.log_softmax(-1)
+        total = torch.zeros(int(own.max()) + 1, logits.shape[-1], dtype=said.dtype, device=said.device).index_add(0, own, said)
+        return (total / own.bincount()[:, None].clamp(min=1))[own]
 
 
 @dataclass
