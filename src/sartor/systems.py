@@ -139,6 +139,8 @@ _TABLE = (
            "write", "method", "sartor.write.pplug:PPlug", "write"),
     System("personaldialog", "Personalized Dialogue Generation with Diversified Traits", "Zheng et al.", 2019, "arXiv",
            "write", "method", "sartor.write.personaldialog:PersonalDialog", "write"),
+    System("summary-retrieval", "Integrating Summarization and Retrieval for Enhanced Personalization via Large Language Models",
+           "Richardson et al.", 2023, "arXiv", "write", "method", "sartor.write.summary_retrieval:SummaryRetrieval", "write"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -51,8 +51,12 @@ class ValueAugmented:
             self._check(values.shape[-1])
         else:
             values = torch.stack([value(best, step) for value in self.values], -1)
-        centred = values - values.mean(1, keepdim=True)
-        return logits.scatter_add(1, best, (centred * beta[:, None]).sum(-1).to(logits.dtype))
+        return logits.scatter_add(1, best, tilt(values, beta).to(logits.dtype))
+
+
+def tilt(values: Tensor, beta: Tensor) -> Tensor:
+    """What is added to the candidates' logits, float [b, k]: beta [b, rewards] times values [b, k, rewards], centred over the candidates."""
+    return ((values - values.mean(1, keepdim=True)) * beta[:, None]).sum(-1)
 
 
 @dataclass

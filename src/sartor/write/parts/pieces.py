@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
-from sartor.errors import BadValue, EmptyData
+from sartor.errors import BadValue, CorruptFile, EmptyData
 from sartor.write.parts.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Piece(NamedTuple):
     text: str
 
 
+T = TypeVar("T")
 KINDS = ("reply", "answer", "message", "review", "post")
 """Kinds of texts that are a person's own writing; where the frame has none of `kind`, all texts are."""
 
@@ -64,6 +65,25 @@ def _own(frame: pl.DataFrame) -> pl.DataFrame:
 def _pieces(frame: pl.DataFrame) -> list[Piece]:
     prompts = frame["prompt"].fill_null("").to_list() if "prompt" in frame.columns else [""] * frame.height
     return [Piece(prompt, text) for prompt, text in zip(prompts, frame["text"].to_list(), strict=True)]
+
+
+def packed(pieces: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """Pieces, or other texts that belong together, as arrays of a state: `pieces` uint8 (UTF-8), `lengths` int32 [pieces, texts of each]."""
+    texts = [part.encode("utf-8", "replace") for piece in pieces for part in piece]
+    lengths = np.array([len(one) for one in texts], np.int32).reshape(len(pieces), -1) if pieces else np.empty((0, 0), np.int32)
+    return {"pieces": np.frombuffer(b"".join(texts), np.uint8).copy(), "lengths": lengths}
+
+
+def unpacked(arrays: Mapping[str, np.ndarray], kind: Callable[..., T]) -> list[T]:
+    """The reverse of `packed`: one `kind(*texts)` for each; raises `CorruptFile`."""
+    text, lengths = arrays.get("pieces"), arrays.get("lengths")
+    if text is None or lengths is None or lengths.ndim != 2 or (lengths < 0).any() or lengths.sum() != text.size:
+        raise CorruptFile("the state's texts do not fit together", fix="adapt the person again")
+    if not lengths.size:
+        return []
+    parts = [part.tobytes().decode("utf-8", "replace") for part in np.split(text, np.cumsum(lengths.ravel())[:-1])]
+    each = lengths.shape[1]
+    return [kind(*parts[at : at + each]) for at in range(0, len(parts), each)]
 
 
 class Turn(NamedTuple):
