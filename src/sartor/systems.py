@@ -69,6 +69,13 @@ _TABLE = (
            "recommend", "baseline", "sartor.recommend.text_profile:TextProfile"),
     System("personal-search", "Personalizing Search via Automated Analysis of Interests and Activities", "Teevan, Dumais and Horvitz", 2005, "SIGIR",
            "retrieve", "baseline", "sartor.recommend.personal_search:PersonalSearch"),
+    # --- write: the plain ways that others must beat
+    System("population-lm", "Llama: Open and efficient foundation language models", "Touvron et al.", 2023, "arXiv",
+           "write", "baseline", "sartor.write.population_lm:PopulationLM", "write"),
+    System("in-context", "Language models are few-shot learners", "Brown et al.", 2020, "NeurIPS",
+           "write", "baseline", "sartor.write.in_context:InContext", "write"),
+    System("personal-lora", "LoRA: Low-rank adaptation of large language models", "Hu et al.", 2022, "ICLR",
+           "write", "baseline", "sartor.write.personal_lora:PersonalLora", "write"),
     # --- systems with a claim
     System("rec-eval-suite", "A Comprehensive Survey of Evaluation Techniques for Recommendation Systems", "Jadon and Patil", 2023, "arXiv",
            "evaluate", "suite", "sartor.evaluate.report:report"),
@@ -137,6 +144,8 @@ _TABLE = (
            "write", "method", "sartor.write.k_lamp:KLaMP"),
     System("pplug", "LLMs + Persona-Plug = Personalized LLMs", "Liu et al.", 2024, "arXiv",
            "write", "method", "sartor.write.pplug:PPlug", "write"),
+    System("vas", "Value Augmented Sampling for Language Model Alignment and Personalization", "Han et al.", 2024, "arXiv",
+           "write", "method", "sartor.write.vas:VAS", "write"),
     System("personaldialog", "Personalized Dialogue Generation with Diversified Traits", "Zheng et al.", 2019, "arXiv",
            "write", "method", "sartor.write.personaldialog:PersonalDialog", "write"),
     System("summary-retrieval", "Integrating Summarization and Retrieval for Enhanced Personalization via Large Language Models",
