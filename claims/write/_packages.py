@@ -16,8 +16,9 @@ from sartor.errors import FileProblem
 WITHOUT = ("tests", "test", "testing", "_vendor", "vendor", "locale", "__pycache__")
 
 
-def package(name: str, *, most: int, seed: int) -> Project:
-    """Files of an installed package, or of a part of one, in random order until `most` bytes are reached; longer files than half of it never."""
+def package(name: str, *, most: int, seed: int, longest: int | None = None) -> Project:
+    """Files of an installed package, or of a part of one, in random order until `most` bytes are reached; none longer than `longest`, by
+    default half of that."""
     parts = name.split(".")
     found = importlib.util.find_spec(parts[0])
     if found is None or not found.submodule_search_locations:
@@ -25,7 +26,7 @@ def package(name: str, *, most: int, seed: int) -> Project:
     whole = read_project(Path(found.submodule_search_locations[0]).joinpath(*parts[1:]), name=name, without=WITHOUT)
     sizes = {path: len(text.encode()) for path, text in whole.files.items()}
     # Files of a few lines are imports and nothing else.
-    usable = [path for path, size in sizes.items() if 400 < size <= most // 2]
+    usable = [path for path, size in sizes.items() if 400 < size <= (longest or most // 2)]
     chosen: list[str] = []
     for place in np.random.default_rng(seed).permutation(len(usable)):
         if sum(sizes[path] for path in chosen) < most:

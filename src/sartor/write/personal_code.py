@@ -24,7 +24,7 @@ from sartor.write.parts.peft_files import read_tuned, save_factors, save_prefix
 from sartor.write.parts.pieces import Turn, pieces_of
 from sartor.write.parts.tuning import Technique, Tuned, TunedWeights, Untuned, factor_bank, multiplied, open_tuned, prefixes_past
 
-RATES: dict[Technique, float] = {"full": 1e-3, "light-embed": 3e-3, "light-last": 2e-3, "prefix": 1e-2, "lora": 5e-3}
+RATES: dict[Technique, float] = {"full": 1e-4, "light-embed": 4e-4, "light-last": 3e-4, "prefix": 1e-3, "lora": 7e-4}
 """Learning rates, found on packages that no claim uses."""
 
 
@@ -98,7 +98,9 @@ class PersonalCode(LMWriter):
             what = f"the project has {size} bytes of text, {self.least} are needed to learn from"
             raise TooLittleEvidence(what, fix="give more files, or search them and put what is found into the prompt", person=evidence.person)
         taught, held = self._parted(files)
-        tuned = self._open(old, first_tokens(taught, self.places).tolist() if self.technique == "prefix" else None, learning=True)
+        # From the middle: files begin with what says least of the project.
+        start = first_tokens(taught[len(taught) // 2 :], self.places).tolist() if self.technique == "prefix" else None
+        tuned = self._open(old, start, learning=True)
         try:
             notes = self._teach(tuned, taught, held)
             arrays = tuned.arrays()
