@@ -142,6 +142,8 @@ _TABLE = (
            "write", "suite", "sartor.write.prefeval:PrefEval"),
     System("k-lamp", "Knowledge-Augmented Large Language Models for Personalized Contextual Query Suggestion", "Baek et al.", 2023, "WWW 2024",
            "write", "method", "sartor.write.k_lamp:KLaMP"),
+    System("rpm", "LLMs Think, But Not In Your Flow: Reasoning-Level Personalization for Black-Box Large Language Models", "Kim et al.", 2025,
+           "ICLR 2026", "write", "method", "sartor.write.rpm:RPM", "deep"),
     System("pplug", "LLMs + Persona-Plug = Personalized LLMs", "Liu et al.", 2024, "arXiv",
            "write", "method", "sartor.write.pplug:PPlug", "write"),
     System("vas", "Value Augmented Sampling for Language Model Alignment and Personalization", "Han et al.", 2024, "arXiv",
