@@ -15,6 +15,7 @@ from sartor.cli.check import check
 from sartor.cli.cite import cite
 from sartor.cli.data import app as data
 from sartor.cli.demo import demo
+from sartor.cli.draw import app as draw
 from sartor.cli.evaluate import evaluate
 from sartor.cli.fit import fit
 from sartor.cli.keys import app as keys
@@ -26,6 +27,7 @@ from sartor.cli.recommend import recommend
 from sartor.cli.search import search
 from sartor.cli.serve import serve
 from sartor.cli.systems import systems
+from sartor.cli.writers import writers
 
 __all__ = ["app", "main"]
 
@@ -63,9 +65,11 @@ app.command("evaluate", rich_help_panel="Measure")(evaluate)
 app.command("check", rich_help_panel="Measure")(check)
 app.command("bench", rich_help_panel="Measure")(bench)
 app.command("leaderboard", rich_help_panel="Measure")(leaderboard)
+app.command("writers", rich_help_panel="Measure")(writers)
 app.command("systems", rich_help_panel="Look up")(systems)
 app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
+app.add_typer(draw, name="draw", rich_help_panel="Work")
 app.command("serve", rich_help_panel="Serve")(serve)
 app.command("mcp", rich_help_panel="Serve")(mcp)
 app.add_typer(profile, name="profile", rich_help_panel="Serve")

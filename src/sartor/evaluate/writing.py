@@ -108,7 +108,7 @@ def _chunk(
         population = population.replace(texts=own, preferences=None)
     cost: dict[str, float] = {}
     if timed:
-        cost["adapt_seconds"] = _adapt_seconds(method, population.only(people[: TIMED_ADAPTS + 1].tolist()).each())
+        cost |= _adapt_seconds(method, population.only(people[: TIMED_ADAPTS + 1].tolist()).each())
     states = method.adapt_all(population)
     cost |= {"state_bytes": float(sum(state.nbytes for state in states.values())), "people": float(people.size)}
     asked = personas.requests(people, requests).texts()
@@ -141,14 +141,15 @@ def _prompt_tokens(method: Writer, conversations: list[list[dict[str, str]]], st
     return float(np.sum(count(conversations, states))) if count is not None else float("nan")
 
 
-def _adapt_seconds(method: Writer, everybody: Iterator[Any]) -> float:
-    """Median of single adapts, the first not counted."""
+def _adapt_seconds(method: Writer, everybody: Iterator[Any]) -> dict[str, float]:
+    """Medians of single adapts, the first not counted: by the clock, and of the processor."""
     spent = []
     for evidence in everybody:
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         method.adapt(evidence)
-        spent.append(time.perf_counter() - start)
-    return float(np.median(spent[1:] or spent))
+        spent.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    clock, processor = np.median(spent[1:] or spent, axis=0)
+    return {"adapt_seconds": float(clock), "adapt_cpu_seconds": float(processor)}
 
 
 def _graded(personas: Personas, written: pl.DataFrame, asked: Requests) -> pl.DataFrame:
@@ -179,7 +180,8 @@ def _summary(
         return float(sum(cost.get(name, np.nan) for cost in costs))
 
     cost = {
-        "state_bytes": total("state_bytes") / people.size, "adapt_seconds": costs[0]["adapt_seconds"], "request_seconds": total("own_seconds") / n,
+        "state_bytes": total("state_bytes") / people.size, "adapt_seconds": costs[0]["adapt_seconds"],
+        "adapt_cpu_seconds": costs[0].get("adapt_cpu_seconds", float("nan")), "request_seconds": total("own_seconds") / n,
         "prompt_tokens": total("own_prompt_tokens") / n, "prompt_tokens_without_state": total("none_prompt_tokens") / n,
         "words_written": float(by_arm["own"]["words"].to_numpy().mean()),
     }  # fmt: skip

@@ -31,7 +31,7 @@ class WritingEvaluation:
     score: Mapping[str, Any]
     """The same for the person's hidden score: half for the right answer, half for her habits."""
     cost: Mapping[str, float]
-    """`state_bytes` (mean), `adapt_seconds` (median of one `adapt`), `request_seconds` (in a batch), `prompt_tokens` and
+    """`state_bytes` (mean), `adapt_seconds` and `adapt_cpu_seconds` (medians of one `adapt`), `request_seconds` (in a batch), `prompt_tokens` and
     `prompt_tokens_without_state` (mean per request; NaN where the method does not tell), `words_written` (mean, marks included)."""
     per_person: pl.DataFrame
     """person, then tier, habit and score in every arm: `own tier:always`, `swapped score`, ..."""
