@@ -65,6 +65,15 @@ def test_what_is_said_is_kept_and_what_it_contradicts_becomes_history(tmp_path: 
         assert hits.memories[0].score == pytest.approx(sum(hits.memories[0].parts.values()), abs=1e-5)
 
 
+def test_a_feeling_changes_however_it_is_put(engine: Engine) -> None:
+    engine.remember("ana", "I don't love tea.")
+    told = engine.remember("ana", "I like tea a lot.")
+    assert [one.text for one in told.replaced] == ["I don't love tea."]
+    engine.remember("ana", "I am allergic to nuts.")
+    engine.remember("ana", "I'm not allergic to nuts anymore.")
+    assert [one.text for one in engine.memories("ana")] == ["I like tea a lot."]
+
+
 def test_the_same_again_changes_nothing(engine: Engine) -> None:
     once = engine.remember("ana", ["I love tea.", "I live in Rome."], id="call-1", time=1000)
     count = engine.store.count("default", "ana")

@@ -88,6 +88,18 @@ def test_what_is_over_and_what_is_said_with_reserve() -> None:
     assert [one.certain for one in RULES.extract("I think I might like opera. I love rock.")] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("I like tea a lot.", (1, "tea", False)), ("I don't love tea at all.", (-1, "tea", False)), ("I don't like tea anymore.", (-1, "tea", False)),
+        ("I no longer love tea.", (-1, "tea", False)), ("I no longer hate tea.", (-1, "tea", True)),
+        ("I'm not allergic to nuts anymore.", (-1, "nuts", True)), ("I can't stand noise any longer.", (-1, "noise", False)),
+    ],
+)  # fmt: skip
+def test_what_is_liked_how_much_and_whether_still(text: str, wanted: tuple[float, str, bool]) -> None:
+    assert [(one.polarity, one.subject, one.ended) for one in RULES.extract(text)] == [wanted]
+
+
 @given(st.text(max_size=400))
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_read_and_every_statement_stands_in_it(text: str) -> None:

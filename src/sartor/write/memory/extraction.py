@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sartor.write.memory.polarity import Aspect, aspects, personal
@@ -93,6 +93,10 @@ _ENDED = re.compile(
     re.IGNORECASE,
 )
 _ANYMORE = re.compile(r"\s*\b(?:any ?more|any longer)\b", re.IGNORECASE)
+_NO_LONGER = re.compile(r"\bno longer\s+", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|don't|do not|never)\s+", re.IGNORECASE)
+_MUCH = re.compile(r"(?:[\s,]+(?:a (?:lot|bit|great deal|little)|lots|at all))+$", re.IGNORECASE)
+"""How much something is liked is not what is liked."""
 _SENTENCE = re.compile(r"(?<=[.!?;])(?<!\bSt\.)(?<!\b[DM]r\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\be\.g\.)(?<!\bi\.e\.)[\"'”’)]*\s+|\n+")
 _CLAUSES = re.compile(r"(?:,\s*)?\b(?:and|but|so)\s+(?=(?:i|i'm|i've|i'd|my)\b)|,\s+(?=(?:i|i'm|i've|my)\b)", re.IGNORECASE)
 _QUOTED = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|[\"“”«][^\"“”«»\n]{2,}[\"”»]|^[ \t]*>.*?$", re.DOTALL | re.MULTILINE)
@@ -192,18 +196,34 @@ def _statements(sentence: str) -> list[Found]:
     for clause in _clauses(sentence):
         text = clause.strip(" ,;")
         text = text[:1].upper() + text[1:] + ("" if text[-1:] in ".!" else ".")
-        fact, likes = _fact(text, certain), aspects(text)
+        fact, (likes, over) = _fact(text, certain), _likes(text)
         # "I'm on a low-sodium diet" is one statement, not two; "I live in Lyon and love it" has a cue of its own.
         out += (
             [fact]
             if fact is not None
             else []
             if len(likes) != 1
-            else [Found(text, "preference", likes[0].polarity, likes[0].phrase, certain=certain)]
+            else [Found(text, "preference", likes[0].polarity, likes[0].phrase, ended=over, certain=certain)]
         )
         if fact is None and len(likes) > 1:
             out += [Found(_said(one), "preference", one.polarity, one.phrase, certain=certain) for one in likes if terms(one.phrase)]
     return out
+
+
+def _likes(text: str) -> tuple[list[Aspect], bool]:
+    """What a clause is for and against, and whether that is over: "I'm not allergic to nuts anymore" is for and against nothing now."""
+    said = _ANYMORE.sub("", text)
+    if _NO_LONGER.search(said):
+        found = aspects(_NO_LONGER.sub("", said))
+        # Who no longer hates it need not love it; who no longer loves it has said something.
+        over = len(found) == 1 and found[0].polarity < 0
+        found = found if over else [replace(one, polarity=-one.polarity, only=False) for one in found]
+    else:
+        found, over = aspects(said), False
+        if not found and said != text:
+            found = [one for one in aspects(_NEGATION.sub("", said)) if one.polarity < 0]
+            over = len(found) == 1
+    return [replace(one, phrase=_MUCH.sub("", one.phrase) or one.phrase) for one in found], over
 
 
 def _clauses(sentence: str) -> list[str]:
