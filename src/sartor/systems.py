@@ -152,6 +152,10 @@ _TABLE = (
            "write", "method", "sartor.write.personaldialog:PersonalDialog", "write"),
     System("summary-retrieval", "Integrating Summarization and Retrieval for Enhanced Personalization via Large Language Models",
            "Richardson et al.", 2023, "arXiv", "write", "method", "sartor.write.summary_retrieval:SummaryRetrieval", "write"),
+    System("personal-code", "Exploring and Evaluating Personalized Models for Code Generation", "Zlotchevski et al.", 2022, "ESEC/FSE",
+           "write", "method", "sartor.write.personal_code:PersonalCode", "write"),
+    System("miracle", "MIRACLE: Towards Personalized Dialogue Generation with Latent-Space Multiple Personal Attribute Control", "Lu et al.", 2023,
+           "EMNLP", "write", "method", "sartor.write.miracle:Miracle", "write"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -20,7 +20,7 @@ from sartor.parts.trainer import seeded
 from sartor.write.code_lm import CodeLM
 from sartor.write.parts.peft_files import read_tuned
 from sartor.write.parts.tuning import TECHNIQUES, Technique
-from sartor.write.personal_code import PersonalCode
+from sartor.write.personal_code import RATES, PersonalCode
 from sartor.write.personal_code_transformers import tune_transformers
 from sartor.write.population_lm import cached
 
@@ -69,7 +69,8 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> CodeLM:
 @pytest.fixture(scope="module")
 def arms(lm: CodeLM) -> dict[str, PersonalCode]:
     more: dict[str, Any] = {"lm": lm, "steps": 18, "batch": 4, "places": 4, "hidden": 16, "rank": 4, "max_new": 12}
-    return {one: PersonalCode(technique=one, **more).fit(POPULATION, progress=False) for one in TECHNIQUES}
+    # A model so small, for so few steps, wants larger ones.
+    return {one: PersonalCode(technique=one, learning_rate=8 * RATES[one], **more).fit(POPULATION, progress=False) for one in TECHNIQUES}
 
 
 def test_every_technique_learns_its_project_and_no_other(arms: dict[str, PersonalCode], lm: CodeLM) -> None:

@@ -24,7 +24,7 @@ from sartor.write.parts.peft_files import read_tuned, save_factors, save_prefix
 from sartor.write.parts.pieces import Turn, pieces_of
 from sartor.write.parts.tuning import Technique, Tuned, TunedWeights, Untuned, factor_bank, multiplied, open_tuned, prefixes_past
 
-RATES: dict[Technique, float] = {"full": 1e-4, "light-embed": 4e-4, "light-last": 3e-4, "prefix": 1e-3, "lora": 7e-4}
+RATES: dict[Technique, float] = {"full": 1.5e-4, "light-embed": 4e-4, "light-last": 5e-4, "prefix": 2e-3, "lora": 2e-3}
 """Learning rates, found on packages that no claim uses."""
 
 
