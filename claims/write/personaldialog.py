@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from _declared import TRAITS, asked_else, asked_traits, held_out, population, profiles, shown, with_prefix
 
 from sartor.data.world import World
@@ -31,17 +32,16 @@ CLAIM = Claim(
 )
 
 WORLD, PEOPLE, EACH, EVALUATED = 23, 1_600, 4, 100
-LM: dict[str, Any] = {"history": 0, "tokens": 700_000, "rows": 16, "seed": 0}
+LM: dict[str, Any] = {"history": 0, "tokens": 500_000, "rows": 4, "learning_rate": 1e-2, "seed": 0}
 STEPS, BATCH = 300, 64
 ARMS: dict[str, dict[str, Any]] = {
     "attention over traits, bias": {},
-    "attention over traits, attention and bias": {"attention": True},
     "attention over traits, attention": {"bias": False, "attention": True},
     "average of traits, bias": {"fusion": "average"},
     "average of traits, neither (a vector in front)": {"fusion": "average", "bias": False, "places": 1},
 }
 BEST, PREFIX, NONE = "attention over traits, bias", "traits as text", "no traits"
-OF_THE_PAPER = tuple(ARMS)[:4]
+OF_THE_PAPER = tuple(ARMS)[:3]
 
 Told = tuple[list[str], list[np.ndarray]]
 
@@ -156,8 +156,6 @@ def _own_and_others(arm: PersonalDialog, base: PopulationLM, who: pl.DataFrame, 
     population_words = base.write_all(chats, [None] * len(chats), max_new=arm.max_new)
     codes, _ = arm._batch(given["own"])  # type: ignore[arg-type]
     prompts = [base.model.tokenizer.chat(one) for one in chats]
-    import torch
-
     with torch.no_grad():
         more = arm.network_.decoder(base.model.network, codes, prompts, torch.zeros(len(chats)))
         raw = base.model.generate(prompts, base.model.sampling(max_tokens=arm.max_new), **more)

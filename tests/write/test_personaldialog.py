@@ -52,7 +52,7 @@ def lm() -> PopulationLM:
 
 @pytest.fixture(scope="module")
 def method(lm: PopulationLM) -> PersonalDialog:
-    return PersonalDialog(lm=lm, traits=TRAITS, steps=150, batch=32, max_new=10, learning_rate=1e-2).fit(PEOPLE, progress=False)
+    return PersonalDialog(lm=lm, traits=TRAITS, steps=80, batch=32, max_new=10).fit(PEOPLE, progress=False)
 
 
 def test_fusions_are_what_they_say() -> None:
@@ -215,7 +215,7 @@ def test_the_same_heads_on_transformers_llama() -> None:
     assert [one.ids for one in generate(network, prompts, sampling)] == greedy  # type: ignore[arg-type]
     for settings in ({}, {"attention": True}, {"bias": False, "fusion": "concat", "places": 2}):
         heads = PersonaNetwork(network, codec.fields, 8, drop=0.0, **settings)  # type: ignore[arg-type]
-        optimizer = torch.optim.Adam(heads.groups(3e-2), lr=3e-2)
+        optimizer = torch.optim.Adam(heads.parameters(), lr=3e-2)
         losses = []
         for _ in range(40):
             loss = heads.loss(network, codes, ids, torch.ones_like(own), own)
@@ -244,6 +244,16 @@ def test_the_same_heads_on_transformers_llama() -> None:
                 read = torch.cat([front[:1], network.embed(torch.tensor([prompts[0]]))], 1)
                 wanted = theirs.generate(inputs_embeds=read, attention_mask=torch.ones(read.shape[:2]), max_new_tokens=5, do_sample=False)
                 assert said[0].ids == wanted[0].tolist()
+    wide = PersonaNetwork(network, codec.fields, 0)
+    wide.begin_as(network, {"city": [[30], [34, 35]]})
+    with torch.no_grad():
+        persona = wide.encoder.vectors({"city": torch.tensor([1, 2])})[:, 0]
+        bias = wide.head.bias(persona) if wide.head is not None else torch.empty(0)
+    assert bias.argmax(1)[0] == 30
+    torch.testing.assert_close(bias[0, 30], torch.tensor(10.0))
+    torch.testing.assert_close(bias[1, 34:36].mean(), torch.tensor(10.0))
+    with pytest.raises(ConfigError, match="use dim 0"):
+        PersonaNetwork(network, codec.fields, 8).begin_as(network, {"city": [[30], [34]]})
     assert all(torch.equal(weights[name], one) for name, one in theirs.state_dict().items())
 
 

@@ -35,16 +35,17 @@ class PersonalDialog(LMWriter):
 
     Source: Zheng et al., Personalized Dialogue Generation with Diversified Traits, 2019: attention over the traits at every word and
     persona-aware bias (its best variant). Differs from the paper in: a frozen causal language model in place of a jointly trained encoder
-    and decoder, so that no state is the population's answer exactly; persona-aware attention (`attention`) is in the first layer; a dial;
-    vectors in front (`places`) as a third way in.
+    and decoder, so that no state is the population's answer exactly; persona-aware attention (`attention`) is in the first layer; values begin as
+    their words; a dial; vectors in front (`places`) as a third way in.
 
     State: `codes` int32 [values], some 4 to 20 numbers, and `strength` float32 [1]: under 100 bytes. `traits` reads it, `edit` changes it.
     """
 
     traits: Sequence[str] = ()
     """Columns of the people's frame, one value or a list each; empty takes all that say something."""
-    dim: int = 32
-    """Of a trait's vector."""
+    dim: int = 0
+    """Of a trait's vector; 0 is as wide as the language model, and then a value begins as the model's vector of its words, so that rare ones
+    (one of many tags) need few examples."""
     fusion: Fusion = "attention"
     bias: bool = True
     attention: bool = False
@@ -57,7 +58,7 @@ class PersonalDialog(LMWriter):
     """Values of one list."""
     steps: int = 400
     batch: int = 64
-    learning_rate: float = 3e-2
+    learning_rate: float = 2e-2
 
     network_: PersonaNetwork = learned()
     facts_: list[dict[str, Any]] = learned()
@@ -99,6 +100,9 @@ class PersonalDialog(LMWriter):
             raise EmptyData("no text is short enough for the language model", fix=f"it takes {self.lm.max_tokens} tokens")
         with seeded(self.seed):
             self.network_ = self.make_network()
+        if not self.dim:
+            tokenizer = self.lm.model.tokenizer
+            self.network_.begin_as(self.lm.model.network, {name: tokenizer.encode_all(values) for name, values in self.words_.items()})
 
         def batches(rng: np.random.Generator) -> Iterator[_Batch]:
             for _ in range(-(-self.steps // _STAGES)):
