@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import _prefeval_lm
 import numpy as np
 
 from sartor.errors import ConfigError, FileProblem
@@ -30,7 +31,9 @@ CLAIM = Claim(
     "reminder, which makes it look everywhere, and with recalled messages, both are >= 0.90 at 70 turns (explicit). More turns than the pool has "
     "are refused. (b) The published 1,000 explicit pairs with MiniLM and plain cosine, first n of the 632 messages: recall@1 / @5 within 0.02 of "
     "0.90 / 0.97 (20), 0.67 / 0.90 (200), 0.59 / 0.82 (632), and 0.09 / 0.25 among all preferences; choice of four within 0.02 of 0.33 (question), "
-    "0.27 (preference), 0.43 (negated). Part (c) of the card, a small language model trained on persona dialogues, is not part of this check.",
+    "0.27 (preference), 0.43 (negated). (c) A language model of 0.13M weights, trained from nothing on talks of generated people in which assistants "
+    "forget with distance unless they are reminded, asked about 200 preferences in talks that it has not seen: reminded >= as it is + 0.20 at 10 "
+    "turns, every seed.",
     data=("world-prefeval", "prefeval"),
     seeds=(0, 1, 2),
 )
@@ -115,7 +118,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """The generated world for every seed, then the published data once."""
     if not FOLDER.is_dir():
         raise FileProblem("the published data are not here", fix="put a copy of PrefEval's benchmark_dataset there", file=FOLDER)
-    confusions, curves, helped, refused = [], [], [], []
+    confusions, curves, helped, refused, small = [], [], [], [], []
     with bar("prefeval", len(seeds) + 1, enabled=progress) as step:
         for seed in seeds:
             confusions += [_told_apart(form, seed) for form in ("explicit", "choice", "persona")]
@@ -123,6 +126,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
             curves.append(curve)
             helped.append(repaired)
             refused.append(error)
+            small.append(_prefeval_lm.measured(seed))
             step.advance()
         real = _published()
         step.advance()
@@ -135,6 +139,9 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         "more turns than there are: refused": all(refused),
         "recall within 0.02 of the reference": near,
         "among all preferences within 0.02": all(abs(a - b) <= 0.02 for a, b in zip(real["among all"], AMONG_ALL, strict=True)),
+        "small model: reminder >= zero-shot + 0.20 at the longest, every seed": all(
+            one["reminder"][-1] - one["zero-shot"][-1] >= 0.20 for one in small
+        ),
         "choice within 0.02": all(abs(real["choice"][name] - figure) <= 0.02 for name, figure in CHOICE.items()),
     }
     own, blind, swapped = (real["chosen"][name] for name in ("own", "blind", "swapped"))
@@ -143,7 +150,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         measured={
             "cases judged wrongly": int(sum(confusions)), "cases judged": CASES * len(confusions), "accuracy by turns, window of 300 tokens": curves,
             "turns": TURNS, "at 70 turns": helped, "cosine, recall@1 and @5": real["cosine"], "among all preferences": real["among all"],
-            "choice by cosine": real["choice"], "conditions": conditions,
+            "choice by cosine": real["choice"], "small model, accuracy by turns": small, "turns, small model": _prefeval_lm.TURNS,
+            "conditions": conditions,
         },
         baseline={
             "choice by polarity": float(own.mean()), "choice, blind (cosine of the question)": float(blind.mean()),
@@ -157,7 +165,9 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         adapt_seconds=real["seconds"],
         notes="The benchmark has no state of its own. Gain and swap gap are of the choice of four on all 1,000 published pairs by likes and dislikes "
         "(write.memory.agreement), whose weight of the question was set on half of the topics; blind is the question alone. The state is the "
-        "stated preference's text with one vector of float16; the seconds are its encoding. The scripted writers are the planted effects.",
+        "stated preference's text with one vector of float16; the seconds are its encoding. The scripted writers are the planted effects. "
+        "The small model's forgetting is planted in the talks that it is trained on (0.95 halved every two "
+        "turns); what is shown is that the benchmark sees a trained model forget and a reminder help it.",
     )  # fmt: skip
 
 

@@ -161,3 +161,12 @@ def test_the_published_files_are_read() -> None:
     assert right.min() > 180, "the right answer stands everywhere"
     pool = inter_turns(DATA)
     assert (len(pool), sum(map(len, pool))) == (24, 632)
+
+
+def test_what_is_popular_goes_against_every_preference() -> None:
+    world = PrefEvalWorld(cases=60, popular=True, seed=4)
+    assert len({world.natural[one.id].name for one in world.cases}) == len({one.topic for one in world.cases})
+    for one in world.cases:
+        assert world.natural[one.id] == world.popular[one.topic]
+        assert not world.suits(one, world.natural[one.id])
+        assert world.fitting(one)

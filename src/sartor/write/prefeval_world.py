@@ -49,9 +49,10 @@ class PrefEvalWorld:
     cases: how many.
     form: how the preference is shown.
     turns: unrelated turns in the pool.
+    popular: whether the natural answer is the same for all who ask for a kind, so that a model can learn it; preferences then go against it.
     """
 
-    def __init__(self, *, cases: int = 200, form: Form = "explicit", turns: int = 400, seed: int = 0) -> None:
+    def __init__(self, *, cases: int = 200, form: Form = "explicit", turns: int = 400, popular: bool = False, seed: int = 0) -> None:
         if cases < 1 or turns < 0:
             raise ConfigError(f"{cases} cases, {turns} turns", fix="ask for at least one case")
         rng = np.random.default_rng([seed, 31])
@@ -62,6 +63,8 @@ class PrefEvalWorld:
         """Case -> "avoid" or "only want", property, kind."""
         self.natural: dict[str, Thing] = {}
         """Case -> what most people take."""
+        draw = np.random.default_rng([seed, 37])
+        self.popular = {kind: self._of(kind)[int(draw.integers(5 * EACH))] for kind in KINDS} if popular else {}
         self.cases = [self._case(f"world/{number}", form, rng) for number in range(cases)]
         self.pool = _chatter(turns, rng)
 
@@ -90,15 +93,23 @@ class PrefEvalWorld:
         sign, own, kind = self.truth[case.id]
         return f"{sign} {own} {kind}s"
 
+    def _of(self, kind: str) -> list[Thing]:
+        return [one for one in self.things if one.kind == kind]
+
     def _case(self, ident: str, form: Form, rng: np.random.Generator) -> Case:
         kind = str(rng.choice(list(KINDS)))
         own = str(rng.choice(KINDS[kind]))
         sign = "avoid" if rng.random() < 0.5 else "only want"
+        taken = self.popular.get(kind)
+        if taken is not None and sign == "avoid":
+            own = taken.property
+        elif taken is not None and own == taken.property:
+            own = KINDS[kind][(KINDS[kind].index(own) + 1 + int(rng.integers(4))) % 5]
         self.truth[ident] = sign, own, kind
-        mine = [one for one in self.things if one.kind == kind]
+        mine = self._of(kind)
         against = [one for one in mine if (one.property == own) != (sign == "only want")]
         right = [one for one in mine if (one.property == own) == (sign == "only want")]
-        self.natural[ident] = against[int(rng.integers(len(against)))]
+        self.natural[ident] = taken or against[int(rng.integers(len(against)))]
         options = [right[int(rng.integers(len(right)))], *(against[int(at)] for at in rng.permutation(len(against))[:3])]
         texts = [f"{one.name}, a {one.property} {kind}." for one in options]
         preference = f"I {sign} {own} {kind}s."
