@@ -1,6 +1,6 @@
 """The same over 100,000 vectors of 384 dimensions, real MiniLM embeddings topped up by generated ones.
 
-Peers: scalable-vs Vamana float16, faiss HNSW in float32, float16 and 8 bits and IVF-PQ fast-scan with refinement, hnswlib, usearch; one thread,
+Peers: scalable-vs Vamana float16, faiss exact, HNSW in float32, float16 and 8 bits and refined IVF-PQ fast-scan, hnswlib, usearch; one thread,
 built once and kept, each at its least setting that reaches the recall. See `_ann.py` for the whole table.
 """
 

@@ -1,6 +1,6 @@
-"""Approximate search over 50,000 generated vectors of 768 dimensions at recall@10 0.99: CPU-seconds per query, LeanVec against the fastest peer.
+"""Approximate search over 100,000 generated vectors of 768 dimensions at recall@10 0.99: CPU-seconds per query, LeanVec against the fastest peer.
 
-Peers: scalable-vs Vamana float16, faiss HNSW in float32, float16 and 8 bits and IVF-PQ fast-scan with refinement, hnswlib, usearch; one thread,
+Peers: scalable-vs Vamana float16, faiss exact, HNSW in float32, float16 and 8 bits and refined IVF-PQ fast-scan, hnswlib, usearch; one thread,
 built once and kept, each at its least setting that reaches the recall. See `_ann.py` for the whole table.
 """
 
