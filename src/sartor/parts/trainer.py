@@ -70,6 +70,7 @@ class Trainer:
     clip_norm: gradient norm limit; 0 is none.
     seed: of the batches and of torch.
     device: where the network is: "cpu", "cuda", ...
+    schedule: factor of the learning rate before each batch, from (epoch, batch), both from 0: warm-up, decay. It must follow from these two.
     hooks: called after every epoch with (epoch, network), epoch from 0: refresh an item matrix, alternate levels, change a temperature.
         What a hook keeps outside the network is not in a checkpoint, so it must follow from the epoch and the network.
     """
@@ -85,6 +86,7 @@ class Trainer:
     clip_norm: float = 0.0
     seed: int = 0
     device: str = "cpu"
+    schedule: Callable[[int, int], float] | None = None
     hooks: Sequence[Callable[[int, nn.Module], None]] = ()
 
     def fit(
@@ -172,7 +174,11 @@ class Trainer:
         network.train()
         # Kept on the device: asking for a number after every batch would wait for it.
         total, count = torch.zeros((), device=self.device), 0
-        for batch in batches(np.random.default_rng([self.seed, epoch])):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        for number, batch in enumerate(batches(np.random.default_rng([self.seed, epoch]))):
+            if self.schedule is not None:
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * self.schedule(epoch, number)
             value = loss(batch)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
@@ -182,6 +188,8 @@ class Trainer:
             total += value.detach()
             count += 1
             ticker.batch()
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         if not count:
             raise EmptyData("there is not one batch to train on", fix="give more data, or a smaller minimum length or batch size")
         mean = float(total) / count
@@ -254,7 +262,7 @@ def _leave(
 
 def _settings(trainer: Trainer, key: str) -> dict[str, Any]:
     """What must be equal for a run to be the same one; more epochs are welcome."""
-    own = {name: value for name, value in vars(trainer).items() if name not in ("hooks", "epochs")}
+    own = {name: value for name, value in vars(trainer).items() if name not in ("hooks", "epochs", "schedule")}
     return {**own, "betas": list(trainer.betas), "key": key}
 
 

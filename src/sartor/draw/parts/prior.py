@@ -1,0 +1,367 @@
+"""The diffusion prior: what everybody's pictures have in common, as one bundle of diffusers' and transformers' own classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sartor import _storage
+from sartor.draw.parts import tokens as _tokens
+from sartor.draw.parts.codec import SpaceToDepth, to_images, to_tensor
+from sartor.draw.parts.tap import Slots, install
+from sartor.draw.parts.tokens import Concept, Words
+from sartor.errors import ConfigError, CorruptFile, FileProblem
+from sartor.parts.trainer import seeded
+
+CARD = "card.json"
+PARTS = ("unet", "text_encoder", "tokenizer", "vae", "scheduler")
+_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+
+
+@dataclass(eq=False)
+class Prior:
+    """Denoiser, text encoder, tokenizer, codec and schedule under the names that diffusers gives them.
+
+    Tiny ones trained here and a Stable Diffusion are the same to every method: `Prior.small(...)`, `Prior.load(folder)` and
+    `Prior.from_pretrained(folder or pipeline)` give the same thing. Weights are frozen; what a method learns stands beside them.
+    """
+
+    unet: Any
+    """`UNet2DConditionModel`, with a tap in every attention layer."""
+    text_encoder: Any
+    """`CLIPTextModel`."""
+    tokenizer: Any
+    """`CLIPTokenizer`."""
+    vae: Any
+    """`AutoencoderKL`, or the exact `SpaceToDepth`."""
+    scheduler: Any
+    """Whose settings every sampler is made with: betas, what the denoiser predicts."""
+    card: dict[str, Any] = field(default_factory=dict)
+    """What it was trained on and how well it draws; `vocabulary` (all words there are) for a closed language."""
+
+    def __post_init__(self) -> None:
+        kind = self.scheduler.config.prediction_type
+        if kind not in ("sample", "epsilon", "v_prediction"):
+            raise ConfigError(f"the denoiser predicts '{kind}'", fix="use one that predicts sample, epsilon or v_prediction")
+        install(self.unet)
+        _tokens.attach(self.text_encoder)
+        for part in self.modules:
+            part.requires_grad_(False).eval()
+
+    # --- making one
+
+    @classmethod
+    def small(
+        cls, vocabulary: Sequence[str], *, size: int = 24, factor: int = 3, widths: Sequence[int] = (64, 96), text_width: int = 64,
+        text_layers: int = 2, longest: int = 24, seed: int = 0,
+    ) -> Self:  # fmt: skip
+        """An untrained prior for pictures of `size` pixels and a closed language; 2.9 million weights at the default size. It predicts x0."""
+        from diffusers import DDIMScheduler, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        if size % (factor * 2 ** (len(widths) - 1)) or any(width % 16 for width in widths):
+            fix = "size must be a multiple of factor * 2 ** (levels - 1), widths multiples of 16"
+            raise ConfigError(f"size {size}, factor {factor}, widths {list(widths)}", fix=fix)
+        tokenizer = word_tokenizer(vocabulary, longest)
+        with seeded(seed):
+            text = CLIPTextModel(
+                CLIPTextConfig(
+                    vocab_size=len(tokenizer), hidden_size=text_width, intermediate_size=4 * text_width, num_hidden_layers=text_layers,
+                    num_attention_heads=4, max_position_embeddings=longest, hidden_act="gelu", projection_dim=text_width,
+                    bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                )
+            )  # fmt: skip
+            levels = len(widths)
+            unet = UNet2DConditionModel(
+                sample_size=size // factor, in_channels=3 * factor**2, out_channels=3 * factor**2, layers_per_block=1,
+                block_out_channels=tuple(widths), down_block_types=("CrossAttnDownBlock2D",) * levels,
+                up_block_types=("CrossAttnUpBlock2D",) * levels, cross_attention_dim=text_width, attention_head_dim=4, norm_num_groups=16,
+            )  # fmt: skip
+        scheduler = DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=True, set_alpha_to_one=True, timestep_spacing="trailing",
+        )  # fmt: skip
+        card = {"vocabulary": list(vocabulary), "size": size, "steps": 0, "seed": seed}
+        return cls(unet, text, tokenizer, SpaceToDepth(factor), scheduler, card)
+
+    @classmethod
+    def from_pretrained(cls, source: Any, *, dtype: torch.dtype | None = None) -> Self:
+        """A Stable Diffusion (1.x, 2.x and fine-tunes of them): a `StableDiffusionPipeline`, or a folder that one was saved into.
+
+        Nothing is downloaded. Raises `FileProblem` when a part is missing and `ConfigError` for pipelines of another kind.
+        """
+        if hasattr(source, "unet"):
+            given = {name: getattr(source, name) for name in PARTS}
+        else:
+            given = _read_parts(Path(source), dtype)
+        if getattr(source, "text_encoder_2", None) is not None or (not hasattr(source, "unet") and (Path(source) / "text_encoder_2").exists()):
+            raise ConfigError("this pipeline has two text encoders", fix="use a Stable Diffusion of the classes 1.x or 2.x")
+        return cls(**given)
+
+    # --- files
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> Path:
+        """Write it as diffusers lays out a pipeline (safetensors), and card.json with its fingerprint; all or nothing."""
+        facts = {**self.card, "fingerprint": self.fingerprint}
+
+        def write(fresh: Path) -> None:
+            for name in ("unet", "text_encoder"):
+                part = getattr(self, name)
+                before = next(part.parameters()).dtype
+                with _quiet():
+                    part.to(dtype).save_pretrained(fresh / name, safe_serialization=True)
+                    part.to(before)
+            self.tokenizer.save_pretrained(fresh / "tokenizer")
+            self.scheduler.save_pretrained(fresh / "scheduler")
+            if isinstance(self.vae, SpaceToDepth):
+                text = json.dumps({"_class_name": "SpaceToDepth", "factor": self.vae.factor})
+                _storage.write_atomically(fresh / "vae" / "config.json", text.encode())
+            else:
+                self.vae.save_pretrained(fresh / "vae", safe_serialization=True)
+            _storage.write_atomically(fresh / CARD, json.dumps(facts, indent=1).encode())
+            for file in (fresh, *fresh.rglob("*")):
+                file.chmod(0o755 if file.is_dir() else 0o644)
+
+        # Rounding is part of what is saved: what goes on from here is what will be loaded.
+        _round(self.modules, dtype)
+        self.__dict__.pop("fingerprint", None)
+        facts["fingerprint"] = self.fingerprint
+        return _storage.write_folder(Path(folder), write, marker=CARD)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The reverse of `save`; raises `FileProblem`, and `CorruptFile` when the weights are not those that the card is of."""
+        folder = Path(folder)
+        if not (folder / CARD).is_file():
+            raise FileProblem("there is no prior here", fix="make one with: sartor draw train-prior", file=folder)
+        try:
+            card = dict(json.loads((folder / CARD).read_bytes()))
+            saved = str(card.pop("fingerprint"))
+        except (ValueError, KeyError, TypeError) as cause:
+            raise CorruptFile("the card cannot be read", fix="train it again", file=folder / CARD) from cause
+        made = cls(**_read_parts(folder, torch.float32), card=card)
+        if made.fingerprint != saved:
+            raise CorruptFile("the weights are not those of the card", fix="fetch or train it again", file=folder)
+        return made
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits that differ when what it is made of differs (weights to the precision of float16); states of concepts name it."""
+        # Not the whole configuration: newer versions of diffusers add to it what changes nothing.
+        facts = [self.scheduler.config.prediction_type, self.size, int(self.tokenizer.model_max_length)]
+        digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
+        digest.update(self.alphas.to(torch.float16).numpy().data)
+        for name in ("unet", "text_encoder", "vae"):
+            for key, tensor in sorted(getattr(self, name).state_dict().items()):
+                digest.update(f"{name}.{key}{list(tensor.shape)}".encode())
+                digest.update(np.ascontiguousarray(tensor.detach().to("cpu", torch.float16).numpy()).data)
+        return digest.hexdigest()
+
+    # --- what it is
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """All that has weights."""
+        return self.unet, self.text_encoder, self.vae
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def dim(self) -> int:
+        """Of the rows of words, in and out."""
+        return int(self.text_encoder.get_input_embeddings().weight.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Pixels of a picture, both ways."""
+        return int(self.unet.config.sample_size) * self.scale
+
+    @property
+    def scale(self) -> int:
+        """Pixels per latent pixel."""
+        return self.vae.factor if isinstance(self.vae, SpaceToDepth) else 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def parameters(self) -> int:
+        """Weights of denoiser and text encoder."""
+        return sum(p.numel() for part in (self.unet, self.text_encoder) for p in part.parameters())
+
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
+        """Move everything; half precision is for GPUs."""
+        for part in self.modules:
+            part.to(device) if dtype is None else part.to(device, dtype)
+        return self
+
+    # --- words
+
+    def words(self, prompts: Sequence[str], concepts: Sequence[Concept] = ()) -> Words:
+        """Prompts as numbers; raises `BadPrompt`."""
+        counts = {one.name: one.count for one in concepts}
+        if len(counts) < len(concepts):
+            raise ConfigError("two concepts have one name", fix="rename one")
+        return _tokens.tokenize(self.tokenizer, prompts, counts, vocabulary=self.card.get("vocabulary"))
+
+    def encode_words(self, words: Words, concepts: Sequence[Concept] = ()) -> Tensor:
+        """Context float [n, T, d]; gradients reach the concepts' rows."""
+        with _tokens.standing(words, concepts):
+            return self.text_encoder(words.ids.to(self.device)).last_hidden_state
+
+    def encode(self, prompts: Sequence[str], concepts: Sequence[Concept] = ()) -> Tensor:
+        """Context float [n, T, d] of prompts, in which learned words stand as `<mug>`."""
+        return self.encode_words(self.words(prompts, concepts), concepts)
+
+    # --- pictures
+
+    def latents(self, images: np.ndarray) -> Tensor:
+        """float [n, c, h, w] of uint8 [n, H, W, 3]; raises `BadImage`."""
+        pixels = to_tensor(images).to(self.device, self.dtype)
+        with torch.no_grad():
+            return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
+
+    def images(self, latents: Tensor) -> np.ndarray:
+        """uint8 [n, H, W, 3] of latents."""
+        with torch.no_grad():
+            return to_images(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+
+    # --- denoising
+
+    @cached_property
+    def alphas(self) -> Tensor:
+        """float [steps], the share of the picture in what the denoiser sees at each time."""
+        return torch.as_tensor(self.scheduler.alphas_cumprod, dtype=torch.float32)
+
+    def shares(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha) and sqrt(1 - alpha) of times int64 [n], as [n, 1, 1, 1]."""
+        alpha = self.alphas.to(t.device)[t].reshape(-1, 1, 1, 1)
+        return alpha.sqrt().to(self.dtype), (1 - alpha).sqrt().to(self.dtype)
+
+    def noised(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the denoiser sees at times int64 [n]."""
+        signal, rest = self.shares(t)
+        return signal * x0 + rest * noise
+
+    def predict(self, x: Tensor, t: Tensor, context: Tensor, *, slots: Slots | None = None) -> Tensor:
+        """The denoiser's own output (x0, noise or v) for noised latents at times int64 [n] or a single one."""
+        extra = None if slots is None else {"slots": slots.at(t)}
+        return self.unet(x, t, encoder_hidden_states=context, cross_attention_kwargs=extra).sample
+
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What that output should be."""
+        kind = self.scheduler.config.prediction_type
+        if kind == "v_prediction":
+            signal, rest = self.shares(t)
+            return signal * noise - rest * x0
+        return x0 if kind == "sample" else noise
+
+    def x0(self, output: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The picture that an output stands for."""
+        signal, rest = self.shares(t)
+        kind = self.scheduler.config.prediction_type
+        if kind == "v_prediction":
+            return signal * x - rest * output
+        return output if kind == "sample" else (x - rest * output) / signal
+
+
+def word_tokenizer(vocabulary: Sequence[str], longest: int) -> Any:
+    """A `CLIPTokenizer` in which every word of a closed language is one token."""
+    from transformers import CLIPTokenizer
+
+    parts = {word: (*word[:-1], f"{word[-1]}</w>") for word in sorted({*vocabulary})}
+    letters = sorted({letter for word in parts.values() for letter in word})
+    merges: list[tuple[str, str]] = []
+    while any(len(word) > 1 for word in parts.values()):
+        counts = Counter(pair for word in parts.values() for pair in pairwise(word))
+        # Ties go to the first in the alphabet: the same language always has the same numbers.
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        parts = {word: _merged(own, best) for word, own in parts.items()}
+    known = {token: number for number, token in enumerate(dict.fromkeys((*_SPECIAL, *letters, *("".join(pair) for pair in merges))))}
+    tokenizer: Any = CLIPTokenizer
+    made = tokenizer(vocab=known, merges=merges, pad_token=_SPECIAL[1], model_max_length=longest)
+    if split := [word for word in vocabulary if len(made(word, add_special_tokens=False).input_ids) != 1]:
+        raise ConfigError(f"'{split[0]}' is not one token", fix="use words of letters")
+    return made
+
+
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    out: list[str] = []
+    for letter in word:
+        if out and (out[-1], letter) == pair:
+            out[-1] += letter
+        else:
+            out.append(letter)
+    return tuple(out)
+
+
+def _round(modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
+    with torch.no_grad():
+        for part in modules:
+            for tensor in part.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.copy_(tensor.to(dtype))
+
+
+def _read_parts(folder: Path, dtype: torch.dtype | None) -> dict[str, Any]:
+    if missing := [name for name in PARTS if not (folder / name).is_dir()]:
+        raise FileProblem(f"there is no part '{missing[0]}'", fix="give the folder that a StableDiffusionPipeline was saved into", file=folder)
+    try:
+        with _quiet():
+            return _parts(folder, dtype)
+    # These libraries raise exceptions of many kinds for damaged files.
+    except Exception as cause:
+        raise CorruptFile(f"a part cannot be read: {type(cause).__name__}: {cause}"[:300], fix="fetch or save it again", file=folder) from cause
+
+
+def _parts(folder: Path, dtype: torch.dtype | None) -> dict[str, Any]:
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    text_encoder: Any = CLIPTextModel
+    here: dict[str, Any] = {"local_files_only": True}
+    more: dict[str, Any] = {**here, "torch_dtype": dtype} if dtype is not None else here
+    codec = json.loads((folder / "vae" / "config.json").read_bytes())
+    own = codec.get("_class_name") == "SpaceToDepth"
+    return {
+        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", **more),
+        "text_encoder": text_encoder.from_pretrained(folder / "text_encoder", **here, **({"dtype": dtype} if dtype is not None else {})),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", **here),
+        "vae": SpaceToDepth(codec["factor"]) if own else AutoencoderKL.from_pretrained(folder / "vae", **more),
+        "scheduler": DDIMScheduler.from_pretrained(folder / "scheduler", **here),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and remarks of the libraries underneath; as before afterwards."""
+    import diffusers.utils.logging as of_diffusers
+    import transformers.utils.logging as of_transformers
+
+    both: tuple[Any, Any] = (of_diffusers, of_transformers)
+    before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in both]
+    for one in both:
+        one.set_verbosity_error()
+        one.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for one, (level, bar) in zip(both, before, strict=True):
+            one.set_verbosity(level)
+            if bar:
+                one.enable_progress_bar()
