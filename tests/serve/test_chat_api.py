@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -302,7 +303,7 @@ def failing(tmp_path: Path, model: Any) -> Any:
 def test_what_passes_is_waited_out_and_what_lasts_is_told(failing: Any) -> None:
     with failing("503", "close", "", "500", "500", "500", "429", "wait:1", "429", "404", "422", "words", "hollow", "hang", "hang", "hang") as (
         shop,
-        _,
+        upstream,
     ):
         assert ask(shop, "SAY hi").json()["choices"][0]["message"]["content"] == "hi"
         assert "500" in error(ask(shop, "hi"), 502, "endpoint-failed")["message"]
@@ -315,6 +316,17 @@ def test_what_passes_is_waited_out_and_what_lasts_is_told(failing: Any) -> None:
             error(ask(shop, "hi"), 502, "endpoint-failed")
         assert "ReadTimeout" in error(ask(shop, "hi"), 502, "endpoint-failed")["message"]
         assert ask(shop, "SAY still there").status_code == 200
+        counted = shop.call("GET", "/metrics").text
+        host = upstream.url.removeprefix("http://").split("/")[0]
+
+        def calls(outcome: str) -> str:
+            labels = f'operation="chat",outcome="{outcome}",upstream="{host}"'
+            return next(line.split()[-1] for line in counted.splitlines() if line.startswith(f"sartor_upstream_requests_total{{{labels}}}"))
+
+        assert [calls(outcome) for outcome in ("ok", "failed", "limited", "refused")] == ["2.0", "4.0", "1.0", "2.0"]
+        # Twice before the first answer, twice in vain, twice for being asked too much, twice for saying nothing.
+        assert f'sartor_upstream_retries_total{{upstream="{host}"}} 8.0' in counted
+        assert f'sartor_upstream_seconds_count{{operation="chat",upstream="{host}"}} 2.0' in counted
 
 
 def test_answers_that_are_hardly_answers(failing: Any) -> None:
@@ -363,6 +375,7 @@ def test_a_stream_that_breaks_ends_in_an_error_event(failing: Any) -> None:
                 lines = [line for line in answer.iter_lines() if line]
             assert "to" in lines[1]
             assert said in json.loads(lines[-1][6:])["error"]["message"]
+        assert 'operation="stream",outcome="failed"' in shop.call("GET", "/metrics").text
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -386,6 +399,9 @@ def test_a_client_that_goes_takes_its_upstream_request_along(failing: Any, strea
         assert free.json()["choices"][0]["message"]["content"] == "free"
         if stream:
             assert {"cancelled": True} in upstream.asked(3)
+        counted = shop.call("GET", "/metrics").text
+        for outcome in ("gone", "busy") if stream else ("gone",):
+            assert f'outcome="{outcome}"' in counted
 
 
 def test_an_upstream_that_is_down_and_none_at_all(own: Shop, tmp_path: Path, model: Any) -> None:
@@ -429,6 +445,36 @@ def test_a_model_in_this_process_answers(tmp_path: Path, model: Any) -> None:
         made = shop.call("POST", "/v1/embeddings", json={"input": ["a", "b"]}).json()
         assert [len(one["embedding"]) for one in made["data"]] == [16, 16]
         error(shop.call("POST", "/v1/embeddings", json={"input": [[1, 2]]}), 422, "bad-value")
+
+
+def test_calls_of_the_upstream_are_spans(parrot: Upstream) -> None:
+    from contextlib import contextmanager
+
+    from sartor.serve.metrics import Metrics
+    from sartor.serve.upstream import upstream
+    from sartor.serve.upstream_watch import Watched
+
+    open_, seen = [], []
+
+    @contextmanager
+    def span(name: str) -> Iterator[None]:
+        open_.append(name)
+        yield
+        seen.append(open_.pop())
+
+    async def talk() -> None:
+        inner = upstream(Settings(upstream=f"endpoint:{parrot.url}#parrot"))
+        assert inner is not None
+        watched = Watched(inner, Metrics(), span)
+        body = {"messages": [{"role": "user", "content": "SAY hi"}]}
+        assert (await watched.chat(body))["choices"]
+        async with watched.stream(body | {"stream": True}) as lines:
+            assert not open_
+            assert [line async for line in lines][-1] == b"data: [DONE]"
+        await watched.close()
+
+    asyncio.run(talk())
+    assert (seen, open_) == (["upstream chat", "upstream stream"], [])
 
 
 def test_settings_that_cannot_be() -> None:

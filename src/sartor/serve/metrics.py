@@ -50,6 +50,12 @@ class Metrics:
         self.bytes = Histogram("sartor_state_bytes", "Bytes of a state that was read.", buckets=_BYTES, registry=registry)
         self.adapted = gauge("sartor_adapted_states", "States made in the background since the start.", "livesum")
         self.adapting = gauge("sartor_adapt_seconds", "Seconds spent on making states since the start.", "livesum")
+        self.upstream_requests = counter("sartor_upstream_requests_total", "Requests to the upstream.", ("upstream", "operation", "outcome"))
+        self.upstream_retries = counter("sartor_upstream_retries_total", "Times that the upstream was asked again.", ("upstream",))
+        self.upstream_seconds = Histogram(
+            "sartor_upstream_seconds", "Until the upstream begins to answer; of answers in one piece, until they are there.",
+            ("upstream", "operation"), buckets=(*_SECONDS, 30.0, 60.0), registry=registry,
+        )  # fmt: skip
         self._cached: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, verb: str, method: str, status: int, seconds: float) -> None:

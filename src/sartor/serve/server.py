@@ -24,6 +24,7 @@ from sartor.serve.metrics import Metrics
 from sartor.serve.rate import Rate
 from sartor.serve.tracing import Tracing, no_span, wanted
 from sartor.serve.upstream import upstream
+from sartor.serve.upstream_watch import Watched
 
 if TYPE_CHECKING:
     from sartor.engine import Engine
@@ -69,7 +70,8 @@ class Server:
         """Whether the first request would be as quick as the next one."""
         self.runner = Runner(engine, opening) if settings.jobs else None
         self.importer = Importer()
-        self.upstream = upstream(settings)
+        found = upstream(settings)
+        self.upstream = None if found is None else Watched(found, self.metrics, self.span)
         self._engines: dict[str, Engine] = {engine.tenant: engine}
 
     def engine_of(self, tenant: str) -> Engine:

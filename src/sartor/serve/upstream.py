@@ -5,7 +5,7 @@ Nothing of a conversation is logged. What has not begun to arrive is asked for a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,8 @@ class Upstream(Protocol):
     """Takes and gives bodies of OpenAI's API."""
 
     name: str
+    retried: Callable[[], None]
+    """Called each time that it is asked again."""
 
     async def chat(self, body: Json) -> Json:
         """A whole answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class LocalUpstream:
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
         self.backend, self.name = backend, backend.name
+        self.retried: Callable[[], None] = lambda: None
         self._busy = Busy(settings.upstream_requests)
         # Threads of its own: every other route needs the common ones.
         self._threads = CapacityLimiter(THREADS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class RemoteUpstream:
     def __init__(self, url: str, model: str | None, settings: Settings) -> None:
         self._remote = Remote(url=url, key=KEY, timeout=settings.upstream_seconds, retries=settings.upstream_retries, kind="a chat API")
         self.name, self.model = f"endpoint:{self._remote.url}" + (f"#{model}" if model else ""), model
+        self.retried: Callable[[], None] = lambda: None
         self._busy = Busy(settings.upstream_requests)
         self._client: httpx.AsyncClient | None = None
         self._models: tuple[float, list[Json]] = (0.0, [])
@@ -133,6 +134,7 @@ class RemoteUpstream:
                     what = f"the upstream cannot be reached: {type(failed).__name__} in each of {tried + 1} tries"
                     raise EndpointFailed(what, fix="try again later") from None
                 raise self._told(answer, tried + 1)
+            self.retried()
             await asyncio.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
