@@ -26,6 +26,8 @@ from sartor.errors import ConfigError, CorruptFile, FileProblem
 from sartor.parts.trainer import seeded
 
 CARD = "card.json"
+SHIPPED = Path(__file__).parents[1] / "shapes_prior"
+"""Folder of the prior that comes with the package."""
 PARTS = ("unet", "text_encoder", "tokenizer", "vae", "scheduler")
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
@@ -154,6 +156,11 @@ class Prior:
         if made.fingerprint != saved:
             raise CorruptFile("the weights are not those of the card", fix="fetch or train it again", file=folder)
         return made
+
+    @classmethod
+    def shapes(cls) -> Self:
+        """The prior of the shapes world that comes with the package, on which claims are measured; its card has the recipe and what it can do."""
+        return cls.load(SHIPPED)
 
     @cached_property
     def fingerprint(self) -> str:
