@@ -53,7 +53,8 @@ DPO_RATES, DPO_BETA, DPO_BATCH = (1e-3, 3e-4), 0.1, 16
 
 def rewards() -> dict[str, Any]:
     openers, closers = ALWAYS["opener"], ALWAYS["closer"]
-    formal = Words(openers[4:] + closers[4:], openers[:4] + closers[:4])
+    # An opener and a closer: saying them again makes no text more formal.
+    formal = Words(openers[4:] + closers[4:], openers[:4] + closers[:4], most=2)
     return {"formality": formal, "brevity": Brevity(enough=15), "topic": Words(("garden",), most=1)}
 
 

@@ -15,12 +15,13 @@ from sartor.data.population import Evidence, Population
 from sartor.errors import ConfigError, CorruptFile, EmptyData, TooLarge
 from sartor.method import Run, State, States, learned
 from sartor.write._base import Conversation, LMWriter
+from sartor.write.parts.answers import Branch, answer_log_probs
 from sartor.write.parts.causal_lm import CausalLM
 from sartor.write.parts.choices import by_person, choices_of
 from sartor.write.parts.few_shot import Shot, encode, question_tokens, shot_tokens, windows
 from sartor.write.parts.language_model import LanguageModel
 from sartor.write.parts.lm_encoder import LMEncoder
-from sartor.write.parts.preference_tuning import Lessons, Pair, pair_log_probs, tune
+from sartor.write.parts.preference_tuning import Lessons, Pair, tune
 from sartor.write.parts.tokenizer import Tokenizer
 
 
@@ -34,8 +35,8 @@ class FSPO(LMWriter):
 
     Source: Singh et al., FSPO: Few-Shot Preference Optimization of Synthetic Preference Data in LLMs Elicits Effective Personalization to Real
     Users, 2025. Differs from it in: a window has several queries, each alone behind the shots (read once, with gradients; theirs has one, and
-    one more row that is left out); AdamW in place of RMSprop with warm-up; beta 0.05 in place of 0.01, whose margin of 50 nats is for answers
-    of hundreds of tokens; the shots of a small model are turns of a conversation in place of headings (`few_shot_prompt` has those).
+    one more row that is left out); AdamW in place of RMSprop with warm-up; beta 0.1 in place of 0.01, whose margin of 50 nats is for answers
+    of hundreds of tokens; the anchor; the shots of a small model are turns of a conversation in place of headings (`few_shot_prompt` has those).
 
     State: `tokens` uint16 or int32 [all], `lengths` int32 [shots, 3] of prompt, chosen and rejected answer: 2 to 4 bytes a token. No weights.
     """
@@ -48,7 +49,9 @@ class FSPO(LMWriter):
     positives: bool = False
     """Show the preferred answers only."""
     objective: Literal["ipo", "dpo"] = "ipo"
-    beta: float = 0.05
+    beta: float = 0.1
+    anchor: float = 2.0
+    """Weight of the chosen answers' own loss in the second stage; the paper has none."""
     sft_steps: int = 120
     steps: int = 200
     batch: int = 8
@@ -66,9 +69,9 @@ class FSPO(LMWriter):
     """The model of the first stage."""
 
     def _learn(self, population: Population, run: Run) -> None:
-        if min(self.shots, self.queries, self.sft_steps, self.steps, self.batch) < 1 or not self.beta > 0 or self.temperature < 0:
+        if min(self.shots, self.queries, self.sft_steps, self.steps, self.batch) < 1 or not self.beta > 0 or min(self.temperature, self.anchor) < 0:
             what = f"shots {self.shots}, queries {self.queries}, sft_steps {self.sft_steps}, steps {self.steps}, batch {self.batch}, beta {self.beta}"
-            raise ConfigError(what, fix="use at least 1 of each, beta above 0, temperature from 0")
+            raise ConfigError(what, fix="use at least 1 of each, beta above 0, anchor and temperature from 0")
         people = [own for own in by_person(population).values() if len(own) >= self.shots + self.queries]
         if not people:
             need = self.shots + self.queries
@@ -76,7 +79,7 @@ class FSPO(LMWriter):
         tokenizer = self.lm.model.tokenizer
         stream = self._lessons([encode(tokenizer, own) for own in people])
         digest = hashlib.blake2b(repr(people).encode(), digest_size=8).hexdigest()
-        key = f"{self.lm.fingerprint_} {self.shots} {self.queries} {self.positives} {self.context} {self.beta} {digest}"
+        key = f"{self.lm.fingerprint_} {self.shots} {self.queries} {self.positives} {self.context} {self.beta} {self.anchor} {digest}"
         folder = run.checkpoint
         self.network_ = self.make_network()
         self.network_.load_state_dict(self.lm.network_.state_dict())
@@ -88,8 +91,8 @@ class FSPO(LMWriter):
         self.reference_.load_state_dict(self.network_.state_dict())
         tune(
             self.network_, stream, self.objective, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate,
-            reference=self.reference_, beta=self.beta, seed=self.seed + 1, progress=run.progress, checkpoint=folder / "pairs" if folder else None,
-            key=key,
+            reference=self.reference_, beta=self.beta, anchor=self.anchor, seed=self.seed + 1, progress=run.progress,
+            checkpoint=folder / "pairs" if folder else None, key=key,
         )  # fmt: skip
 
     def _lessons(self, people: Sequence[Sequence[Shot]]) -> Callable[[np.random.Generator], Iterator[Lessons]]:
@@ -176,21 +179,33 @@ class FSPO(LMWriter):
             raise ConfigError(f"{len(prompts)} prompts, {len(texts)} texts, {len(states)} states", fix="give one of each")
         for state in states:
             self.check_state(state)
-        tokenizer, found = self.lm.model.tokenizer, []
-        for start in range(0, len(texts), _TOGETHER):
-            lessons = []
-            for prompt, text, state in zip(prompts[start:], texts[start:], states[start : start + _TOGETHER], strict=False):
-                question, answer = question_tokens(tokenizer, tokenizer.encode(prompt)), [*tokenizer.encode(text), tokenizer.end]
-                before = self._before(state, question, len(answer))
-                # Without shots the question itself is what is read first.
-                lessons.append(Lessons(before, [Pair(question, answer, [])]) if before else Lessons(question, [Pair([], answer, [])]))
-            policy, reference = (pair_log_probs(one, lessons, rejected=False)[0] for one in (self.network_, self.reference_))
-            found.append((policy - reference).double().numpy())
-        return np.concatenate(found) if found else np.empty(0)
+        tokenizer = self.lm.model.tokenizer
+        asked, said = tokenizer.encode_all(list(prompts)), tokenizer.encode_all(list(texts))
+        rows: dict[int, list[int]] = {}
+        for row, state in enumerate(states):
+            rows.setdefault(id(state), []).append(row)
+        found = np.empty(len(texts))
+        groups = list(rows.values())
+        for start in range(0, len(groups), _TOGETHER):
+            contexts: list[list[int]] = []
+            branches: list[Branch] = []
+            part = groups[start : start + _TOGETHER]
+            for own in part:
+                shots: list[int] = []
+                for row in own:
+                    question, answer = question_tokens(tokenizer, asked[row]), [*said[row], tokenizer.end]
+                    shots = self._before(states[row], question, len(answer))
+                    # Without shots the mark of who asks is all that is read in common.
+                    ahead = question if shots else question[1:]
+                    branches.append(Branch(len(contexts), [*ahead, *answer], len(ahead)))
+                contexts.append(shots or question_tokens(tokenizer, [])[:1])
+            policy, reference = (answer_log_probs(one, contexts, branches) for one in (self.network_, self.reference_))
+            found[[row for own in part for row in own]] = (policy - reference).double().numpy()
+        return found
 
 
-_TOGETHER = 32
-"""Texts judged at once."""
+_TOGETHER = 16
+"""States whose texts are judged at once."""
 
 
 def _pair(tokenizer: Tokenizer, shot: Shot) -> Pair:

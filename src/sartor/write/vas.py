@@ -54,8 +54,9 @@ class VAS(LMWriter):
     alpha: float = 16.0
     """Of the values' LoRA."""
     gamma: float = 1.0
-    lam: float = 0.95
-    """Of TD(lambda)."""
+    lam: float = 1.0
+    """Of TD(lambda). The paper's 0.95 believes later values, which must first be learned: from a few thousand samples what the first word does to the
+    last one is then sometimes missed."""
     epochs: int = 4
     passes: int = 1
     """Gradient steps on each batch (the paper: 2); returns that lean on a model just begun are worth no second look."""

@@ -47,8 +47,8 @@ def pair_log_probs(network: CausalLM, lessons: Sequence[Lessons], *, rejected: b
 
 def tune(
     network: CausalLM, stream: Callable[[np.random.Generator], Iterator[Lessons]], objective: Objective, *, steps: int, batch: int,
-    learning_rate: float, reference: CausalLM | None = None, beta: float = 0.1, stages: int = 5, seed: int = 0, progress: bool = False,
-    checkpoint: Path | None = None, key: str = "",
+    learning_rate: float, reference: CausalLM | None = None, beta: float = 0.1, anchor: float = 0.0, stages: int = 5, seed: int = 0,
+    progress: bool = False, checkpoint: Path | None = None, key: str = "",
 ) -> History:  # fmt: skip
     """Train in place.
 
@@ -58,6 +58,8 @@ def tune(
     objective: "sft" learns the chosen answers; "dpo" and "ipo" compare how much the network prefers them with how much the reference does.
     steps, batch: gradient steps, and lessons in each.
     learning_rate: falls by half from the first to the last of `stages` stages.
+    anchor: weight of the chosen answers' own loss beside "dpo" or "ipo", which alone may lower both answers' probabilities (Pang et al., Iterative
+        Reasoning Preference Optimization, 2024).
     reference: what the network was before; it is not changed. Needed by "dpo" and "ipo".
     """
     if min(steps, batch, stages) < 1:
@@ -76,8 +78,9 @@ def tune(
         assert reference is not None
         with torch.no_grad():
             before = pair_log_probs(reference, lessons)
-        margins = margin(*pair_log_probs(network, lessons), *before)
-        return dpo(margins, beta=beta) if objective == "dpo" else ipo(margins, beta=beta)
+        chosen, rejected = pair_log_probs(network, lessons)
+        margins = margin(chosen, rejected, *before)
+        return (dpo(margins, beta=beta) if objective == "dpo" else ipo(margins, beta=beta)) + anchor * sft(chosen)
 
     trainer = Trainer(
         epochs=stages, learning_rate=learning_rate, lr_decay=0.5 ** (1 / max(1, stages - 1)), optimizer="adamw", clip_norm=1.0, seed=seed
