@@ -31,7 +31,7 @@ LINKS, WINDOW = 64, 200
 SIZES = {384: 100_000, 768: 100_000, 1536: 100_000}
 """Vectors, by dimension."""
 OURS: dict[tuple[int, float], dict[str, Any]] = {
-    (384, 0.95): {"dims": 160, "degree": 24}, (768, 0.95): {"dims": 112, "degree": 30}, (1536, 0.95): {"dims": 112, "degree": 28},
+    (384, 0.95): {"dims": 223, "degree": 33, "first_bits": 4}, (768, 0.95): {"dims": 112, "degree": 30}, (1536, 0.95): {"dims": 112, "degree": 28},
     (384, 0.99): {"dims": 160, "degree": 24, "second_bits": 16}, (768, 0.99): {"dims": 128, "degree": 28, "second_bits": 16},
     (1536, 0.99): {"dims": 128, "degree": 28, "second_bits": 16},
 }  # fmt: skip
@@ -271,7 +271,7 @@ def ours(dim: int, target: float, queries: str = "same") -> tuple[Any, dict[str,
     """Our index over the same items, kept in the same way; learned from other queries where these differ from the items."""
     from sartor.retrieve.index import ItemIndex
 
-    folder = _ann_data.KEPT / f"{dim}-{SIZES[dim]}" / f"ours-{target}-{queries}"
+    folder = _ann_data.KEPT / f"{dim}-{SIZES[dim]}" / "-".join(map(str, ("ours", queries, *OURS[dim, target].values())))
     if not (folder / "facts.json").is_file():
         items, _, learned, _ = world(dim, queries)
         index = ItemIndex.make("leanvec", metric="ip", **OURS[dim, target])

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import polars as pl
 import pytest
@@ -26,6 +27,7 @@ from sartor.retrieve.leanvec import LeanVecIndex
 N, DIM, QUERIES = 4_000, 32, 80
 MADE = {
     "leanvec": ("leanvec", {"dims": 16, "degree": 16, "build_window": 48}),
+    "leanvec 4 bits": ("leanvec", {"dims": 30, "degree": 16, "build_window": 48, "first_bits": 4}),
     "leanvec 16 bits": ("leanvec", {"dims": 32, "degree": 16, "build_window": 48, "second_bits": 16}),
     "faiss": ("graph", {"engine": "faiss"}),
     "faiss float16": ("graph", {"engine": "faiss", "storage": "float16"}),
@@ -89,7 +91,13 @@ def test_recall_holds_under_every_filter_and_after_growth(clustered: Any, name: 
         assert ((hits.indices >= 0).sum(1) == n).all(), hits.plan
         assert allowed[hits.indices[hits.indices >= 0]].all()
         assert recall(hits.indices, np.argsort(-truth, axis=1)[:, :n]) >= 0.92, (where, hits.plan)
-        near = {"rtol": 0.03, "atol": 0.3} if name == "leanvec" else {"rtol": 2e-2, "atol": 2e-2} if " " in name else {"rtol": 1e-3, "atol": 1e-3}
+        near = (
+            {"rtol": 0.03, "atol": 0.3}
+            if name in ("leanvec", "leanvec 4 bits")
+            else {"rtol": 2e-2, "atol": 2e-2}
+            if " " in name
+            else {"rtol": 1e-3, "atol": 1e-3}
+        )
         np.testing.assert_allclose(hits.scores[:, :n], np.take_along_axis(truth, hits.indices[:, :n].astype(int), 1), **near)
     truth = np.where(np.arange(N) % 7 > 0, scores_of(queries, vectors, metric), -np.inf)
     assert recall(index.search(queries, 10, budget=1.0).indices, np.argsort(-truth)[:, :10]) > 0.95
@@ -149,6 +157,34 @@ def test_codes_are_within_half_a_step_and_rotations_keep_products(vectors: np.nd
         assert product == pytest.approx(exact[row], rel=1e-3, abs=1e-3 * max(1.0, float(np.abs(vectors).max()) ** 2))
     turned = Rotation(vectors.shape[1], seed)(vectors)
     np.testing.assert_allclose(turned @ turned.T, vectors.astype(float) @ vectors.T.astype(float), rtol=1e-3, atol=0.5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(numpy_arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 40).map(lambda half: 2 * half)), elements=st.floats(-100, 100, width=32)))
+def test_codes_of_4_bits_are_no_worse_than_even_levels_and_their_products_are_exact(vectors: np.ndarray) -> None:
+    coded, facts = codes.encode(vectors, 4)
+    assert (coded.shape, coded.dtype) == ((len(vectors), vectors.shape[1] // 2), np.uint8)
+    plain = codes.decode(coded, facts).astype(float)
+    low, high = np.minimum(vectors.min(1, keepdims=True), 0).astype(float), np.maximum(vectors.max(1, keepdims=True), 0).astype(float)
+    even = np.where(high - low > 1e-30, (high - low) / 15, 1)
+    zero = np.round(low / even)
+    level = (np.clip(np.round(vectors / even) - zero, 0, 15) + zero) * even
+    assert (((plain - vectors) ** 2).sum(1) <= ((level - vectors) ** 2).sum(1) * 1.001 + 1e-3 * (vectors.astype(float) ** 2).sum(1) + 1e-9).all()
+    whole, given_facts = codes.quantize(vectors)
+    for row in range(len(vectors)):
+        exact = int(codes.unpacked(coded)[row].astype(np.int64) @ whole[0].astype(np.int64))
+        assert _compiled_product(whole[0], coded, row) == codes.product(whole[0], coded, row) == exact
+        product = codes.inner(whole[0], given_facts[0, 0], given_facts[0, 1], coded, facts, row)
+        assert product == pytest.approx(plain[row] @ vectors[0].astype(float), rel=1e-3, abs=1e-3 * max(1.0, float(np.abs(vectors).max()) ** 2))
+    again = np.empty(vectors.shape[1], np.int16)
+    total = vamana_build.as_query(coded, facts, 0, again)
+    np.testing.assert_allclose(again * facts[0, 0], plain[0], atol=1e-4)
+    assert total == pytest.approx(plain[0].sum(), abs=1e-2)
+
+
+@numba.njit
+def _compiled_product(whole: np.ndarray, coded: np.ndarray, row: int) -> int:
+    return codes.product(whole, coded, row)
 
 
 def test_pruning_leaves_no_link_that_a_nearer_one_replaces(clustered: Any) -> None:
@@ -244,6 +280,7 @@ def test_mistakes_of_settings_have_names(clustered: Any) -> None:
         (ConfigError, lambda: LeanVecIndex(projection="closed-form").build(vectors)),
         (ConfigError, lambda: LeanVecIndex(degree=64, build_window=32)),
         (ConfigError, lambda: LeanVecIndex(alpha=0.9)),
+        (ConfigError, lambda: LeanVecIndex(first_bits=16)),  # type: ignore[arg-type]
         (ConfigError, lambda: LeanVecIndex(second_bits=4)),  # type: ignore[arg-type]
         (ConfigError, lambda: LeanVecIndex(recall=1.0)),
         (ConfigError, lambda: LeanVecIndex().learn(queries[:, :8]).build(vectors)),

@@ -1,6 +1,7 @@
-"""Vectors as 8-bit codes, each with a step and a zero of its own, and products of them with a query in whole numbers.
+"""Vectors as codes of 8 or 4 bits, each with a step and a zero of its own, and products of them with a query in whole numbers.
 
     codes, facts = encode(vectors - mean)                 # int8 [n, dim], float32 [n, 2]: vector = step * code + offset
+    codes, facts = encode(vectors - mean, bits=4)         # uint8 [n, dim / 2]: byte j holds the numbers j (its low half) and j + dim / 2
     whole, given = quantize(queries)                      # int16 [q, dim], float32 [q, 2]: query = step * whole, and the sum of its coordinates
 
 A query has 16 bits: that costs nothing, because a processor multiplies 8-bit codes as 16-bit numbers anyway.
@@ -10,13 +11,13 @@ Source: locally-adaptive vector quantization, Aguerrebere et al., Similarity Sea
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from sartor.retrieve.exact import offer
 
@@ -24,13 +25,17 @@ LINE, AHEAD = 64, 8
 """Bytes that memory gives at once, and how many vectors ahead of the one that is compared are asked for."""
 NOTHING = np.float32(1e-30)
 """Coordinates below this are coded as zero: a 256th of their step would be no number of 32 bits any more."""
+SHRINKS = (1.0, 0.94, 0.88, 0.82)
+"""Parts of a vector's range that 16 levels are tried on: fewer levels lie where there is hardly a coordinate."""
 
 
-def encode(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes int8 [n, dim] and facts float32 [n, 2], the step and the offset of each vector.
+def encode(vectors: np.ndarray, bits: Literal[4, 8] = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Codes, int8 [n, dim] or uint8 [n, dim / 2], and facts float32 [n, 2], the step and the offset of each vector.
 
-    The offset is a whole number of steps, so that a coded vector is itself a query: see `as_query`.
+    The offset is a whole number of steps, so that a coded vector is itself a query: see `as_query`. With 4 bits, `dim` must be even.
     """
+    if bits == 4:
+        return _encode_4(vectors)
     codes, facts = np.empty(vectors.shape, np.int8), np.empty((len(vectors), 2), np.float32)
     for at in range(0, len(vectors), 4096):
         part = vectors[at : at + 4096]
@@ -42,6 +47,34 @@ def encode(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes, facts
 
 
+def _encode_4(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the ranges that are tried, each vector gets the one with the least error, and then the step that fits its codes best."""
+    half = vectors.shape[1] // 2
+    packed, facts = np.empty((len(vectors), half), np.uint8), np.empty((len(vectors), 2), np.float32)
+    for at in range(0, len(vectors), 4096):
+        part = vectors[at : at + 4096]
+        low, high = np.minimum(part.min(1), 0), np.maximum(part.max(1), 0)
+        least, codes = np.full(len(part), np.inf, np.float32), np.empty(part.shape, np.uint8)
+        for shrink in SHRINKS:
+            step = np.where(high - low > NOTHING, np.float32(shrink / 15) * (high - low), np.float32(1))
+            zero = np.round(np.float32(shrink) * low / step)
+            tried = np.clip(np.round(part / step[:, None]) - zero[:, None], 0, 15)
+            whole = (tried + zero[:, None]) * step[:, None]
+            both, own = np.einsum("nd,nd->n", part, whole), np.einsum("nd,nd->n", whole, whole)
+            fit = np.where((both > 0) & (own > 0), both / np.where(own > 0, own, 1), 1)
+            error = fit * fit * own - 2 * fit * both
+            better = error < least
+            least[better], codes[better] = error[better], tried[better]
+            facts[at : at + 4096][better] = np.stack([step * fit, step * fit * zero], 1)[better]
+        packed[at : at + 4096] = codes[:, :half] | (codes[:, half:] << 4)
+    return packed, facts
+
+
+def unpacked(codes: np.ndarray) -> np.ndarray:
+    """The whole numbers of codes of either kind, [n, dim]."""
+    return np.concatenate([codes & 15, codes >> 4], 1) if codes.dtype == np.uint8 else codes
+
+
 def remainder(vectors: np.ndarray, codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
     """What `encode` left over, int8 [n, dim]: in steps of a 256th."""
     fine = facts[:, :1] / np.float32(256)
@@ -50,7 +83,7 @@ def remainder(vectors: np.ndarray, codes: np.ndarray, facts: np.ndarray) -> np.n
 
 def decode(codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
     """float32 [n, dim]: what `encode` was given, but for half a step."""
-    return np.asarray(codes * facts[:, :1] + facts[:, 1:])
+    return np.asarray(unpacked(codes) * facts[:, :1] + facts[:, 1:])
 
 
 def quantize(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,13 +115,52 @@ def _prefetch(typing: Any, array: Any, row: Any) -> Any:
 prefetch: Any = intrinsic(_prefetch)
 
 
-@numba.njit(nogil=True, cache=True)
-def product(whole, codes, row):  # type: ignore[no-untyped-def]
+def product(whole: np.ndarray, codes: np.ndarray, row: int) -> int:
     """Of a query and a code, int32. Rows are given by number: a view of one would cost as much as the product."""
-    total = np.int32(0)
-    for at in range(whole.size):
-        total = np.int32(total + np.int32(whole[at]) * np.int32(codes[row, at]))
-    return total
+    return int(unpacked(codes[row : row + 1])[0].astype(np.int64) @ whole)
+
+
+@overload(product, inline="always")
+def _product(whole, codes, row):  # type: ignore[no-untyped-def]
+    def of_8(whole, codes, row):  # type: ignore[no-untyped-def]
+        total = np.int32(0)
+        for at in range(whole.size):
+            total = np.int32(total + np.int32(whole[at]) * np.int32(codes[row, at]))
+        return total
+
+    def of_4(whole, codes, row):  # type: ignore[no-untyped-def]
+        half, total = whole.size >> 1, np.int32(0)
+        for at in range(half):
+            two = codes[row, at]
+            low, high = np.int32(two & np.uint8(15)), np.int32(two >> np.uint8(4))
+            total = np.int32(total + np.int32(whole[at]) * low + np.int32(whole[half + at]) * high)
+        return total
+
+    return of_4 if codes.dtype == types.uint8 else of_8
+
+
+def dims(codes: np.ndarray) -> int:
+    """How many numbers a code has."""
+    return unpacked(codes[:0]).shape[1]
+
+
+@overload(dims)
+def _dims(codes):  # type: ignore[no-untyped-def]
+    return (lambda codes: 2 * codes.shape[1]) if codes.dtype == types.uint8 else (lambda codes: codes.shape[1])
+
+
+def number(codes: np.ndarray, row: int, at: int) -> int:
+    """One of the numbers of a code."""
+    return int(unpacked(codes[row : row + 1])[0, at])
+
+
+@overload(number)
+def _number(codes, row, at):  # type: ignore[no-untyped-def]
+    def of_4(codes, row, at):  # type: ignore[no-untyped-def]
+        half = codes.shape[1]
+        return np.int16(codes[row, at] & np.uint8(15)) if at < half else np.int16(codes[row, at - half] >> np.uint8(4))
+
+    return of_4 if codes.dtype == types.uint8 else lambda codes, row, at: np.int16(codes[row, at])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
-from sartor.retrieve.codes import decode, inner, prefetch
+from sartor.retrieve.codes import decode, dims, inner, number, prefetch
 from sartor.retrieve.vamana import walk
 
 SLACK = 1.3
@@ -63,7 +63,7 @@ def as_query(codes, facts, row, whole):  # type: ignore[no-untyped-def]
     zero = np.int16(round(facts[row, 1] / facts[row, 0]))
     total = np.int32(0)
     for at in range(whole.size):
-        whole[at] = np.int16(codes[row, at]) + zero
+        whole[at] = number(codes, row, at) + zero
         total = np.int32(total + whole[at])
     return facts[row, 0] * np.float32(total)
 
@@ -130,7 +130,7 @@ def _near(row, distance, pool, far, count):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def insert(order, codes, facts, half, links, entries, degree, window, alpha):  # type: ignore[no-untyped-def]
     """Give rows links, one after the other: out to what their walk met, and back."""
-    dim, width, most, biases = codes.shape[1], links.shape[1], 4 * window + 64, -half
+    dim, width, most, biases = dims(codes), links.shape[1], 4 * window + 64, -half
     rows, scores, trail = np.empty(window, np.int64), np.empty(window, np.float32), np.empty(most, np.int32)
     fresh, seen = np.empty(width, np.int32), np.zeros(len(codes) // 64 + 1, np.uint64)
     pool, far, factor = np.empty(most + width, np.int32), np.empty(most + width, np.float32), np.empty(most + width, np.float32)
@@ -161,7 +161,7 @@ def insert(order, codes, facts, half, links, entries, degree, window, alpha):  #
 @numba.njit(nogil=True, cache=True)
 def trim(codes, facts, half, links, degree, alpha):  # type: ignore[no-untyped-def]
     """Leave at most `degree` links to each row."""
-    width, dim = links.shape[1], codes.shape[1]
+    width, dim = links.shape[1], dims(codes)
     pool, far, factor = np.empty(width + 1, np.int32), np.empty(width + 1, np.float32), np.empty(width + 1, np.float32)
     whole, kept = np.empty(dim, np.int16), np.empty(width, np.int32)
     for row in range(len(links)):
