@@ -152,6 +152,8 @@ _TABLE = (
            "write", "method", "sartor.write.vas:VAS", "write"),
     System("fspo", "FSPO: Few-Shot Preference Optimization of Synthetic Preference Data in LLMs Elicits Effective Personalization to Real Users",
            "Singh et al.", 2025, "arXiv", "write", "method", "sartor.write.fspo:FSPO", "write"),
+    System("dhap", "One Chatbot Per Person: Creating Personalized Chatbots based on Implicit User Profiles", "Ma et al.", 2021, "SIGIR",
+           "write", "method", "sartor.write.dhap:DHAP", "write"),
     System("personaldialog", "Personalized Dialogue Generation with Diversified Traits", "Zheng et al.", 2019, "arXiv",
            "write", "method", "sartor.write.personaldialog:PersonalDialog", "write"),
     System("summary-retrieval", "Integrating Summarization and Retrieval for Enhanced Personalization via Large Language Models",

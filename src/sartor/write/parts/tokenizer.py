@@ -98,6 +98,11 @@ class Tokenizer:
         """The same for many."""
         return [list(one.ids) for one in self._inner.encode_batch([sound(text) for text in texts], add_special_tokens=False)]
 
+    def encode_words(self, texts: Sequence[str]) -> list[tuple[list[int], list[bool]]]:
+        """Token numbers of many texts, and which of them begin a word: what is no known piece has several tokens."""
+        made = self._inner.encode_batch([sound(text) for text in texts], add_special_tokens=False)
+        return [(list(one.ids), [at == 0 or word != one.word_ids[at - 1] for at, word in enumerate(one.word_ids)]) for one in made]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token numbers; special tokens are left out."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True))
