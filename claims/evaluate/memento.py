@@ -183,7 +183,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         for name, recall in ways.items():
             recalls[name] = {}
             for scope in ("all", "scene"):
-                rows = recall_at(episodes, recall, scope=scope)  # type: ignore[arg-type]
+                rows = recall_at(episodes, recall, scope=scope)
                 kinds = {kind: float(rows.filter(type=kind)["@5"].to_numpy().mean()) for kind in ("object_semantics", "user_pattern")}
                 recalls[name][scope] = {at: float(rows[at].to_numpy().mean()) for at in ("@1", "@5")} | {"@5 by type": kinds}
         step.advance()

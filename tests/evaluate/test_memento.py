@@ -148,13 +148,11 @@ def test_a_language_model_plans_step_by_step() -> None:
 
 def published(stage: str, **more: Any) -> dict[str, Any]:
     """An episode as the files have it."""
-    caption = [
-        {"id": "V", "caption": "A white vase.", "category": "vase"},
-        {"id": "W", "caption": "A grey vase.", "category": "vase", "pair_id": "V"},
-    ]
+    white = {"id": "V", "caption": "A white vase.", "category": "vase"}
+    grey = {"id": "W", "caption": "A grey vase.", "category": "vase", "pair_id": "V"}
     about = {
-        "stage": stage, "related_episode_id": "2", "episode_type": "object_semantics", "subtype": "history", "memory": "m", "target_objects": caption[:1],
-        "distractors": caption[1:], "used_object": ["vase"],
+        "stage": stage, "related_episode_id": "2", "episode_type": "object_semantics", "subtype": "history", "memory": "m", "target_objects": [white],
+        "distractors": [grey], "used_object": ["vase"],
     }  # fmt: skip
     goal = {
         "function_name": "is_on_top",
