@@ -43,39 +43,30 @@ def dialogues(people: int, seed: int) -> list[list[Message]]:
 
 
 class Talks:
-    """Draws training talks: one to four preferences of a person, other turns around them, then a question for each."""
+    """Draws training talks: a preference, other turns, a question, and an answer that has forgotten the preference or not."""
 
-    def __init__(self, world: PrefEvalWorld, cases: Sequence[Case], pool: Sequence[Sequence[Message]], tokenizer: Tokenizer) -> None:
-        self.world, self.tokenizer = world, tokenizer
+    def __init__(self, world: PrefEvalWorld, cases: Sequence[Case], pool: Sequence[Sequence[Message]], tokenizer: Tokenizer, longest: int) -> None:
+        self.world, self.cases, self.tokenizer, self.longest = world, cases, tokenizer, longest
         self.turns = [list(talk[at : at + 2]) for talk in pool for at in range(0, len(talk), 2)]
-        self.by_kind: dict[str, list[Case]] = {}
-        for one in cases:
-            self.by_kind.setdefault(one.topic, []).append(one)
         self._known: dict[tuple[str, str], list[int]] = {}
 
     def __call__(self, rng: np.random.Generator) -> Example:
-        kinds = rng.permutation(sorted(self.by_kind))[: int(rng.integers(1, 5))]
-        cases = [self.by_kind[str(kind)][int(rng.integers(len(self.by_kind[str(kind)])))] for kind in kinds]
-        between = int(rng.integers(0, LONGEST + 1)) if rng.random() < 0.6 else 0
+        case = self.cases[int(rng.integers(len(self.cases)))]
+        between = int(rng.integers(0, self.longest + 1))
         start = int(rng.integers(len(self.turns)))
-        parts = [self.turns[(start + at) % len(self.turns)] for at in range(between)]
-        said = np.sort(rng.integers(0, between + 1, len(cases)))[::-1]
-        talk: list[Message] = []
-        for at in range(between + 1):
-            for case, place in zip(cases, said, strict=True):
-                if place == at:
-                    talk += case.reveal
-            talk += parts[at] if at < between else []
-        ids = [token for one in talk for token in self._message(one)]
-        for case, place in zip(cases, said, strict=True):
-            reminded = rng.random() < 0.5
-            question = f"{REMINDER}\n\n{case.question}" if reminded else case.question
-            follows = reminded or rng.random() < remembers(between - int(place))
-            thing = self.world.fitting(case)[0] if follows else self.world.natural[case.id]
-            for role, text in (("user", question), ("assistant", f"I recommend {thing.name}.")):
-                ids += self._message({"role": role, "content": text})
-        kept = np.array(ids[-WIDTH:], np.int32)
-        return Example(kept, np.ones(kept.size, bool))
+        others = [one for at in range(between) for one in self.turns[(start + at) % len(self.turns)]]
+        reminded = rng.random() < 0.5
+        follows = reminded or rng.random() < remembers(between)
+        thing = self.world.fitting(case)[0] if follows else self.world.natural[case.id]
+        question = f"{REMINDER}\n\n{case.question}" if reminded else case.question
+        last: list[Message] = [{"role": "user", "content": question}, {"role": "assistant", "content": f"I recommend {thing.name}."}]
+        ids, learn = [], []
+        # What lies between is only read.
+        for part, own in ((case.reveal, True), (others, False), (last, True)):
+            tokens = [token for one in part for token in self._message(one)]
+            ids += tokens
+            learn += [own] * len(tokens)
+        return Example(np.array(ids[-WIDTH:], np.int32), np.array(learn[-WIDTH:]))
 
     def _message(self, one: Message) -> list[int]:
         key = str(one["role"]), str(one["content"])
@@ -84,7 +75,7 @@ class Talks:
         return self._known[key]
 
 
-def measured(seed: int, *, cases: int = 200, tokens: int = 1_000_000) -> dict[str, list[float]]:
+def measured(seed: int, *, cases: int = 200, tokens: int = 800_000) -> dict[str, list[float]]:
     """Accuracy by `TURNS` of a model trained for this seed, on cases and talks that it has not seen: as it is, reminded, and reminded where
     somebody else's preference stands in place of the person's.
     """
@@ -114,6 +105,9 @@ def trained(world: PrefEvalWorld, cases: Sequence[Case], pool: Sequence[Sequence
     tokenizer = Tokenizer.learn(every, kind="word", vocabulary=1_200)
     network = CausalLM(LMConfig(vocabulary=len(tokenizer), max_tokens=WIDTH), seed=seed)
     lesson = Lesson(network, soft=tokenizer.soft, seed=seed)
-    teach(lesson, Talks(world, cases, pool, tokenizer), tokens=tokens, width=WIDTH, rows=4, learning_rate=3e-3, seed=seed)
+    # What is liked is learned first, and only then to find it far back and to forget.
+    for longest, share in ((0, 0.25), (LONGEST, 0.75)):
+        talks = Talks(world, cases, pool, tokenizer, longest)
+        teach(lesson, talks, tokens=round(share * tokens), width=WIDTH, rows=1, learning_rate=3e-3, final=0.2, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         return tiny_writer(LanguageModel(network.eval(), tokenizer).save(f"{folder}/lm"))
