@@ -8,9 +8,10 @@ import { usePost } from "../../api/use-post"
 import { count, seconds } from "../../format"
 import { announce } from "../../parts/announce"
 import { CopyAs } from "../../parts/copy"
-import { CsvButton, type CsvColumn } from "../../parts/csv"
+import type { CsvColumn } from "../../parts/csv"
 import { Dialog } from "../../parts/dialog"
 import { Badge, Icon } from "../../parts/icons"
+import { ListFoot } from "../../parts/list-foot"
 import { Empty, Failure, Load, Notice, Panel } from "../../parts/panel"
 import { Time } from "../../parts/time"
 import { useScope } from "../../session"
@@ -34,7 +35,8 @@ const COLUMNS: CsvColumn<Memory>[] = [
 export function Memories({ person, profile }: TabProps) {
   const [history, setHistory] = useState(false)
   const base = path`/v1/people/${person}/memories`
-  const { url, first, rows, more, load, loading, error, all } = usePages<Memory>(base, history ? { history } : {}, 100)
+  const pages = usePages<Memory>(base, history ? { history } : {}, 100)
+  const { url, first, rows } = pages
   const mayWrite = useScope("write")
   const [said, setSaid] = useState<string>()
 
@@ -80,17 +82,7 @@ export function Memories({ person, profile }: TabProps) {
         >
           {() => <List base={base} memories={others} onChanged={changed} />}
         </Load>
-        {error && <Failure problem={error} retry={load} />}
-        {more && (
-          <button type="button" class="more" disabled={loading} onClick={load}>
-            {loading ? "Loading…" : "Older ones"}
-          </button>
-        )}
-        {rows.length > 0 && (
-          <div class="table-foot">
-            <CsvButton file={`memories of ${person}`} columns={COLUMNS} rows={rows} all={more ? all : undefined} />
-          </div>
-        )}
+        <ListFoot of={pages} file={`memories of ${person}`} columns={COLUMNS} />
         <CopyAs
           url={url}
           python={`for memory in client.memories(${JSON.stringify(person)}).items:\n    print(memory.text, memory.source)`}

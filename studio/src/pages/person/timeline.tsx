@@ -5,8 +5,9 @@ import type { Event } from "../../api/types"
 import { bytes, seconds } from "../../format"
 import { announce } from "../../parts/announce"
 import { CopyAs } from "../../parts/copy"
-import { CsvButton, type CsvColumn } from "../../parts/csv"
+import type { CsvColumn } from "../../parts/csv"
 import { Icon } from "../../parts/icons"
+import { ListFoot } from "../../parts/list-foot"
 import { Empty, Failure, Load, Notice, Panel } from "../../parts/panel"
 import { Time } from "../../parts/time"
 import { useScope } from "../../session"
@@ -33,7 +34,8 @@ const COLUMNS: CsvColumn<Event>[] = [
 ]
 
 export function Timeline({ person, profile }: TabProps) {
-  const { url, first, rows: events, more, load, loading, error, all } = useEvents(person)
+  const pages = useEvents(person)
+  const { url, first, rows: events } = pages
   const mayWrite = useScope("write")
   const [said, setSaid] = useState<string>()
   const [failed, setFailed] = useState<Problem>()
@@ -90,17 +92,7 @@ export function Timeline({ person, profile }: TabProps) {
             </ol>
           )}
         </Load>
-        {error && <Failure problem={error} retry={load} />}
-        {more && (
-          <button type="button" class="more" disabled={loading} onClick={load}>
-            {loading ? "Loading…" : "Older ones"}
-          </button>
-        )}
-        {events.length > 0 && (
-          <div class="table-foot">
-            <CsvButton file={`events of ${person}`} columns={COLUMNS} rows={events} all={more ? all : undefined} />
-          </div>
-        )}
+        <ListFoot of={pages} file={`events of ${person}`} columns={COLUMNS} />
         <CopyAs
           url={url}
           python={`for event in client.events(${JSON.stringify(person)}).items:\n    print(event.time, event.item)`}
