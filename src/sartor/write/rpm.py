@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -18,15 +18,16 @@ import polars as pl
 from sartor.data.population import Evidence, Population
 from sartor.errors import BadAnswer, BadValue, ConfigError, EmptyData, MissingColumn, NotFitted
 from sartor.method import Run, State, States, Writer, learned
+from sartor.parts.trainer import seeded
 from sartor.represent.text import text_encoder, uncached
+from sartor.write import rpm_language
 from sartor.write.backends import Backend, check_messages, text_of
 from sartor.write.rpm_answers import Answer, Reason, Scale
 from sartor.write.rpm_features import Feature, Job, features
 from sartor.write.rpm_memory import Item, Memory, remembered
-
-if TYPE_CHECKING:
-    from sartor.write.rpm_reader import Prompt
-    from sartor.write.rpm_reading import Reading
+from sartor.write.rpm_reader import Prompt, SetReader, answered
+from sartor.write.rpm_reading import Reading
+from sartor.write.rpm_teaching import Teaching, reasoned
 
 LEAST = 4
 """Answers of a person from whom the reader learns."""
@@ -112,8 +113,6 @@ class RPM(Writer):
         people = [items for items in people if len(items) >= LEAST]
         if not people:
             raise EmptyData("nobody has four answers with a prompt", fix="give more texts: the reader learns one part from the other", frame="texts")
-        from sartor.parts.trainer import seeded
-
         with seeded(self.seed):
             self.network_ = self.make_network()
         if not scale.free:
@@ -121,14 +120,10 @@ class RPM(Writer):
         self._reading.clear()
 
     def make_network(self) -> Any:
-        from sartor.write.rpm_reader import SetReader
-
         return SetReader(self.dim)
 
     def _teach(self, people: Sequence[list[Item]], run: Run) -> None:
         """First without reasons in the cases, then with those that the reader itself finds to lead to the answer."""
-        from sartor.write.rpm_teaching import Teaching, reasoned
-
         cuts = [max(2, round(self.share * len(items))) for items in people]
         memories = [self._remember(items[:cut]) for items, cut in zip(people, cuts, strict=True)]
         asked = [(who, one) for who, (items, cut) in enumerate(zip(people, cuts, strict=True)) for one in items[cut:]]
@@ -203,7 +198,7 @@ class RPM(Writer):
         if len(requests) != len(states):
             raise ConfigError(f"{len(states)} states for {len(requests)} requests", fix="give one for each, or None")
         known: dict[int, Memory] = {}
-        prompts, drafts = list["Prompt"](), []
+        prompts, drafts = list[Prompt](), []
         for number, (request, state) in enumerate(zip(requests, states, strict=True)):
             if not isinstance(request, str) or not request.strip():
                 raise BadValue("a request is no text", fix="give some words", request=number)
@@ -221,8 +216,6 @@ class RPM(Writer):
             rows = self._reading.table(memory) if memory is not None and table else np.zeros(0, np.int64)
             drafts.append((request, memory, found, [at for at, _ in shown], rows, flags))
         if self._writer is not None:
-            from sartor.write import rpm_language
-
             made = [rpm_language.answer(self._writer, *draft) for draft in drafts]
         elif self._scale.free:
             raise NotFitted("answers are words, which the small reader does not write", fix="name a language model with use(writer=...)")
@@ -238,8 +231,6 @@ class RPM(Writer):
         return self.answer([request], [state])[0].text
 
     def _read(self, prompts: Sequence[Prompt], drafts: Sequence[Any]) -> list[Answer]:
-        from sartor.write.rpm_reader import answered
-
         values = answered(self.network_, prompts)
         # How much the answer leans on a factor: what it would be without it.
         less = answered(self.network_, [prompt.alone(at) for prompt in prompts for at in range(len(prompt.factors))])
@@ -263,11 +254,7 @@ class RPM(Writer):
 
     def _reasoned(self, memory: Memory) -> Memory:
         if self._writer is not None and memory.contrast:
-            from sartor.write import rpm_language
-
             return memory.with_paths(rpm_language.reasons(self._writer, memory, self._reading.table(memory)))
-        from sartor.write.rpm_teaching import reasoned
-
         return reasoned(memory, self.network_, self._reading, labels=bool(self.labels_))
 
     # --- reading
@@ -278,8 +265,6 @@ class RPM(Writer):
 
     @property
     def _reading(self) -> Reading:
-        from sartor.write.rpm_reading import Reading
-
         if self._composed is None:
             self._composed = Reading(uncached(text_encoder(self.encoder)), self.k, self.most)
         return self._composed
