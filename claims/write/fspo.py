@@ -26,19 +26,19 @@ from sartor.write.population_lm import population_lm
 CLAIM = Claim(
     slug="fspo",
     paper="87% Alpaca-Eval win rate on average for synthetic users (three domains, up to 1,500 users), 72% with real people.",
-    passes="Persona world: 400 people with hidden tastes (formal or not, long or short, and a mark that is liked in one kind of request and disliked "
-    "in the other) choose between strangers' answers; a 0.13M-weight model of the population is tuned on their choices, 4 shots; 150 people never "
-    "seen, 4 choices each. Every seed, answers drawn at temperature 1, judged by the hidden taste, ties half: win rate >= 65% against pair tuning "
-    "without shots and against the untuned model, >= 55% against the same model trained on chosen answers only behind the same shots (all on as many "
-    "tokens); held-out pairs ranked right >= 75% with own shots, <= 55% with another's; trained on people whose choices are each made by "
-    "somebody else's taste <= 55%. Reported: greedy answers, the parts of the taste by kind, a 4-layer model.",
+    passes="Persona world: 400 people with hidden tastes (formal or not, long or short, and, a quarter as much, a mark that is liked in one kind of "
+    "request and disliked in the other) choose between strangers' answers; a 0.13M-weight model of the population is tuned on their choices, 4 "
+    "shots; 150 people never seen, 4 choices each. Every seed, answers drawn at temperature 1, judged by the hidden taste, ties half: win rate >= "
+    "65% against pair tuning without shots and against the untuned model, >= 55% against the same model trained on chosen answers only behind the "
+    "same shots (all on as many tokens); held-out pairs ranked right >= 75% with own shots, <= 55% with another's; trained on people whose choices "
+    "are each made by somebody else's taste <= 55%. Reported: greedy answers, and each part of the taste.",
     data=("world-personas",),
     seeds=(0, 1, 2),
 )
 
 WORLD, PEOPLE, REPLIES = 17, 1_600, 16
 FIT, NEW, EACH, HELD, ASKED = 400, 150, 16, 6, 2
-SETTINGS: dict[str, Any] = {"sft_steps": 80, "steps": 160}
+SETTINGS: dict[str, Any] = {"sft_steps": 150, "steps": 400, "sft_rate": 2e-3, "learning_rate": 1e-3}
 SETTINGS_OF_NONE = {"batch": 64}
 """Pairs in a step without shots: as many tokens as a step with them."""
 

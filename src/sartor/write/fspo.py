@@ -52,12 +52,12 @@ class FSPO(LMWriter):
     beta: float = 0.1
     anchor: float = 2.0
     """Weight of the chosen answers' own loss in the second stage; the paper has none."""
-    sft_steps: int = 120
-    steps: int = 200
+    sft_steps: int = 150
+    steps: int = 400
     batch: int = 8
     """Windows in a step."""
-    sft_rate: float = 1e-3
-    learning_rate: float = 5e-4
+    sft_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """The paper's 1e-7 and 1e-6 are for models of billions of weights."""
     context: int = 448
     """Tokens that the tuned model takes: shots, question and answer."""
