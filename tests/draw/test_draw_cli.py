@@ -1,13 +1,14 @@
 """`sartor draw`: a prior is trained, stopped, taken up and measured; mistakes are one sentence."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from sartor.cli import app
 
-SMALL = ["--batch", "2", "--widths", "16,16", "--each", "1", "--json"]
+SMALL = ["--batch", "2", "--widths", "16,16", "--each", "2", "--json"]
 
 
 def call(*args):
@@ -19,6 +20,7 @@ def test_a_prior_is_trained_stopped_taken_up_and_measured(tmp_path, monkeypatch)
     import sartor.draw.parts.prior_training as training
 
     monkeypatch.setattr(training, "CHUNK", 1)
+    monkeypatch.setattr(sys.modules["sartor.cli.draw"], "SNAPSHOT", 3)
     out, count, plain = tmp_path / "prior", [], training.Lesson.loss
 
     def stopped(self, batch):
@@ -33,14 +35,16 @@ def test_a_prior_is_trained_stopped_taken_up_and_measured(tmp_path, monkeypatch)
     assert "goes on from" in said["fix"]
     code, said = call("train-prior", "--out", out, "--steps", 5, *SMALL)
     assert (code, said["error"]) == (2, "ConfigError")
-    code, made = call("train-prior", "--out", out, "--steps", 4, *SMALL)
-    assert code == 0
+    done = CliRunner().invoke(app, ["draw", "train-prior", "--out", str(out), "--steps", "4", *SMALL])
+    assert done.exit_code == 0
+    assert "3 of 4 steps are in" in done.stderr
+    made = json.loads(done.stdout)
     # Two steps were kept, two were left to do.
     assert len(count) == 3 + 2
     assert made["steps"] == 4
     assert set(made["following"]["one"]) == {"drawn", "chance", "ceiling"}
     assert not (tmp_path / "prior.checkpoint").exists()
-    code, again = call("prior", out, "--each", 1, "--json")
+    code, again = call("prior", out, "--each", 2, "--json")
     assert code == 0
     assert {**again["following"], "seconds_per_image": 0} == {**made["following"], "seconds_per_image": 0}
 

@@ -21,9 +21,11 @@ app = typer.Typer(no_args_is_help=True, help="Pictures of a person's things, in 
 NOTE = "train.json"
 """In the checkpoint's folder: what the run is about, so that the same command goes on with it."""
 STEPS = 20_000
+SNAPSHOT = 2_000
+"""Steps between two writings of the averaged weights."""
 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")]
-Each = Annotated[int, typer.Option("--each", min=1, help="Captions of each kind that prompt following is measured on.")]
+Each = Annotated[int, typer.Option("--each", min=2, help="Captions of each kind that prompt following is measured on.")]
 
 
 @app.command("train-prior")
@@ -60,9 +62,22 @@ def train_prior(
     recipe = _agreed(folder, world, recipe, minutes, device)
     _face.session().resume = lambda: f"the same command goes on from {folder}; remove that folder to start again"
     start, cpu = time.perf_counter(), time.process_time()
+
+    # A run that goes on knows its rate from its second snapshot on.
+    marks = [] if (folder / "progress.safetensors").exists() else [(0, start)]
+
+    def snapshot(made: Prior) -> None:
+        made.to("cpu").save(out)
+        done, now, text = made.card["steps"], time.perf_counter(), ""
+        if marks:
+            rate = (now - marks[-1][1]) / (done - marks[-1][0])
+            text = f"; {rate:.3f} s a step, {_face.duration((recipe.steps - done) * rate)} left"
+        marks.append((done, now))
+        _face.say(f"{done:,} of {recipe.steps:,} steps are in {out}{text}")
+
     prior = _finished(out, folder, recipe)
     if prior is None:
-        prior = train(world, recipe, progress=True, checkpoint=folder, device=device, snapshot=lambda made: made.to("cpu").save(out)).to("cpu")
+        prior = train(world, recipe, progress=True, checkpoint=folder, device=device, snapshot=snapshot, every=SNAPSHOT).to("cpu")
     seconds = {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     prior.save(out)
     prior.card |= {"last_run": seconds, "following": _measure(prior.to(device), world, each), "parameters": prior.parameters}
