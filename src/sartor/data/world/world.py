@@ -158,7 +158,23 @@ class World:
 
         It depends on seed, topics, interests, interest_correlation, drift and groups only. Raises `UnknownId`.
         """
-        return self._tastes.make(self._numbers(people, self.people, "person"))
+        return self._tastes.make(self.person_numbers(people))
+
+    def tastes_of(self, people: np.ndarray) -> Tastes:
+        """The same for any person numbers (int64), also of those whom a larger world would have: a person is the same in all of them."""
+        return self._tastes.make(people)
+
+    def person_numbers(self, people: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """int64: these people, everybody by default. Raises `UnknownId` for what is no person of this world."""
+        return self._numbers(people, self.people, "person")
+
+    def people_frame(self, tastes: Tastes) -> pl.DataFrame:
+        """The rows of the frame `people` for the people of some tastes: person, name, group, shop."""
+        where = address(tastes.people)
+        first = pl.Series(FIRST_NAMES).gather((self.draws.uniform("first name", where) * len(FIRST_NAMES)).astype(np.int64))
+        last = pl.Series(LAST_NAMES).gather((self.draws.uniform("last name", where) * len(LAST_NAMES)).astype(np.int64))
+        shop = pl.Series(SHOPS).gather(tastes.people % self.shops)
+        return pl.DataFrame({"person": tastes.people, "name": first + " " + last, "group": tastes.group, "shop": shop})
 
     def affinity(self, people: Sequence[int] | np.ndarray, items: Sequence[int] | np.ndarray | None = None, *, at: float = 1.0) -> np.ndarray:
         """Float32 [people, items], in [0, 1]: the share of a person's taste that an item serves. What she would like, known or not.
@@ -170,7 +186,7 @@ class World:
     def chance(self, people: Sequence[int] | np.ndarray, items: Sequence[int] | np.ndarray | None = None, *, at: float = 1.0) -> np.ndarray:
         """Float32 [people, items]: the probability that an event of the person's taste is with an item; the Bayes-optimal score for the next
         event of which only the person is known (items of other shops: 0). Rows sum to 1."""
-        who, what = self._numbers(people, self.people, "person"), self._numbers(items, self.items, "item")
+        who, what = self.person_numbers(people), self._numbers(items, self.items, "item")
         chances = self.catalogue.chance(self._tastes.make(who).at(at), what, late=at >= COLD_FROM)
         return np.where(who[:, None] % self.shops == self.catalogue.shop[what], chances, np.float32(0))
 
@@ -186,7 +202,11 @@ class World:
         tastes = self.people_tastes(people)
         everything = behave(self.draws, self._habits, tastes, self.catalogue)
         seen, hidden = everything.only(~everything.hidden), everything.only(everything.hidden)
-        frames: dict[FrameName, pl.DataFrame] = {"events": self._events(tastes, seen), "items": self.catalogue.fields, "people": self._people(tastes)}
+        frames: dict[FrameName, pl.DataFrame] = {
+            "events": self._events(tastes, seen),
+            "items": self.catalogue.fields,
+            "people": self.people_frame(tastes),
+        }
         judges_by = pl.Series("aspect", ASPECTS).gather(aspects(self.draws, tastes.people))
         truth = {"people": tastes.frame().with_columns(judges_by), "events": _labels(tastes, seen), "hidden": _labels(tastes, hidden)}
         if self.reviews:
@@ -264,13 +284,6 @@ class World:
         if self.ratings:
             columns["value"] = ratings(self.draws, tastes, seen).astype(np.float32)
         return pl.DataFrame(columns)
-
-    def _people(self, tastes: Tastes) -> pl.DataFrame:
-        where = address(tastes.people)
-        first = pl.Series(FIRST_NAMES).gather((self.draws.uniform("first name", where) * len(FIRST_NAMES)).astype(np.int64))
-        last = pl.Series(LAST_NAMES).gather((self.draws.uniform("last name", where) * len(LAST_NAMES)).astype(np.int64))
-        shop = pl.Series(SHOPS).gather(tastes.people % self.shops)
-        return pl.DataFrame({"person": tastes.people, "name": first + " " + last, "group": tastes.group, "shop": shop})
 
     @staticmethod
     def _numbers(given: Sequence[int] | np.ndarray | None, known: int, what: str) -> np.ndarray:

@@ -109,11 +109,11 @@ class Personas:
 
     def traits(self, people: Sequence[int] | np.ndarray | None = None) -> Traits:
         """Habits, exactly."""
-        return self._traits(self.world._numbers(people, self.world.people, "person"))
+        return self._traits(self.world.person_numbers(people))
 
     def likes(self, people: Sequence[int] | np.ndarray | None = None) -> Likes:
         """Which subjects people like, exactly: the kinds of their interests at any time."""
-        return self._likes(self.world._numbers(people, self.world.people, "person"))
+        return self._likes(self.world.person_numbers(people))
 
     @property
     def tiers(self) -> dict[str, tuple[str, ...]]:
@@ -137,7 +137,7 @@ class Personas:
         start: number of the first; by default the first one after the history, so that no text of `population()` answers it.
         acts: names of the kinds of requests to ask for; default all alike.
         """
-        numbers = self.world._numbers(people, self.world.people, "person")
+        numbers = self.world.person_numbers(people)
         return self.requests_of(np.repeat(numbers, n), np.tile(np.arange(n) + (self.replies_each if start is None else start), numbers.size), acts)
 
     def history(self, people: Sequence[int] | np.ndarray | None = None) -> Requests:
@@ -149,7 +149,7 @@ class Personas:
 
         `wrong` (bool, one per request) asks for an answer to something else, or of what she does not like.
         """
-        writers = requests.person if by is None else self.world._numbers(by, self.world.people, "person")
+        writers = requests.person if by is None else self.world.person_numbers(by)
         return self.replies_of(requests, writers, wrong)
 
     # --- how good a text is
@@ -173,7 +173,7 @@ class Personas:
             requests = Requests.parse(requests, people)
         if len(texts) != len(requests):
             raise ConfigError(f"{len(texts)} texts for {len(requests)} requests", fix="give one text for each request")
-        who, rows = np.unique(requests.person if people is None else self.world._numbers(people, self.world.people, "person"), return_inverse=True)
+        who, rows = np.unique(requests.person if people is None else self.world.person_numbers(people), return_inverse=True)
         if rows.size != len(requests):
             raise ConfigError(f"{rows.size} people for {len(requests)} requests", fix="give one person for each request")
         return grading.grade(texts, requests, self.traits(who), self.likes(who), rows)
@@ -199,12 +199,12 @@ class Personas:
 
     def statements(self, people: Sequence[int] | np.ndarray | None = None) -> pl.DataFrame:
         """What people say about themselves, with its truth; see `facts.statements`."""
-        numbers = self.world._numbers(people, self.world.people, "person")
+        numbers = self.world.person_numbers(people)
         return self._statements(numbers)
 
     def questions(self, people: Sequence[int] | np.ndarray | None = None, at: float | np.ndarray = 1.0) -> pl.DataFrame:
         """A question about every fact of people, with the answer that is right at that time; see `facts.questions`."""
-        return _facts.questions(self.world.draws, self.world._numbers(people, self.world.people, "person"), self.changes, self.world.days, at)
+        return _facts.questions(self.world.draws, self.world.person_numbers(people), self.changes, self.world.days, at)
 
     def population(self, people: Sequence[int] | np.ndarray | None = None, *, events: bool = False) -> Population:
         """What people wrote and chose: `texts`, `preferences`, `people` (with `new`); with `events`, also what they clicked, and `items`.
@@ -212,7 +212,7 @@ class Personas:
         Kinds of texts: "reply" (her own answer; `prompt` is the request) and "statement" outside of dialogues; in dialogues (`dialogue` is
         not null) those of `dialogues.KINDS`, where a revision (her own words after a draft) begins with "rather:".
         """
-        numbers = self.world._numbers(people, self.world.people, "person")
+        numbers = self.world.person_numbers(people)
         parts = [self._part(numbers[at : at + CHUNK]) for at in range(0, max(1, numbers.size), CHUNK)]
         frames: dict[Any, pl.DataFrame] = {name: pl.concat([part[name] for part in parts]) for name in parts[0] if name != "pairs"}
         if events:
@@ -222,7 +222,7 @@ class Personas:
 
     def pairs_truth(self, people: Sequence[int] | np.ndarray | None = None) -> pl.DataFrame:
         """Row by row beside `population().preferences`: person, why the rejected one is worse (`pairs.WHY`), mistake (the wrong way round)."""
-        numbers = self.world._numbers(people, self.world.people, "person")
+        numbers = self.world.person_numbers(people)
         return pl.concat([choices(self, numbers[at : at + CHUNK])[1] for at in range(0, max(1, numbers.size), CHUNK)])
 
     # --- inside
@@ -234,7 +234,7 @@ class Personas:
         return Traits.draw(self.world.draws, people, self.jargon, self._new(people))
 
     def _likes(self, people: np.ndarray) -> Likes:
-        return Likes.of(self.world._tastes.make(people))
+        return Likes.of(self.world.tastes_of(people))
 
     def replies_of(self, requests: Requests, writers: np.ndarray, wrong: np.ndarray | None) -> pl.Series:
         who, rows = np.unique(writers, return_inverse=True)
@@ -266,7 +266,7 @@ class Personas:
         return Requests(person, number, act, first, second, name, np.minimum(time, LATEST_TIME))
 
     def _statements(self, people: np.ndarray) -> pl.DataFrame:
-        tastes = self.world._tastes.make(people)
+        tastes = self.world.tastes_of(people)
         return _facts.statements(self.world.draws, tastes, Likes.of(tastes), changes=self.changes, reminders=self.reminders, days=self.world.days)
 
     def _part(self, people: np.ndarray) -> dict[str, pl.DataFrame]:
@@ -294,7 +294,7 @@ class Personas:
             own = self.replies_of(asked, asked.person, None)
             frames.append(conversations(self.world.draws, opened, asked, drafts, own, people, self.changes, self.world.days))
         texts = pl.concat(frames, how="diagonal").sort("person", "time", maintain_order=True)
-        people_frame = self.world._people(self.world._tastes.make(people)).with_columns(pl.Series("new", self._new(people)))
+        people_frame = self.world.people_frame(self.world.tastes_of(people)).with_columns(pl.Series("new", self._new(people)))
         return {"texts": texts, "preferences": choices(self, people)[0], "people": people_frame}
 
     def strangers(self, requests: Requests) -> np.ndarray:
