@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sartor
@@ -96,6 +96,7 @@ def test_words_outside_the_vocabulary_get_ids_for_one_request() -> None:
     assert (len(ana), ana.words, ana.find((5, 6)), ana.find((9, 8)), ben.find((9, 8, 7))) == (12, [(9, 8, 7), (9, 8)], None, 11, None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(4, 6), min_size=2, max_size=3).map(tuple), min_size=1, max_size=4, unique=True), st.integers(0, 1000))
 def test_spelling_is_the_exact_marginal_of_whole_words(words: list[Word], seed: int) -> None:
     """Against every sequence of two units, written out: tokens 4 to 6 are all there are, and words begin alike, or are parts of others."""
