@@ -16,7 +16,8 @@ from sartor.evaluate.metrics.ranking import Truth, ranking
 from sartor.parts.statistics import bootstrap
 from sartor.progress import bar
 from sartor.recommend.sesa import SESA
-from sartor.retrieve.bm25 import BM25, tokens
+from sartor.retrieve.bm25 import BM25
+from sartor.retrieve.words import tokens
 
 CLAIM = Claim(
     slug="sesa",

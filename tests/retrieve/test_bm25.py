@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, EmptyData, MissingColumn, NotFitted, WrongType
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.bm25 import BM25, tokens
+from sartor.retrieve.bm25 import BM25
+from sartor.retrieve.words import tokens
 
 VOCABULARY = ["ash", "birch", "cedar", "elm", "fir", "gum", "hazel"]
 TEXT = st.lists(st.sampled_from(VOCABULARY), max_size=8).map(" ".join)

@@ -23,12 +23,13 @@ from sartor.recommend.ease import EASE
 from sartor.recommend.live_search import digests
 from sartor.recommend.why import Reason, contributions, strongest
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.bm25 import BM25, checked_queries
+from sartor.retrieve.bm25 import BM25
 from sartor.retrieve.filters import Filter
 from sartor.retrieve.fusion import Pool, normalised
 from sartor.retrieve.hybrid import HybridIndex
 from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.rerank import lift
+from sartor.retrieve.words import checked_queries
 
 if TYPE_CHECKING:
     from sartor.data.interactions import Interactions

@@ -22,7 +22,7 @@ from sartor.parts.unit import unit
 from sartor.recommend._base import ItemRecommender, PersonalArrays, _after
 from sartor.recommend._validation import validation
 from sartor.represent.text import text_encoder, uncached
-from sartor.retrieve.bm25 import tokens
+from sartor.retrieve.words import tokens
 
 if TYPE_CHECKING:
     from sartor.data.interactions import Interactions

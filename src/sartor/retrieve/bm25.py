@@ -16,75 +16,28 @@ Thakur et al., BEIR, 2021. One joined text is BEIR's "flat", several fields are 
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
-import numba
 import numpy as np
 import polars as pl
 
 from sartor.data.ids import as_ids, id_column
-from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, EmptyData, MissingColumn, NotFitted, WrongType
+from sartor.errors import BadValue, ConfigError, CorruptFile, DuplicateRows, EmptyData, NotFitted
 from sartor.parts.threads import even, over_rows, threads
 from sartor.parts.topk import checked_k, top_k
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import Hits
+from sartor.retrieve.postings import Segment, add_up
+from sartor.retrieve.words import FEW, Documents, checked_queries, columns, tokens
 
 SCORES_AT_ONCE = 250_000
 """Scores that a thread holds: longer batches are searched in parts, so that they stay in its cache."""
 LEAST = float(np.nextafter(np.float32(0), np.float32(1)))
 """The least score above 0."""
-Documents = Sequence[str] | pl.DataFrame | Mapping[str, Sequence[str]]
 FLAT = "text"
 """The one field of documents that are given as single texts."""
-
-
-FEW = 32
-"""Texts up to which plain ASCII is cut into words here: a query on its own would wait a millisecond for the data frame."""
-_ASCII_WORDS = re.compile(r"\w+", re.ASCII)
-
-
-def tokens(texts: Sequence[str] | pl.Series) -> pl.Series:
-    """The words of each text: runs of letters, digits and underscores, case folded and in Unicode's compatibility form. list[str] [texts]."""
-    if isinstance(texts, list) and len(texts) <= FEW and all(isinstance(one, str) and one.isascii() for one in texts):
-        return pl.Series("text", [_ASCII_WORDS.findall(one.lower()) for one in texts], dtype=pl.List(pl.String))
-    series = texts.alias("text") if isinstance(texts, pl.Series) else pl.Series("text", texts, dtype=pl.String)
-    text = pl.col("text").fill_null("")
-    frame = series.to_frame().select(text.str.to_lowercase(), plain=text.str.len_bytes() == text.str.len_chars())
-    if not frame["plain"].all():
-        # Lower case is not enough beyond ASCII: STRASSE and straße are one word, and so are the two forms of a small sigma.
-        rows = np.flatnonzero(~frame["plain"].to_numpy())
-        given = series.gather(rows).to_list()
-        folded = [unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", one).casefold()) for one in given]
-        frame = frame.with_columns(frame["text"].scatter(rows, folded))
-    return frame.select(pl.col("text").str.extract_all(r"\w+"))["text"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """Documents that came together: which of them hold which word, and how often."""
-
-    lists: np.ndarray
-    """int32 [m], the numbers of the words (of a field) that occur, ascending."""
-    starts: np.ndarray
-    """int64 [m + 1], where in the next two each word's documents are."""
-    rows: np.ndarray
-    """int32, ascending inside each word."""
-    counts: np.ndarray
-    """float32."""
-
-    @classmethod
-    def of(cls, words: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> _Segment:
-        order = np.lexsort((rows, words))
-        lists, starts = np.unique(words[order], return_index=True)
-        return cls(lists.astype(np.int32), np.append(starts, words.size).astype(np.int64), rows[order].astype(np.int32), counts[order])
-
-    def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return np.repeat(self.lists, np.diff(self.starts)), self.rows, self.counts
 
 
 class BM25:
@@ -146,7 +99,7 @@ class BM25:
             raise EmptyData("there are no documents to index", fix="give at least one text")
         self._id_type: pl.DataType = pl.Int64() if given.dtype.is_integer() else pl.String()
         self._words: list[dict[str, int]] = [{} for _ in self.fields]
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._ids: list[Any] = []
         self._row: dict[Any, int] = {}
         self._found_in = np.zeros(0, np.int64)
@@ -199,7 +152,7 @@ class BM25:
         numbers, rows, counts = (np.concatenate([part[at] for part in parts]) for at in range(3))
         total = sum(map(len, self._words))
         self._found_in = np.pad(self._found_in, (0, total - self._found_in.size)) + np.bincount(numbers, minlength=total)
-        self._segments.append(_Segment.of(numbers, rows, counts))
+        self._segments.append(Segment.of(numbers, rows, counts))
         self._ids = [*self._ids, *names]
         self._row |= {name: first + at for at, name in enumerate(names)}
         self._lengths = np.concatenate([self._lengths, np.stack(lengths)], axis=1)
@@ -214,7 +167,7 @@ class BM25:
             one, two = self._segments.pop(-2).triples(), self._segments.pop().triples()
             words, rows, counts = (np.concatenate([a, b]) for a, b in zip(one, two, strict=True))
             kept = self._alive[rows]
-            self._segments.append(_Segment.of(words[kept], rows[kept], counts[kept]))
+            self._segments.append(Segment.of(words[kept], rows[kept], counts[kept]))
 
     def _weigh(self) -> None:
         """k1 * (1 - b + b * length / mean length) of every row, and every word's idf times its field's weight."""
@@ -237,7 +190,7 @@ class BM25:
     def known(self, queries: Sequence[str]) -> np.ndarray:
         """int64 [queries, 2]: how many different words each query has, and how many of them are in a document."""
         self._check_built()
-        return self._known(tokens(self._asked(queries)).to_list())
+        return self._known(tokens(checked_queries(queries)).to_list())
 
     def _known(self, queries: Sequence[Sequence[str]]) -> np.ndarray:
         out = []
@@ -249,7 +202,7 @@ class BM25:
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """float32 [queries, rows]: 0 for documents without a word of the query, and for removed ones."""
         self._check_built()
-        indptr, numbers, times = self._parsed(tokens(self._asked(queries)).to_list())
+        indptr, numbers, times = self._parsed(tokens(checked_queries(queries)).to_list())
         return self._scores(self._postings(numbers, times), indptr, np.zeros((indptr.size - 1, self.rows), np.float32))
 
     def _postings(self, numbers: np.ndarray, times: np.ndarray) -> list[tuple[np.ndarray, ...]]:
@@ -266,12 +219,12 @@ class BM25:
         """Add up into zeros, float32 [queries, rows], the queries whose words `indptr` bounds."""
         bounds = even(np.ones(len(out)), threads() if len(out) > 1 else 1)
         for one in postings:
-            over_rows(_add_up, bounds, indptr, *one, out)
+            over_rows(add_up, bounds, indptr, *one, out)
         if self._live < self.rows:
             out[:, ~self._alive] = 0
         return out
 
-    def _impact(self, one: _Segment) -> np.ndarray:
+    def _impact(self, one: Segment) -> np.ndarray:
         """float32, what each entry adds before its word's weight: count / (count + norm), made once for each state of the index."""
         if id(one) not in self._impacts:
             fields = np.repeat(self._field_of[one.lists], np.diff(one.starts))
@@ -284,7 +237,7 @@ class BM25:
         """
         self._check_built()
         out = np.zeros(len(queries), np.float32)
-        for at, words in enumerate(tokens(self._asked(queries)).to_list()):
+        for at, words in enumerate(tokens(checked_queries(queries)).to_list()):
             for word in words:
                 for own, weight in zip(self._words, self.fields.values(), strict=True):
                     held = int(self._found_in[own[word]]) if word in own else 0
@@ -294,7 +247,7 @@ class BM25:
     def matched(self, queries: Sequence[str]) -> np.ndarray:
         """float32 [queries, rows], the share of the query's different words that a document holds, in whatever field."""
         self._check_built()
-        asked = [set(words) for words in tokens(self._asked(queries)).to_list()]
+        asked = [set(words) for words in tokens(checked_queries(queries)).to_list()]
         out = np.zeros((len(asked), self.rows), np.float32)
         for query, words in enumerate(asked):
             for word in words:
@@ -318,7 +271,7 @@ class BM25:
         if not self._live:
             raise EmptyData("the index holds no document any more", fix="add some")
         mask = self._mask(allowed)
-        asked = self._asked(queries)
+        asked = checked_queries(queries)
         k = checked_k(k, len(asked), self.rows)
         found, best = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
         words = tokens(asked).to_list()
@@ -366,7 +319,7 @@ class BM25:
         self._check_built()
         words, rows, counts = (np.concatenate([one.triples()[at] for one in self._segments]) for at in range(3))
         kept = self._alive[rows]
-        whole = _Segment.of(words[kept], rows[kept], counts[kept])
+        whole = Segment.of(words[kept], rows[kept], counts[kept])
         text = "\n".join(word for own in self._words for word in own).encode()
         return {
             "lists": whole.lists, "starts": whole.starts, "rows": whole.rows, "counts": whole.counts, "lengths": self._lengths, "alive": self._alive,
@@ -380,7 +333,7 @@ class BM25:
             words, numbers = arrays["words"].tobytes().decode().split("\n"), arrays["numbers"].tolist()
             ends = np.cumsum(arrays["sizes"]).tolist()
             self._words = [dict(zip(words[a:b], numbers[a:b], strict=True)) for a, b in zip([0, *ends], ends, strict=False)]
-            self._segments = [_Segment(*(arrays[name] for name in ("lists", "starts", "rows", "counts")))]
+            self._segments = [Segment(*(arrays[name] for name in ("lists", "starts", "rows", "counts")))]
             self._lengths, self._alive, self._found_in = arrays["lengths"], arrays["alive"], arrays["found_in"]
             given = id_column(ids)
             if self._lengths.shape != (len(self.fields), len(given)) or self._alive.shape != (len(given),) or len(words) < max(ends, default=0):
@@ -400,28 +353,8 @@ class BM25:
         if not self._built:
             raise NotFitted("the index is not built", fix="call build(documents)")
 
-    def _asked(self, queries: Sequence[str]) -> Sequence[str]:
-        return checked_queries(queries)
-
     def _texts(self, documents: Documents) -> list[pl.Series]:
-        """One column of texts per field."""
-        if isinstance(documents, pl.DataFrame | Mapping):
-            frame = documents if isinstance(documents, pl.DataFrame) else pl.DataFrame(dict(documents))
-            from sartor.represent.text import item_texts
-
-            if self._joined:
-                return [pl.Series(item_texts(frame, frame.columns), dtype=pl.String)]
-            if missing := [name for name in self.fields if name not in frame.columns]:
-                raise MissingColumn(f"the documents have no column {missing}", fix=f"they have {frame.columns}", column=missing[0])
-            return [pl.Series(item_texts(frame, [name]), dtype=pl.String) for name in self.fields]
-        if isinstance(documents, str) or not hasattr(documents, "__len__"):
-            raise WrongType(f"documents are a {type(documents).__name__}", fix="give a list of texts, or a table")
-        if not self._joined:
-            raise WrongType(f"single texts have no fields {list(self.fields)}", fix="give a table with these columns")
-        try:
-            return [pl.Series(documents, dtype=pl.String)]
-        except (TypeError, UnicodeEncodeError, pl.exceptions.PolarsError) as cause:
-            raise WrongType("a document is not a text, or not valid Unicode", fix="give a list of texts") from cause
+        return columns(documents, None if self._joined else list(self.fields))
 
     def _names(self, given: pl.Series, n: int) -> list[Any]:
         names = as_ids(given, self._id_type).to_list()
@@ -433,26 +366,3 @@ class BM25:
         if again:
             raise DuplicateRows(f"{len(again)} ids occur more than once", fix="remove the old document first", id=repr(again[0]))
         return names
-
-
-def checked_queries(queries: Sequence[str]) -> list[str]:
-    """A batch of queries as a list; raises `ConfigError` for what is no list of texts, and for an empty query."""
-    if isinstance(queries, str) or not hasattr(queries, "__iter__"):
-        raise ConfigError("queries is not a list of texts", fix="give a list: [query]")
-    asked = list(queries)
-    for row, one in enumerate(asked):
-        if not isinstance(one, str) or not one.strip():
-            raise ConfigError("a query is empty, or not a text", fix="write what to look for; without a query, recommend", row=row)
-        if not one.isascii() and re.search("[\ud800-\udfff]", one):
-            raise ConfigError("a query is not valid Unicode", fix="give text without lone surrogates", row=row)
-    return asked
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_up(start, stop, indptr, first, last, weights, rows, impacts, out):  # type: ignore[no-untyped-def]
-    for query in range(start, stop):
-        own = out[query]
-        for at in range(indptr[query], indptr[query + 1]):
-            weight = weights[at]
-            for place in range(first[at], last[at]):
-                own[rows[place]] += weight * impacts[place]

@@ -19,10 +19,11 @@ from sartor import _storage
 from sartor.errors import BadValue, ConfigError, CorruptFile, FileProblem
 from sartor.parts.topk import checked_k
 from sartor.represent.text import TextEncoder, item_texts, text_encoder, uncached
-from sartor.retrieve.bm25 import BM25, FLAT, Documents, checked_queries
+from sartor.retrieve.bm25 import BM25, FLAT
 from sartor.retrieve.filters import Filter
 from sartor.retrieve.fusion import Pool, reciprocal_rank, weighted
 from sartor.retrieve.index import Allowed, Hits, ItemIndex
+from sartor.retrieve.words import Documents, checked_queries
 
 Fusion = Literal["reciprocal-rank", "weighted"]
 VECTORS, WORDS = "vectors", "words.safetensors"

@@ -12,8 +12,8 @@ from sartor.data.ids import id_column
 from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, MissingExtra, NotFitted
 from sartor.parts.topk import checked_k, top_k
 from sartor.progress import track
-from sartor.retrieve.bm25 import checked_queries
 from sartor.retrieve.index import Hits
+from sartor.retrieve.words import checked_queries
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

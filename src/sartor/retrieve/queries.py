@@ -11,7 +11,7 @@ import polars as pl
 
 from sartor.data.ids import IdMap
 from sartor.errors import ConfigError, EmptyData
-from sartor.retrieve.bm25 import tokens
+from sartor.retrieve.words import tokens
 
 if TYPE_CHECKING:
     from sartor.data.interactions import Interactions
