@@ -193,8 +193,8 @@ def test_bad_histories_are_named(method: DHAP, lm: PopulationLM) -> None:
 
 
 def test_parts_can_be_left_out(lm: PopulationLM) -> None:
-    for settings in ({"copies": False}, {"general": False, "dynamic": False}, {"query": "post"}):
-        arm = DHAP(lm=lm, steps=4, batch=2, people=10, max_new=20, **settings).fit(PEOPLE, progress=False)  # type: ignore[arg-type]
+    for parts in ({"copies": False}, {"general": False, "dynamic": False}, {"query": "post"}):
+        arm = DHAP(lm=lm, steps=4, batch=2, people=10, max_new=20, **parts).fit(PEOPLE, progress=False)  # type: ignore[arg-type]
         hook = arm._hook([lm.model.tokenizer.chat(CHAT)], [arm.adapt(ANA)])
         done = lm.model.generate([lm.model.tokenizer.chat(CHAT)], lm.model.sampling(max_tokens=3), hooks=[hook])
         assert done[0].ids
