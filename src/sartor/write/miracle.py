@@ -35,8 +35,8 @@ class Miracle(LMWriter):
     to where all the wanted classifiers agree, and the answer is decoded from there.
 
     Source: Lu et al., MIRACLE: Towards Personalized Dialogue Generation with Latent-Space Multiple Personal Attribute Control, EMNLP 2023.
-    Differs from it in: the encoder is the population's model as it is, with trained heads; the decoder is a copy of it, all of it trained;
-    noise begins after `warm` steps.
+    Differs from it in: encoder and decoder begin as the population's own small model, and all of both is trained; noise begins after `warm`
+    steps, and smaller than the means.
 
     State: `aspects` int8 [attributes], -1 is free, `weights` float32 [attributes]: 15 bytes for three; with `personal`, `mean` float16 [latent].
 
@@ -130,9 +130,9 @@ class Miracle(LMWriter):
             centre=self.centre,
             prior_classes=self.prior_classes,
         )
-        decoder = copy.deepcopy(self.lm.model.network).requires_grad_(True)
+        encoder, decoder = (copy.deepcopy(self.lm.model.network).requires_grad_(True) for _ in range(2))
         counts = [len(aspects) for aspects in self.attributes_.values()]
-        return SmallDialogue(self.lm.model.network, decoder, self.latent, counts, weights).eval()
+        return SmallDialogue(encoder, decoder, self.latent, counts, weights).eval()
 
     def _turns(self, pieces: Sequence[Piece]) -> list[Turn]:
         # One place is the latent vector's.

@@ -50,14 +50,25 @@ def active_units(means: Tensor, least: float = 0.01) -> int:
 
 
 class GaussianHead(nn.Module):
-    """Pooled states [B, width] as a Gaussian of `dim` dimensions: Linear - tanh - Linear."""
+    """Pooled states [B, width] as a Gaussian of `dim` dimensions: Linear - tanh - Linear.
 
-    def __init__(self, width: int, dim: int) -> None:
+    `log_var` is what the logarithm of the variance begins at, alike for all texts; means begin with a variance of 1 where the pooled states
+    have. Where the noise begins as large as what is said, the decoder learns to do without both.
+    """
+
+    def __init__(self, width: int, dim: int, log_var: float = 0.0) -> None:
         super().__init__()
         self.pool, self.out = nn.Linear(width, width), nn.Linear(width, 2 * dim, bias=False)
+        self.log_var = nn.Parameter(torch.full((dim,), log_var))
+        with torch.no_grad():
+            self.pool.weight.normal_(std=width**-0.5)
+            # The square of a tanh of standard normal numbers is 0.39 on average.
+            self.out.weight[:dim].normal_(std=(0.39 * width) ** -0.5)
+            self.out.weight[dim:].zero_()
 
     def forward(self, pooled: Tensor) -> Gaussian:
-        return Gaussian(*self.out(torch.tanh(self.pool(pooled))).chunk(2, -1))
+        mean, log_var = self.out(torch.tanh(self.pool(pooled))).chunk(2, -1)
+        return Gaussian(mean, log_var + self.log_var)
 
 
 class LatentClassifiers(nn.Module):

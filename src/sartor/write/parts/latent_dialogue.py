@@ -60,6 +60,10 @@ class Weights:
     """Whether the classifiers also see draws from the prior."""
 
 
+_POSTERIOR, _PRIOR = -2.0, 0.0
+"""Logarithms of the variances at the start; the prior's is that of the posterior's means before training."""
+
+
 class LatentDialogue(nn.Module):
     """Encoder, posterior q(z | question, answer), prior p(z | question), classifiers, and what puts z into a decoder.
 
@@ -72,7 +76,7 @@ class LatentDialogue(nn.Module):
     def __init__(self, width: int, dim: int, aspects: Sequence[int], injector: LatentInjector, weights: Weights) -> None:
         super().__init__()
         self.weights = weights
-        self.posterior, self.prior = GaussianHead(width, dim), GaussianHead(width, dim)
+        self.posterior, self.prior = GaussianHead(width, dim, _POSTERIOR), GaussianHead(width, dim, _PRIOR)
         self.classifiers, self.centre, self.prior_centre = (
             LatentClassifiers(dim, aspects),
             CommonCentre(dim, len(aspects)),
@@ -159,27 +163,24 @@ class LatentDialogue(nn.Module):
 
 
 class SmallDialogue(LatentDialogue):
-    """Over our own small models: the encoder is a frozen language model's view of a text, the decoder a copy of it.
+    """Over our own small models: encoder and decoder begin as copies of one language model, and both are trained.
 
     A text is the mean of its words' vectors beside the mean of the last states, in 2 * dim numbers.
     """
 
-    def __init__(self, reader: CausalLM, decoder: CausalLM, dim: int, aspects: Sequence[int], weights: Weights) -> None:
-        super().__init__(2 * reader.config.dim, dim, aspects, LatentInjector.of(decoder, dim), weights)
-        self.decoder = decoder
-        # Not a submodule: it is neither trained nor saved here.
-        self._reader = (reader,)
+    def __init__(self, encoder: CausalLM, decoder: CausalLM, dim: int, aspects: Sequence[int], weights: Weights) -> None:
+        super().__init__(2 * encoder.config.dim, dim, aspects, LatentInjector.of(decoder, dim), weights)
+        self.encoder, self.decoder = encoder, decoder
 
     def _states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        with torch.no_grad():
-            out = self._reader[0].run(ids, mask=mask, states=True)
-            return torch.cat([out.states[0], out.hidden], -1)
+        out = self.encoder.run(ids, mask=mask, states=True)
+        return torch.cat([out.states[0], out.hidden], -1)
 
     def pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         return mean_pooled(self._states(ids, mask), mask)
 
     def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        # The reader sees no word before it comes: the question's states are the same with the answer behind it.
+        # The encoder sees no word before it comes: the question's states are the same with the answer behind it.
         states = self._states(batch.ids, batch.mask)
         return mean_pooled(states, batch.mask), mean_pooled(states, self.asked(batch))
 
