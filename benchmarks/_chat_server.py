@@ -5,7 +5,7 @@
 Failures: a status ("503"), "wait:S" (429 that asks for S seconds), "hang" (3 s before it answers), "close", "words" (no JSON), "hollow" (JSON
 without a message), "half" (half a character), "deep" (brackets without end), "zip" (not what its header says), "coded" (400 with OpenAI's code),
 "break" (a stream that ends in the middle), "garble" (a stream of no JSON), "stall" (a stream that stops after its first piece until the client
-goes), "echo" (400 with the key in it).
+goes), "echo" (400 with the key in it), "say:S" (no failure: S is said).
 
 What it writes: "SAY <words>" in the last message is said; "TOOL" answers with a call of the first tool given; everything else is answered with
 the last message's words, reversed.
@@ -100,7 +100,7 @@ async def chat(request: Request) -> Response:
         return Response("words", media_type="application/json")
     if failure == "hollow":
         return JSONResponse({"id": "x", "choices": []})
-    text = words(body)
+    text = failure[4:] if failure.startswith("say:") else words(body)
     message: dict[str, Any] = {"role": "assistant", "content": text}
     finish = "stop"
     if "TOOL" in said(body["messages"][-1]) and body.get("tools"):

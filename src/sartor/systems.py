@@ -162,6 +162,8 @@ _TABLE = (
            "write", "method", "sartor.write.personal_code:PersonalCode", "write"),
     System("miracle", "MIRACLE: Towards Personalized Dialogue Generation with Latent-Space Multiple Personal Attribute Control", "Lu et al.", 2023,
            "EMNLP", "write", "method", "sartor.write.miracle:Miracle", "write"),
+    System("unims-rag", "UniMS-RAG: A Unified Multi-source Retrieval-Augmented Generation for Personalized Dialogue Systems", "Wang et al.", 2024,
+           "arXiv", "write", "method", "sartor.write.unims_rag:UniMSRAG", "write"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -47,7 +47,7 @@ def transformers_writer(
         raise CorruptFile("this model does not open", fix="save model and tokenizer again with save_pretrained", folder=folder) from cause
     model.to(device).eval()
     own = named_adapters(model, adapters or {})
-    return LocalWriter(f"transformers:{folder}", _Network(model), _Words(tokenizer, model.config), adapters=own)
+    return LocalWriter(f"transformers:{folder}", _Network(model), TransformersWords(tokenizer, model.config), adapters=own)
 
 
 class _Past(NamedTuple):
@@ -97,7 +97,9 @@ class _Network:
         return hidden.float()
 
 
-class _Words:
+class TransformersWords:
+    """A tokenizer of the transformers library as `local.Words`."""
+
     def __init__(self, tokenizer: Any, config: Any) -> None:
         self._tokenizer = tokenizer
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
