@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor.errors import BadValue, ConfigError, CorruptFile, MissingColumn, StateMismatch, WrongType
+from sartor.retrieve import attributes
 from sartor.retrieve.attributes import Attributes
 from sartor.retrieve.bitmaps import Bitmap, Standing
 from sartor.retrieve.filter_text import parse
@@ -211,6 +212,16 @@ def test_any_text_is_answered_or_refused_by_name(words: list[str]) -> None:
 def test_what_is_wrong_with_a_filter_is_named(text: str, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         Attributes(FRAME).bitmap(parse(text))
+
+
+def test_remembered_filters_share_a_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attributes, "KEPT_BYTES", 3 * 16)
+    table = Attributes(pl.DataFrame({"n": np.arange(128)}))  # a filter takes 16 bytes
+    found = {text: table.bitmap(text) for text in ("n < 1", "n < 2", "n < 3", "n < 4")}
+    assert len(table._compiled) == 3
+    assert table.bitmap("n < 4") is found["n < 4"]
+    assert table.bitmap("n < 1") is not found["n < 1"]
+    assert len(table.bitmap("n < 1")) == 1
 
 
 def test_filters_are_not_combined_with_and_or() -> None:

@@ -17,8 +17,8 @@ from sartor.retrieve.filter_text import parse
 from sartor.retrieve.filters import And, Call, Column, Compared, Constant, Filter, Holds, Not, Or, Term
 from sartor.retrieve.values import Values, kind_of, utc
 
-KEPT = 256
-"""Compiled filters that are remembered: an eighth of a byte per row each."""
+KEPT, KEPT_BYTES = 256, 2**26
+"""Compiled filters that are remembered, an eighth of a byte per row each, and the memory that they share."""
 
 
 class Attributes:
@@ -42,7 +42,7 @@ class Attributes:
         known = self._both(parse(where) if isinstance(where, str) else where)[0]
         with self._lock:
             self._compiled[key] = known
-            while len(self._compiled) > KEPT:
+            while len(self._compiled) > min(KEPT, max(1, KEPT_BYTES // max(1, known.words.nbytes))):
                 self._compiled.popitem(last=False)
         return known
 
