@@ -10,7 +10,7 @@ def pipeline():
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from sartor.draw.parts.prior import word_tokenizer
+    from sartor.draw.parts.word_tokenizer import word_tokenizer
 
     tokenizer = word_tokenizer(("a", "photo", "of", "mug", "on", "the", "beach", "abcdefghijklmnopqrstuvwxyz"), 16)
     torch.manual_seed(0)

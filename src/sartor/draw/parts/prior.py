@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,16 +17,16 @@ from torch import Tensor, nn
 from sartor import _storage
 from sartor.draw.parts import tokens as _tokens
 from sartor.draw.parts.codec import SpaceToDepth, to_images, to_tensor
+from sartor.draw.parts.pipeline_files import PARTS, quiet, read_parts
 from sartor.draw.parts.tap import Slots, install
 from sartor.draw.parts.tokens import Concept, Words
+from sartor.draw.parts.word_tokenizer import word_tokenizer
 from sartor.errors import ConfigError, CorruptFile, FileProblem
 from sartor.parts.trainer import seeded
 
 CARD = "card.json"
 SHIPPED = Path(__file__).parents[1] / "shapes_prior"
 """Folder of the prior that comes with the package."""
-PARTS = ("unet", "text_encoder", "tokenizer", "vae", "scheduler")
-_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
 
 @dataclass(eq=False)
@@ -106,7 +103,7 @@ class Prior:
         if hasattr(source, "unet"):
             given = {name: getattr(source, name) for name in PARTS}
         else:
-            given = _read_parts(Path(source), dtype)
+            given = read_parts(Path(source), dtype)
         if getattr(source, "text_encoder_2", None) is not None or (not hasattr(source, "unet") and (Path(source) / "text_encoder_2").exists()):
             raise ConfigError("this pipeline has two text encoders", fix="use a Stable Diffusion of the classes 1.x or 2.x")
         return cls(**given)
@@ -121,7 +118,7 @@ class Prior:
             for name in ("unet", "text_encoder"):
                 part = getattr(self, name)
                 before = next(part.parameters()).dtype
-                with _quiet():
+                with quiet():
                     part.to(dtype).save_pretrained(fresh / name, safe_serialization=True)
                     part.to(before)
             self.tokenizer.save_pretrained(fresh / "tokenizer")
@@ -152,7 +149,7 @@ class Prior:
             saved = str(card.pop("fingerprint"))
         except (ValueError, KeyError, TypeError) as cause:
             raise CorruptFile("the card cannot be read", fix="train it again", file=folder / CARD) from cause
-        made = cls(**_read_parts(folder, torch.float32), card=card)
+        made = cls(**read_parts(folder, torch.float32), card=card)
         if made.fingerprint != saved:
             raise CorruptFile("the weights are not those of the card", fix="fetch or train it again", file=folder)
         return made
@@ -286,89 +283,9 @@ class Prior:
         return output if kind == "sample" else (x - rest * output) / signal
 
 
-def word_tokenizer(vocabulary: Sequence[str], longest: int) -> Any:
-    """A `CLIPTokenizer` in which every word of a closed language is one token."""
-    from transformers import CLIPTokenizer
-
-    parts = {word: (*word[:-1], f"{word[-1]}</w>") for word in sorted({*vocabulary})}
-    letters = sorted({letter for word in parts.values() for letter in word})
-    merges: list[tuple[str, str]] = []
-    while any(len(word) > 1 for word in parts.values()):
-        counts = Counter(pair for word in parts.values() for pair in pairwise(word))
-        # Ties go to the first in the alphabet: the same language always has the same numbers.
-        best = min(counts, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        parts = {word: _merged(own, best) for word, own in parts.items()}
-    known = {token: number for number, token in enumerate(dict.fromkeys((*_SPECIAL, *letters, *("".join(pair) for pair in merges))))}
-    tokenizer: Any = CLIPTokenizer
-    made = tokenizer(vocab=known, merges=merges, pad_token=_SPECIAL[1], model_max_length=longest)
-    if split := [word for word in vocabulary if len(made(word, add_special_tokens=False).input_ids) != 1]:
-        raise ConfigError(f"'{split[0]}' is not one token", fix="use words of letters")
-    return made
-
-
-def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    out: list[str] = []
-    for letter in word:
-        if out and (out[-1], letter) == pair:
-            out[-1] += letter
-        else:
-            out.append(letter)
-    return tuple(out)
-
-
 def _round(modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
     with torch.no_grad():
         for part in modules:
             for tensor in part.state_dict().values():
                 if tensor.is_floating_point():
                     tensor.copy_(tensor.to(dtype))
-
-
-def _read_parts(folder: Path, dtype: torch.dtype | None) -> dict[str, Any]:
-    if missing := [name for name in PARTS if not (folder / name).is_dir()]:
-        raise FileProblem(f"there is no part '{missing[0]}'", fix="give the folder that a StableDiffusionPipeline was saved into", file=folder)
-    try:
-        with _quiet():
-            return _parts(folder, dtype)
-    # These libraries raise exceptions of many kinds for damaged files.
-    except Exception as cause:
-        raise CorruptFile(f"a part cannot be read: {type(cause).__name__}: {cause}"[:300], fix="fetch or save it again", file=folder) from cause
-
-
-def _parts(folder: Path, dtype: torch.dtype | None) -> dict[str, Any]:
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    text_encoder: Any = CLIPTextModel
-    here: dict[str, Any] = {"local_files_only": True}
-    more: dict[str, Any] = {**here, "torch_dtype": dtype} if dtype is not None else here
-    codec = json.loads((folder / "vae" / "config.json").read_bytes())
-    own = codec.get("_class_name") == "SpaceToDepth"
-    return {
-        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", **more),
-        "text_encoder": text_encoder.from_pretrained(folder / "text_encoder", **here, **({"dtype": dtype} if dtype is not None else {})),
-        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer", **here),
-        "vae": SpaceToDepth(codec["factor"]) if own else AutoencoderKL.from_pretrained(folder / "vae", **more),
-        "scheduler": DDIMScheduler.from_pretrained(folder / "scheduler", **here),
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the bars and remarks of the libraries underneath; as before afterwards."""
-    import diffusers.utils.logging as of_diffusers
-    import transformers.utils.logging as of_transformers
-
-    both: tuple[Any, Any] = (of_diffusers, of_transformers)
-    before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in both]
-    for one in both:
-        one.set_verbosity_error()
-        one.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for one, (level, bar) in zip(both, before, strict=True):
-            one.set_verbosity(level)
-            if bar:
-                one.enable_progress_bar()
