@@ -42,20 +42,20 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 KINDS = (
-    Kind(_words("oslo rome lima cairo paris delhi tokyo quito"), "i live in {}.", "i used to live in {}.", "my sister lives in {}.",
+    Kind(_words("oslo rome lima cairo"), "i live in {}.", "i used to live in {}.", "my sister lives in {}.",
          "you live in {}.", ("where do i live?", "which town am i at home in?"), (
         Aspect("in {} visitors see the {} tower.", "in {} see the {} tower.",
                ("what is worth a look near my home?", "what do tourists see where i live?")),
         Aspect("markets in {} sell {} cakes.", "in {} buy {} cakes.", ("what do markets sell near my home?", "which cakes are sold where i live?")))),
-    Kind(_words("tennis golf hockey chess darts squash rugby judo"), "i play {}.", "i used to play {}.", "my brother plays {}.",
+    Kind(_words("tennis golf hockey chess"), "i play {}.", "i used to play {}.", "my brother plays {}.",
          "you play {}.", ("what do i play?", "what is my sport?"), (
         Aspect("{} needs {} shoes.", "for {} wear {} shoes.", ("what should i wear for my sport?", "which shoes does my game need?")),
         Aspect("{} fans read the {} paper.", "for {} read the {} paper.", ("where do i read about my sport?", "which paper covers my game?")))),
-    Kind(_words("cats dogs parrots hamsters rabbits turtles ponies geckos"), "i keep {}.", "i used to keep {}.", "my aunt keeps {}.",
+    Kind(_words("cats dogs parrots hamsters"), "i keep {}.", "i used to keep {}.", "my aunt keeps {}.",
          "you keep {}.", ("which animals do i keep?", "what are my pets?"), (
         Aspect("{} like {} seeds.", "give {} some {} seeds.", ("what should i feed my pets?", "which seeds do my animals like?")),
         Aspect("{} sleep in a {} box.", "give {} a {} box.", ("where should my pets sleep?", "which box do my animals need?")))),
-    Kind(_words("tea coffee cocoa cider juice milk beer water"), "i drink {}.", "i used to drink {}.", "my father drinks {}.",
+    Kind(_words("tea coffee cocoa cider"), "i drink {}.", "i used to drink {}.", "my father drinks {}.",
          "you drink {}.", ("what do i drink?", "what is in my cup?"), (
         Aspect("{} tastes best from a {} cup.", "drink {} from a {} cup.", ("which cup suits my drink?", "from what should i sip my drink?")),
         Aspect("{} goes with {} bread.", "with {} eat {} bread.", ("what should i eat with my drink?", "which bread goes with what i drink?")))),

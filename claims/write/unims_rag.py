@@ -39,7 +39,7 @@ CLAIM = Claim(
 )
 
 FIT, COLLECTIONS, ASKED, TURNS = 300, 10, 60, 5
-TOKENS, ENCODERS, TOP = 1_000_000, ("hashed:128", "minilm"), 3
+TOKENS, ENCODERS, TOP = 1_500_000, ("hashed:128", "minilm"), 3
 PLANS = (NOTHING, OWN, BOTH)
 Found = tuple[str, str]
 """A source, and a text of it."""

@@ -38,6 +38,7 @@ from sartor.write.parts.causal_lm import CausalLM, LMConfig
 from sartor.write.parts.control_adapter import ControlledModel
 from sartor.write.parts.control_tokens import EOS, NULL, ControlTokens
 from sartor.write.parts.language_model import LanguageModel
+from sartor.write.parts.lm_training import copying
 from sartor.write.parts.refine import Draft, refine
 from sartor.write.parts.source_lessons import annotated
 from sartor.write.parts.tokenizer import Tokenizer
@@ -117,6 +118,16 @@ def test_a_plan_asks_what_is_there_in_an_order_that_can_be() -> None:
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             ControlTokens(**bad)  # type: ignore[arg-type]
+
+
+def test_copying_is_learned_from_sequences_that_come_twice() -> None:
+    rng = np.random.default_rng(0)
+    for one in (copying(50, 10, rng, longest=6) for _ in range(40)):
+        half = one.ids.size // 2
+        assert 2 <= half <= 6
+        assert (one.ids[:half] == one.ids[half:]).all()
+        assert (one.ids >= 10).all()
+        assert one.learn.tolist() == [False] * half + [True] * half
 
 
 # --- refining

@@ -93,10 +93,10 @@ class UniMSRAG(Writer):
     heads: int = 4
     max_tokens: int = 256
     max_new: int = 32
-    tokens: int = 1_200_000
+    tokens: int = 1_500_000
     """To train on."""
     learning_rate: float = 4e-3
-    rows: int = 4
+    rows: int = 8
 
     network_: CausalLM | None = learned(None)
     words_: str = learned("")
