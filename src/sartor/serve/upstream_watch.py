@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from urllib.parse import urlsplit
@@ -26,7 +26,8 @@ class Watched:
         self.inner, self.name, self.metrics, self.span = inner, inner.name, metrics, span
         kind, _, rest = inner.name.partition(":")
         self.label = urlsplit(rest).netloc.rpartition("@")[2] if kind == "endpoint" else kind
-        self.retried = inner.retried = partial(metrics.upstream_retries.labels(self.label).inc)
+        self.retried: Callable[[], None] = partial(metrics.upstream_retries.labels(self.label).inc)
+        inner.retried = self.retried
 
     async def chat(self, body: Json) -> Json:
         with self._opening("chat"):

@@ -71,6 +71,8 @@ class Miracle(LMWriter):
     langevin_step: float = 0.01
     personal: bool = False
     """Whether a person's own texts also say where the latent vector begins."""
+    keep: int = 200
+    """Texts of a person that are read, at most: the newest."""
 
     network_: SmallDialogue = learned()
     attributes_: dict[str, list[str]] = learned()
@@ -114,8 +116,8 @@ class Miracle(LMWriter):
         self.network_.requires_grad_(False)
 
     def _check(self) -> None:
-        if min(self.latent, self.steps, self.batch, self.period, self.most_steps, self.langevin_steps) < 1:
-            raise ConfigError("latent, steps, batch, period, most_steps or langevin_steps is less than 1", fix="use at least 1 of each")
+        if min(self.latent, self.steps, self.batch, self.period, self.most_steps, self.langevin_steps, self.keep) < 1:
+            raise ConfigError("latent, steps, batch, period, most_steps, langevin_steps or keep is less than 1", fix="use at least 1 of each")
         if min(self.kl_ratio, self.free, self.classes, self.centre, self.warm) < 0 or self.langevin_step <= 0:
             what = f"kl_ratio {self.kl_ratio}, free {self.free}, classes {self.classes}, centre {self.centre}, langevin_step {self.langevin_step}"
             raise ConfigError(what, fix="weights at least 0, langevin_step above 0")
@@ -178,7 +180,7 @@ class Miracle(LMWriter):
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
         """What is declared of a person counts; of the other attributes, what the classifiers read off the person's own texts."""
         self.check_state(state)
-        declared, pieces = self._declared(evidence), pieces_of(evidence)
+        declared, pieces = self._declared(evidence), pieces_of(evidence)[-self.keep :]
         wanted = self._empty(state)
         notes: dict[str, Any] = {}
         if pieces:

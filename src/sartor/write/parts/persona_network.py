@@ -71,10 +71,11 @@ class PersonaNetwork(nn.Module):
         if self.encoder.dim != table.shape[1]:
             raise ConfigError(f"vectors of {self.encoder.dim} for a model of {table.shape[1]}", fix="use dim 0")
         for field, own in zip(self.encoder.table.fields, self.encoder.table.tables, strict=True):
+            rows: Any = own.weight
             for code, tokens in enumerate(values[field.name], 1):
                 vector = table[torch.as_tensor(list(tokens))].mean(0)
                 # Its own word gets a logit of about 10.
-                own.weight[code] = 10 * vector / vector.square().sum().clamp(min=1e-6)
+                rows[code] = 10 * vector / vector.square().sum().clamp(min=1e-6)
         if self.head is not None:
             self.head.words.weight.copy_(table)
             nn.init.zeros_(self.head.words.bias)
