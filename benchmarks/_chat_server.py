@@ -2,7 +2,7 @@
 
     python _chat_server.py KEY FAILURE...        # prints its port, then one JSON line per request; each failure is what one request gets
 
-Failures: a status ("503"), "wait:S" (429 that asks for S seconds), "hang" (3 s before it answers), "close", "words" (no JSON), "hollow" (JSON
+Failures: a status ("503"), "wait:S" (429 that asks for S seconds), "hang" (20 s before it answers), "close", "words" (no JSON), "hollow" (JSON
 without a message), "half" (half a character), "deep" (brackets without end), "zip" (not what its header says), "coded" (400 with OpenAI's code),
 "break" (a stream that ends in the middle), "garble" (a stream of no JSON), "stall" (a stream that stops after its first piece until the client
 goes), "echo" (400 with the key in it), "say:S" (no failure: S is said).
@@ -82,7 +82,7 @@ async def chat(request: Request) -> Response:
     if failure.isdecimal():
         return problem(int(failure), f"failure {failure}")
     if failure == "hang":
-        await asyncio.sleep(3)
+        await asyncio.sleep(20)
     if failure == "close":
         request.scope["test.transport"].close()
     if failure == "echo":

@@ -7,13 +7,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples on every run, so that a change is judged by what it changed. `HYPOTHESIS_PROFILE=explore make test` looks for new ones.
-settings.register_profile("fixed", derandomize=True)
-settings.register_profile("explore", derandomize=False, print_blob=True)
+# No clock decides: on a busy machine an example may take as long as it likes.
+_CLOCKLESS: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fixed", derandomize=True, **_CLOCKLESS)
+settings.register_profile("explore", derandomize=False, print_blob=True, **_CLOCKLESS)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

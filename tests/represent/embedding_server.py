@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(401, {"error": {"message": "wrong key"}})
         failure = FAILURES.pop(0) if FAILURES else ""
         if failure == "hang":
-            time.sleep(3)
+            time.sleep(5)
         if failure == "close":
             self.close_connection = True
             return None

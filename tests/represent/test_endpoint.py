@@ -62,7 +62,7 @@ def test_vectors_come_in_order_in_batches_and_empty_texts_stay_here() -> None:
 
 def test_passing_failures_are_waited_out() -> None:
     with serving("503", "close", "429", "hang") as server:
-        encoder = server.encoder(retries=4, timeout=1.0)
+        encoder = server.encoder(retries=4, timeout=2.0)
         np.testing.assert_allclose(encoder.encode(["soap"]), HashedNgrams(32).encode(["soap"]), atol=1e-6)
         assert len(server.asked()) == 5
 

@@ -70,8 +70,8 @@ def test_an_event_stream_is_the_same_however_it_is_cut(rest: bytes, cuts: list[i
 def test_what_passes_is_waited_out() -> None:
     with serving("503", "close", "wait:0.6", "hang") as server:
         start = time.monotonic()
-        assert endpoint(server.url, retries=4, timeout=1.0).generate([ask("SAY hi")])[0].text == "hi"
-        assert time.monotonic() - start > 1.5
+        assert endpoint(server.url, retries=4, timeout=2.5).generate([ask("SAY hi")])[0].text == "hi"
+        assert time.monotonic() - start > 3
         assert len(server.asked(5)) == 5
     with serving("500") as server:
         assert "".join(endpoint(server.url).stream(ask("SAY hi there"))) == "hi there"
@@ -92,13 +92,14 @@ def test_what_passes_is_waited_out() -> None:
 )
 def test_what_lasts_has_a_name(failures: list[str], error: type[Exception], told: str) -> None:
     with serving(*failures) as server, pytest.raises(error, match=told):
-        endpoint(server.url, timeout=0.3).generate([ask("SAY hi")])
+        # Whoever answers at all has time for it.
+        endpoint(server.url, timeout=0.3 if "hang" in failures else 30.0).generate([ask("SAY hi")])
 
 
 def test_a_stream_that_breaks_is_an_error_and_not_a_short_answer() -> None:
     with serving("break", "garble", "stall") as server:
         for told in ("ended its answer too early", "no part of a message", "broke off its answer"):
-            pieces = endpoint(server.url, timeout=1.0).stream(ask("SAY to be or not"))
+            pieces = endpoint(server.url, timeout=3.0).stream(ask("SAY to be or not"))
             assert next(pieces) == "to"
             with pytest.raises(EndpointFailed, match=told):
                 list(pieces)
