@@ -263,6 +263,8 @@ def test_mistakes_have_names() -> None:
     other = RPM(epochs=1).use(features=JOB).fit(Population({"texts": texts.filter(pl.col("person") < 2)}), progress=False)
     broken = State({**state(14).arrays, "features": state(14)["features"] + 9_999}, "RPM", method.fingerprint_)
 
+    numbers = pl.DataFrame({"person": [1] * 8, "prompt": texts["prompt"].head(8), "text": ["2", "5"] * 4})
+
     def fit(frame: pl.DataFrame, **more: Any) -> Any:
         return RPM(**more).use(features=JOB).fit(Population({"texts": frame}), progress=False)
 
@@ -270,6 +272,7 @@ def test_mistakes_have_names() -> None:
         (NotFitted, lambda: RPM().fit(Population({"texts": texts}), progress=False)),
         (NotFitted, lambda: RPM().use(features=JOB).answer(["a"], [None])),
         (ConfigError, lambda: fit(texts, k=0)),
+        (ConfigError, lambda: fit(texts, keep=0)),
         (ConfigError, lambda: fit(texts, threshold=2.0)),
         (ConfigError, lambda: fit(texts.with_columns(text=pl.int_range(pl.len()).cast(pl.String) + "a"))),
         (EmptyData, lambda: fit(texts.filter(pl.col("text") == "yes"))),
@@ -280,9 +283,24 @@ def test_mistakes_have_names() -> None:
         (CorruptFile, lambda: method.answer(["a"], [State({}, "RPM", method.fingerprint_)])),
         (ConfigError, lambda: method.answer(["a"], [])),
         (BadValue, lambda: method.answer([" "], [None])),
+        (BadValue, lambda: method.adapt(Evidence({"texts": texts.filter(pl.col("person") == 1)}, person=2))),
+        (BadValue, lambda: fit(numbers, epochs=1).adapt(Evidence({"texts": numbers.with_columns(text=pl.lit("nan"))}))),
         (BadValue, lambda: method.write("a")),  # type: ignore[arg-type]
         (ConfigError, lambda: Decisions(people=0)),
     ]
     for error, call in cases:
         with pytest.raises(error):
             call()
+    # A request that was never answered says nothing.
+    unanswered = pl.concat([numbers, numbers.head(1).with_columns(text=pl.lit(None, pl.String))])
+    assert fit(numbers, epochs=1).adapt(Evidence({"texts": unanswered})).notes["items"] == 8
+
+
+def test_the_newest_cases_are_kept() -> None:
+    numbers = pl.DataFrame({"person": [1] * 8, "prompt": WORLD.texts()["prompt"].head(8), "text": ["2", "5"] * 4})
+    method = RPM(epochs=1, keep=5).use(features=JOB).fit(Population({"texts": numbers}), progress=False)
+    first = method.adapt(Evidence({"texts": numbers.head(4)}))
+    both = Memory.of(method.adapt(Evidence({"texts": numbers.tail(4)}), first).arrays)
+    assert [one.request for one in both.items] == numbers["prompt"].tail(5).to_list()
+    assert len(both.texts) == 5
+    assert [one.request for one in Memory.of(method.adapt(Evidence({"texts": numbers})).arrays).items] == numbers["prompt"].tail(5).to_list()

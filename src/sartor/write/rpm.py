@@ -22,6 +22,7 @@ from sartor.parts.trainer import seeded
 from sartor.represent.text import text_encoder, uncached
 from sartor.write import rpm_language
 from sartor.write.backends import Backend, check_messages, text_of
+from sartor.write.parts.pieces import own_texts
 from sartor.write.rpm_answers import Answer, Reason, Scale
 from sartor.write.rpm_features import Feature, Job, features
 from sartor.write.rpm_memory import Item, Memory, remembered
@@ -57,6 +58,8 @@ class RPM(Writer):
 
     k: int = 3
     """Past cases shown."""
+    keep: int = 200
+    """Cases of a person: the newest. Grouping compares every phrase with every other."""
     threshold: float = 0.6
     """Mean cosine from which phrases are one factor."""
     most: int = 20
@@ -102,9 +105,9 @@ class RPM(Writer):
     # --- fit
 
     def _fit(self, population: Population, run: Run) -> None:
-        if self.k < 1 or not 0 < self.threshold <= 1 or not 0 < self.share < 1 or self.epochs < 1 or not 0 <= self.cite <= 1:
-            what = f"k {self.k}, threshold {self.threshold}, share {self.share}, epochs {self.epochs}, cite {self.cite}"
-            raise ConfigError(what, fix="k and epochs at least 1, threshold, share and cite shares of 1")
+        if min(self.k, self.keep, self.epochs) < 1 or not 0 < self.threshold <= 1 or not 0 < self.share < 1 or not 0 <= self.cite <= 1:
+            what = f"k {self.k}, keep {self.keep}, threshold {self.threshold}, share {self.share}, epochs {self.epochs}, cite {self.cite}"
+            raise ConfigError(what, fix="k, keep and epochs at least 1, threshold, share and cite shares of 1")
         self._job()
         frame = self._rows(population.texts.collect())
         scale = Scale.of(frame["text"], any_words=self._writer is not None)
@@ -139,14 +142,14 @@ class RPM(Writer):
     # --- one person
 
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
-        """Factors and cases; with `state`, its cases and the new ones, grouped anew.
+        """Factors and the newest `keep` cases; with `state`, its cases and the new ones, grouped anew.
 
         `notes` say how many items were skipped because their features could not be read, and "insufficient contrast" where all answers are
-        the same.
+        the same. Raises `BadValue` for another person's texts, and for an answer that is no number where numbers are meant.
         """
         self.check_state(state)
         before = Memory.of(state.arrays) if state is not None else None
-        rows = self._rows(evidence.frames["texts"]) if "texts" in evidence.frames else pl.DataFrame()
+        rows = self._rows(own_texts(evidence)) if "texts" in evidence.frames else pl.DataFrame()
         start = 1 + max([-1, *(int(one.id) for one in before.items if one.id.isdecimal())]) if before else 0
         # Of a case that is there twice the newer answer holds.
         new = {one.id: one for one in self._items(rows, start=start)} if rows.height else {}
@@ -282,18 +285,19 @@ class RPM(Writer):
             return None
 
     def _remember(self, items: Sequence[Item], before: Memory | None = None) -> Memory:
+        items = items[-self.keep :]
         found = [self._found(one.request, one.answer) for one in items]
         kept = [one for one, own in zip(items, found, strict=True) if own is not None]
         listed = [own for own in found if own is not None]
         skipped = len(items) - len(kept)
         texts = self._reading.vectors([one.request for one in kept])
         if before is not None:
-            old = [
-                [(before.phrases[phrase], int(sign)) for item, phrase, sign in before.features.tolist() if item == at]
-                for at in range(len(before.items))
-            ]
+            old: list[list[Feature]] = [[] for _ in before.items]
+            for item, phrase, sign in before.features.tolist():
+                old[item].append((before.phrases[phrase], sign))
             kept, listed, skipped = [*before.items, *kept], [*old, *listed], skipped + before.skipped
             texts = np.concatenate([before.texts.astype(np.float32), texts])
+        kept, listed, texts = kept[-self.keep :], listed[-self.keep :], texts[-self.keep :]
         phrases = list(dict.fromkeys(phrase for own in listed for phrase, _ in own))
         vectors = dict(zip(phrases, self._reading.vectors(phrases), strict=True))
         return remembered(kept, listed, vectors, texts, threshold=self.threshold, skipped=skipped, names=self._names if self._namer else None)
@@ -306,7 +310,7 @@ class RPM(Writer):
     def _rows(self, texts: pl.DataFrame) -> pl.DataFrame:
         if "prompt" not in texts.columns:
             raise MissingColumn("the texts have no column prompt", fix="give what each text answers", frame="texts", column="prompt")
-        rows = texts.filter(pl.col("prompt").is_not_null() & (pl.col("prompt").str.strip_chars() != ""))
+        rows = texts.filter(pl.all_horizontal(pl.col("prompt", "text").is_not_null()) & (pl.col("prompt").str.strip_chars() != ""))
         if self.kind:
             rows = rows.filter(pl.col("kind") == self.kind) if "kind" in rows.columns else rows.clear()
         return rows.sort("time", maintain_order=True) if "time" in rows.columns else rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,9 @@ class Scale:
         try:
             number = float(answer)
         except ValueError:
-            raise BadValue(f"the answer {answer[:40]!r} is no number", fix="the population's answers are numbers") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise BadValue(f"the answer {answer[:40]!r} is no finite number", fix="the population's answers are numbers")
         return float(np.clip(2 * (number - self.low) / (self.high - self.low) - 1, -1, 1))
 
     def back(self, value: Any) -> Any:

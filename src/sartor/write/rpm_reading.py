@@ -36,12 +36,14 @@ class Reading:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [texts, dim]; phrases come again and again, so they are kept."""
-        if missing := [text for text in dict.fromkeys(texts) if text not in self._made]:
+        # Another thread may clear them at any time: what is needed is held here.
+        held = {text: row for text in dict.fromkeys(texts) if (row := self._made.get(text)) is not None}
+        if missing := [text for text in dict.fromkeys(texts) if text not in held]:
+            held.update(zip(missing, self.encoder.encode(missing), strict=True))
             if len(self._made) + len(missing) > CACHED:
                 self._made.clear()
-                missing = list(dict.fromkeys(texts))
-            self._made.update(zip(missing, self.encoder.encode(missing), strict=True))
-        return np.stack([self._made[text] for text in texts]) if texts else np.zeros((0, self.encoder.dim), np.float32)
+            self._made.update((text, held[text]) for text in missing)
+        return np.stack([held[text] for text in texts]) if texts else np.zeros((0, self.encoder.dim), np.float32)
 
     def clear(self) -> None:
         """Keep none of the vectors."""

@@ -36,4 +36,9 @@ def ranked(
     words = [row for row, query in enumerate(queries) if query.strip()]
     hits = index.search([queries[row] for row in words], len(documents)).indices if words else np.empty((0, 0), np.int32)
     found = {row: [int(one) for one in own if one >= 0] for row, own in zip(words, hits, strict=True)}
-    return [[*(own := found.get(row, [])), *(one for one in newest if one not in {*own})] for row in range(len(queries))]
+    out = []
+    for row in range(len(queries)):
+        own = found.get(row, [])
+        spoken_for = {*own}
+        out.append([*own, *(one for one in newest if one not in spoken_for)])
+    return out

@@ -34,21 +34,22 @@ FACTS = ("fact", "statement", "memory")
 
 def pieces_of(evidence: Evidence) -> list[Piece]:
     """One person's pieces, oldest first; raises `BadValue` when a row is somebody else's."""
-    return _pieces(_own(_checked(evidence))) if "texts" in evidence.frames else []
+    return _pieces(_own(own_texts(evidence))) if "texts" in evidence.frames else []
 
 
 def facts_of(evidence: Evidence) -> list[str]:
     """What one person said of herself, oldest first: texts of the kinds `FACTS`, or all where the frame has no `kind`. Raises `BadValue`."""
     if "texts" not in evidence.frames:
         return []
-    frame = _checked(evidence)
+    frame = own_texts(evidence)
     frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text").str.strip_chars() != ""))
     frame = frame.filter(pl.col("kind").is_in(FACTS)) if "kind" in frame.columns else frame
     frame = frame.sort("time", maintain_order=True, nulls_last=False) if "time" in frame.columns else frame
     return list(frame["text"].to_list())
 
 
-def _checked(evidence: Evidence) -> pl.DataFrame:
+def own_texts(evidence: Evidence) -> pl.DataFrame:
+    """The frame `texts` of one person; raises `BadValue` when a row is somebody else's."""
     frame = evidence.frames["texts"]
     if "person" in frame.columns and evidence.person is not None:
         others = frame.filter(pl.col("person").is_not_null() & (pl.col("person").cast(pl.String) != str(evidence.person)))["person"]
