@@ -189,19 +189,20 @@ def test_learned_words_are_those_that_diffusers_loads(pipeline, tmp_path):
 
 
 def test_gradients_reach_the_concepts_rows_and_nothing_else(prior):
-    rows = torch.randn(2, prior.dim, requires_grad=True)
+    random = torch.Generator().manual_seed(5)
+    rows = torch.randn(2, prior.dim, generator=random).requires_grad_(True)
     concept = Concept("<v>", rows)
     context = prior.encode(["a <v> critter on sea", "a red circle"], [concept])
-    assert torch.equal(context[1], prior.encode(["a red circle"])[0])
+    assert torch.allclose(context[1], prior.encode(["a red circle"])[0], atol=1e-5)
     context.sum().backward()
     assert rows.grad is not None
     assert rows.grad.abs().sum() > 0
     assert all(p.grad is None for p in prior.text_encoder.parameters())
     # A row of its own for every prompt of the batch is the same as one after another.
-    both = torch.randn(2, 1, prior.dim)
+    both = torch.randn(2, 1, prior.dim, generator=random)
     batch = prior.encode(["a <v>", "a <v>"], [Concept("<v>", both)])
     single = torch.cat([prior.encode(["a <v>"], [Concept("<v>", one)]) for one in both])
-    assert torch.allclose(batch, single, atol=1e-6)
+    assert torch.allclose(batch, single, atol=1e-5)
     with pytest.raises(ConfigError, match="one name"):
         prior.encode(["a <v>"], [concept, concept])
     with pytest.raises(ConfigError, match="not a name"):

@@ -187,7 +187,7 @@ def test_bad_histories_are_named(method: DHAP, lm: PopulationLM) -> None:
         method.write(CHAT, State({"tokens": np.zeros(3, np.uint16)}, fingerprint=method.fingerprint_, examples=1))
     with pytest.raises(EmptyData, match="two pieces"):
         DHAP(lm=lm).fit(Population.from_frames(texts={"person": ["a"], "text": ["hello"], "prompt": ["a"]}), progress=False)
-    for wrong in ({"steps": 0}, {"query": "nobody"}):
+    for wrong in ({"steps": 0}, {"longest": 2}, {"query": "nobody"}):
         with pytest.raises(ConfigError):
             DHAP(lm=lm, **wrong).fit(PEOPLE, progress=False)  # type: ignore[arg-type]
 

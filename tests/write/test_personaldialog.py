@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -261,8 +262,14 @@ def test_a_shift_of_queries_is_a_term_of_every_score(lm: PopulationLM) -> None:
     network, ids = lm.model.network, torch.tensor([[7, 8, 9, 10]] * 2)
     plain = network(ids)
     shift = QueryShift(network, lambda rows: lambda x: rows[:, None, None].float() * torch.ones_like(x))
+    elsewhere: list[torch.Tensor] = []
     with shift.use([0, 3]):
         moved = network(ids)
+        # Nobody else's request on the same network is touched meanwhile.
+        other = threading.Thread(target=lambda: elsewhere.append(network(ids)))
+        other.start()
+        other.join()
+    assert torch.equal(elsewhere[0], plain)
     torch.testing.assert_close(moved[0], plain[0])
     assert not torch.allclose(moved[1, 1:], plain[1, 1:], atol=1e-3)
     # One key alone has all the weight, whatever its score.

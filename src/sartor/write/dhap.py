@@ -64,8 +64,9 @@ class DHAP(LMWriter):
     prefix: ClassVar[int] = 0
 
     def _learn(self, population: Population, run: Run) -> None:
-        if min(self.keep, self.longest, self.history, self.targets, self.people, self.steps, self.batch) < 1:
-            raise ConfigError("keep, longest, history, targets, people, steps or batch is less than 1", fix="use at least 1 of each")
+        if min(self.keep, self.history, self.targets, self.people, self.steps, self.batch) < 1 or self.longest < 3:
+            what = "keep, history, targets, people, steps or batch is less than 1, or longest less than 3"
+            raise ConfigError(what, fix="use at least so many of each: a post has two marks")
         rng = np.random.default_rng(self.seed)
         everybody = [own for own in population_pieces(population).values() if len(own) > 1]
         if not everybody:

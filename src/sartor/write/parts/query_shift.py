@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -31,6 +32,8 @@ class QueryShift:
     def __init__(self, network: Any, shift: Callable[[Tensor], Shift]) -> None:
         self.shift = shift
         self.layer: nn.Module = network.get_submodule("model.layers.0.self_attn.q_proj")
+        # Per thread and task: two requests may be inside at once, each with people of its own.
+        self._now: ContextVar[Shift | None] = ContextVar("sartor_query_shift", default=None)
 
     @contextmanager
     def use(self, rows: Sequence[int] | Tensor) -> Iterator[None]:
@@ -38,10 +41,11 @@ class QueryShift:
         shift = self.shift(torch.as_tensor(rows))
 
         def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return output + shift(inputs[0]).to(output)
+            return output + shift(inputs[0]).to(output) if self._now.get() is shift else output
 
-        handle = self.layer.register_forward_hook(add)
+        handle, token = self.layer.register_forward_hook(add), self._now.set(shift)
         try:
             yield
         finally:
+            self._now.reset(token)
             handle.remove()
