@@ -336,8 +336,9 @@ def test_control_tokens_are_learned_on_a_model_of_the_transformers_library(tmp_p
     again = sartor.load(method.save(tmp_path / "unims"))
     assert [one.response for one in again.answer(chats, [state, None])] == [one.response for one in replies]
     np.testing.assert_allclose(
-        again._mind.relevance([(chats[0], [], "PERSONA", "i drink tea.")]), method._mind.relevance([(chats[0], [], "PERSONA", "i drink tea.")])
-    )
+        again._mind.relevance([(chats[0], [], "PERSONA", "i drink tea.")]), method._mind.relevance([(chats[0], [], "PERSONA", "i drink tea.")]),
+        rtol=1e-4,
+    )  # fmt: skip
     with pytest.raises(CorruptFile):
         ControlledModel(folder, CONTROL.names, rank=4, arrays=arrays)
     with pytest.raises(FileProblem):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,4 +136,14 @@ def _is_bert(encoder: TextEncoder) -> bool:
 
     plain = getattr(config, "hidden_act", "") == "gelu" and getattr(config, "position_embedding_type", "absolute") in ("absolute", None)
     single = all(one.dtype == torch.float32 for one in network.parameters())  # type: ignore[union-attr]
-    return plain and single and torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    quick = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return plain and single and quick and _sums_whole()
+
+
+@cache
+def _sums_whole() -> bool:
+    """Whether sums of byte products are exact: a processor without instructions of its own for them (VNNI) adds two of them in 16 bits."""
+    import torch
+
+    most = torch.full((4, 64), 127, dtype=torch.int8)
+    return bool((torch._int_mm(most, torch.full((64, 16), 127, dtype=torch.int8)) == 64 * 127**2).all())
