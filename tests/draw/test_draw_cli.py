@@ -63,3 +63,13 @@ def test_mistakes_are_named(tmp_path, args, error):
     code, said = call(*(one.format(other=tmp_path) for one in args), "--json")
     assert (code, said["error"]) == (2, error)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("args", [["train-prior"], ["prior", "nowhere"]])
+def test_without_diffusers_the_extra_is_named(tmp_path, monkeypatch, args):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    code, said = call(*args, "--json")
+    assert (code, said["error"]) == (2, "MissingExtra")
+    assert "sartor[draw]" in said["fix"]
+    assert not list(tmp_path.iterdir())

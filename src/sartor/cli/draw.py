@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sartor.cli import _face
-from sartor.errors import ConfigError, CorruptFile, FileProblem
+from sartor.errors import ConfigError, CorruptFile, FileProblem, MissingExtra
 
 if TYPE_CHECKING:
     from sartor.data.world.shapes import ShapesWorld
@@ -49,6 +50,7 @@ def train_prior(
 
         sartor draw train-prior --steps 20000 --out shapes-prior
     """
+    _check_extra()
     from sartor.data.world.shapes import ShapesWorld
     from sartor.draw.parts.prior_training import Recipe
     from sartor.draw.parts.prior_training import train_prior as train
@@ -96,6 +98,7 @@ def prior(
     as_json: _face.Json = False,
 ) -> None:
     """Measure how well a prior of the shapes world draws what full captions say, beside chance and the renderer's own pictures."""
+    _check_extra()
     from sartor.data.world.shapes import ShapesWorld
     from sartor.draw.parts.prior import Prior
 
@@ -104,6 +107,12 @@ def prior(
         raise ConfigError("this prior was not trained on the shapes world", fix="give one that `sartor draw train-prior` made", file=folder)
     world = ShapesWorld(**made.card["world"])
     _show(folder, {**made.card, "following": _measure(made, world, each, seed=seed), "parameters": made.parameters}, as_json)
+
+
+def _check_extra() -> None:
+    for name in ("torch", "transformers", "diffusers"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtra(name, "draw")
 
 
 def _widths(text: str) -> tuple[int, ...]:
