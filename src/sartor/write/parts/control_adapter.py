@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,8 @@ class ControlledModel:
         with seeded(seed):
             model.resize_token_embeddings(max(self._old, len(tokenizer)), mean_resizing=False)
         self.network = TransformersNetwork(model)
-        self.words, self.number = TransformersWords(tokenizer, model.config), tokenizer.convert_tokens_to_ids
+        self.words = TransformersWords(tokenizer, model.config)
+        self.number: Callable[[str], int] = cast("Any", tokenizer).convert_tokens_to_ids
         self._bank = LoraBank(model, targets=targets, rank=rank, slots=1, seed=seed)
         tables = {"in": model.get_input_embeddings().weight, "out": model.get_output_embeddings().weight}
         self._tables = {name: one for name, one in tables.items() if name == "in" or one is not tables["in"]}
