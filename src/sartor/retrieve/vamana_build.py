@@ -15,7 +15,7 @@ from sartor.retrieve.vamana import walk
 
 SLACK = 1.3
 """While it is built a vector may have so many times as many links as in the end: pruning is rarer."""
-ENTRIES, SAMPLE, FEW = 512, 8_192, 64
+ENTRIES, SAMPLE, FEW = 128, 8_192, 64
 """Rows that walks start from, among how many they are chosen, and how many are enough for the wide walks that build the graph."""
 RELAX = np.float32(1.2)
 """Between rounds of pruning, as in the source."""
