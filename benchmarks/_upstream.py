@@ -21,11 +21,13 @@ class Upstream:
         self.process = process
         self.url = f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
         self.seen: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
+        # The last line is half when the server is killed within it.
+        for line in (one for one in self.process.stdout if one.endswith("\n")):
             self.seen.append(json.loads(line))
 
     def asked(self, count: int = 1) -> list[dict[str, Any]]:
@@ -40,7 +42,9 @@ class Upstream:
 def serving(*failures: str, key: str = "-") -> Iterator[Upstream]:
     command = [sys.executable, str(Path(__file__).with_name("_chat_server.py")), key, *failures]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        upstream = Upstream(process)
         try:
-            yield Upstream(process)
+            yield upstream
         finally:
             process.kill()
+            upstream.reader.join()
