@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sartor._run_key import rows_key, settings
 from sartor.data.ids import IdMap
 from sartor.data.interactions import Interactions
 from sartor.errors import ConfigError, CorruptFile, EmptyData, UnknownId
@@ -22,7 +23,6 @@ from sartor.parts.threads import blas_alone, limit, over_rows
 from sartor.parts.topk import top_k
 
 if TYPE_CHECKING:
-    import polars as pl
     from scipy.sparse import csr_matrix
 
     from sartor.data.population import Evidence, Population
@@ -97,8 +97,8 @@ class ItemRecommender(Recommender):
 
     def _run_key(self, data: Interactions, population: Population, validation: Population | None) -> str:
         """Of all settings but how long to train and where, of all events, what is known of items and people, and the validation events."""
-        own = [(f.name, getattr(self, f.name)) for f in fields(self) if f.init and f.name not in ("epochs", "iterations", "rounds", "device")]
-        known = [(name, _rows_key(population.frame(name))) for name in ("items", "people", "texts") if name in population]
+        own = settings(self, without=("epochs", "iterations", "rounds", "device"))
+        known = [(name, rows_key(population.frame(name))) for name in ("items", "people", "texts") if name in population]
         judged_by = "" if validation is None or "events" not in validation else str(validation.digest())
         facts = np.frombuffer(repr([own, known, judged_by]).encode(), np.uint8)
         return data_key(facts, data.indptr, data.indices, data.values, data.weights, data.times)
@@ -257,11 +257,6 @@ class VectorRecommender(ItemRecommender):
         # Asked for only where it is used: methods that validate while they learn do not have it yet.
         rows = [self.population_vector_ if state is None else state.arrays["vector"] for state in states]
         return np.concatenate(rows).astype(np.float32, copy=False).reshape(-1, dim) if rows else np.empty((0, dim), np.float32)
-
-
-def _rows_key(frame: pl.LazyFrame) -> int:
-    """Equal for equal rows in whatever order, within one version of polars."""
-    return int(frame.collect().hash_rows(0).to_numpy().sum(dtype=np.uint64))
 
 
 def _step(items: int) -> int:

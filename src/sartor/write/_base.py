@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from sartor._run_key import keyed
 from sartor.data.population import Population
 from sartor.errors import ConfigError
 from sartor.method import Run, State, States, Writer
@@ -30,7 +31,7 @@ class LMWriter(Writer):
     def _fit(self, population: Population, run: Run) -> None:
         if not self.lm.fingerprint_:
             self.lm.fit(population, progress=run.progress, checkpoint=run.checkpoint / "lm" if run.checkpoint else None)
-        self._learn(population, run)
+        self._learn(population, keyed(self, population, run))
 
     @abstractmethod
     def _learn(self, population: Population, run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sartor._run_key import keyed
 from sartor.data.population import Population
 from sartor.errors import ConfigError
 from sartor.method import Run, States
@@ -64,7 +64,7 @@ class CodeLM(PopulationLM):
         tokenizer = Tokenizer(self.words_)
         self.network_ = self.make_network()
         own = [windows(tokenizer, pieces, self.width) for pieces in projects]
-        key = hashlib.blake2b("\0".join([self.words_, *every]).encode(), digest_size=8).hexdigest()
+        key = keyed(self, population, run).key
         for stage, budget in (("files", self.tokens), ("pairs", self.task_tokens)):
             kept = [[turn for turn, piece in part if bool(piece.prompt) == (stage == "pairs")] for part in own]
             if any(kept) and budget:
@@ -88,10 +88,7 @@ class CodeLM(PopulationLM):
             epochs=_STAGES, learning_rate=self.learning_rate, lr_decay=0.05 ** (1 / _STAGES), optimizer="adamw", weight_decay=0.01, betas=(0.9, 0.98),
             clip_norm=1.0, seed=self.seed,
         )  # fmt: skip
-        settings = [tokens, self.width, self.rows, self.soft, self.places]
-        trainer.fit(
-            lesson, batches, lesson.loss, progress=run.progress, checkpoint=run.checkpoint, key=f"{run.key} {settings}", description="code model"
-        )
+        trainer.fit(lesson, batches, lesson.loss, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="code model")
 
     def prompt(self, conversation: Sequence[Mapping[str, Any]]) -> list[int]:
         """The tokens to go on from: a last message of the assistant is code begun, anything else is asked and answered from the start."""

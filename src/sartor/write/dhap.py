@@ -13,7 +13,6 @@ from torch import Tensor
 from sartor.data.population import Evidence, Population
 from sartor.errors import ConfigError, CorruptFile, EmptyData
 from sartor.method import Run, State, learned
-from sartor.parts.checkpoint import data_key
 from sartor.parts.trainer import Trainer, seeded
 from sartor.write._base import Conversation, LMWriter
 from sartor.write.parts.copy_head import foretold, mixture, scattered
@@ -93,9 +92,7 @@ class DHAP(LMWriter):
                 yield _Batch(histories, targets, torch.tensor(rows))
 
         trainer = Trainer(epochs=_STAGES, learning_rate=self.learning_rate, lr_decay=0.8, optimizer="adamw", clip_norm=5.0, seed=self.seed)
-        settings = [self.lm.fingerprint_, self.keep, self.longest, self.general, self.dynamic, self.copies, self.query, self.history, self.targets]
-        key = data_key(np.frombuffer(repr([settings, self.steps, self.batch]).encode(), np.uint8), *(one.said for one in told))
-        trainer.fit(self.network_, batches, self._loss, progress=run.progress, checkpoint=run.checkpoint, key=key, description="profiles")
+        trainer.fit(self.network_, batches, self._loss, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="profiles")
 
     def make_network(self) -> ImplicitProfile:
         return ImplicitProfile(

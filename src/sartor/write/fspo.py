@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -78,21 +77,19 @@ class FSPO(LMWriter):
             raise EmptyData(f"nobody has made {need} choices ({self.shots} shots, {self.queries} queries)", fix="give more, or use fewer shots")
         tokenizer = self.lm.model.tokenizer
         stream = self._lessons([encode(tokenizer, own) for own in people])
-        digest = hashlib.blake2b(repr(people).encode(), digest_size=8).hexdigest()
-        key = f"{self.lm.fingerprint_} {self.shots} {self.queries} {self.positives} {self.context} {self.beta} {self.anchor} {digest}"
         folder = run.checkpoint
         self.network_ = self.make_network()
         self.network_.load_state_dict(self.lm.network_.state_dict())
         tune(
             self.network_, stream, "sft", steps=self.sft_steps, batch=self.batch, learning_rate=self.sft_rate, seed=self.seed,
-            progress=run.progress, checkpoint=folder / "sft" if folder else None, key=key,
+            progress=run.progress, checkpoint=folder / "sft" if folder else None, key=run.key,
         )  # fmt: skip
         self.reference_ = self.make_network()
         self.reference_.load_state_dict(self.network_.state_dict())
         tune(
             self.network_, stream, self.objective, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate,
             reference=self.reference_, beta=self.beta, anchor=self.anchor, seed=self.seed + 1, progress=run.progress,
-            checkpoint=folder / "pairs" if folder else None, key=key,
+            checkpoint=folder / "pairs" if folder else None, key=run.key,
         )  # fmt: skip
 
     def _lessons(self, people: Sequence[Sequence[Shot]]) -> Callable[[np.random.Generator], Iterator[Lessons]]:

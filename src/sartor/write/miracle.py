@@ -17,7 +17,6 @@ from torch import Tensor
 from sartor.data.population import Evidence, Population
 from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, MissingColumn, UnknownId
 from sartor.method import Run, State, learned
-from sartor.parts.checkpoint import data_key
 from sartor.parts.trainer import Trainer, seeded
 from sartor.write._base import Conversation, LMWriter
 from sartor.write.parts.latent import Gaussian
@@ -106,11 +105,9 @@ class Miracle(LMWriter):
                 yield self._batch(own, attribute, rng.integers(len(own[0]), size=self.batch))
 
         trainer = Trainer(epochs=_STAGES, learning_rate=self.learning_rate, lr_decay=0.8, optimizer="adamw", clip_norm=1.0, seed=self.seed)
-        texts = "\0".join(map(repr, records)).encode()
-        key = data_key(np.frombuffer(texts, np.uint8), np.frombuffer(repr([self.lm.fingerprint_, vars(self.network_.weights)]).encode(), np.uint8))
         trainer.fit(
             self.network_, batches, self.network_.loss, validate=lambda: -self.network_.judge(judged)[0], progress=run.progress,
-            checkpoint=run.checkpoint, key=key, description="latent dialogue",
+            checkpoint=run.checkpoint, key=run.key, description="latent dialogue",
         )  # fmt: skip
         self.held_out_, self.active_units_ = self.network_.judge(judged)
         self.network_.requires_grad_(False)

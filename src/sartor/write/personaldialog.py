@@ -15,7 +15,6 @@ from torch import Tensor
 from sartor.data.population import Evidence, Population
 from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, MissingColumn, UnknownId
 from sartor.method import Run, State, States, learned
-from sartor.parts.checkpoint import data_key
 from sartor.parts.field_embedding import tensors
 from sartor.parts.fields import DEFAULT, FieldCodec, kind_of, says_something
 from sartor.parts.trainer import Trainer, seeded
@@ -110,11 +109,9 @@ class PersonalDialog(LMWriter):
                 yield _Batch(tensors({name: one[owner[rows]] for name, one in codes.items()}), [told[row] for row in rows])
 
         trainer = Trainer(epochs=_STAGES, learning_rate=self.learning_rate, lr_decay=0.75, optimizer="adamw", clip_norm=1.0, seed=self.seed)
-        settings = [self.lm.fingerprint_, names, self.dim, self.fusion, self.bias, self.attention, self.places, self.drop, self.steps, self.batch]
-        key = data_key(np.frombuffer(repr(settings).encode(), np.uint8), owner, self.vocabulary_, *(one.ids for one in told))
         groups = self.network_.groups(self.learning_rate)
         trainer.fit(
-            self.network_, batches, self._loss, parameters=groups, progress=run.progress, checkpoint=run.checkpoint, key=key, description="traits"
+            self.network_, batches, self._loss, parameters=groups, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="traits"
         )
 
     def make_network(self) -> PersonaNetwork:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sartor import _storage
+from sartor._run_key import keyed
 from sartor.data.population import Evidence, Population
 from sartor.errors import ConfigError, CorruptFile, FileProblem
 from sartor.method import Run, State, States, Writer, learned
@@ -77,11 +78,9 @@ class PopulationLM(Writer):
         authors = [[_cut(one, self.max_tokens - self.places) for one in turns(tokenizer, own)] for own in pieces]
         self.network_ = self.make_network()
         lesson = Lesson(self.network_, soft=tokenizer.soft, authors=min(self.authors, len(authors)), places=self.places, seed=self.seed)
-        recipe = [self.history, self.dropped, self.soft, self.places, self.authors, self.max_tokens, self.rows, self.words_]
-        key = hashlib.blake2b("\0".join([repr(recipe), *every]).encode(), digest_size=8).hexdigest()
         teach(
             lesson, lambda rng: self._example(authors, tokenizer, rng), tokens=self.tokens, width=self.max_tokens, rows=self.rows,
-            learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint, key=key,
+            learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint, key=keyed(self, population, run).key,
         )  # fmt: skip
         self.network_.eval()
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sartor.data.population import Evidence, Population
 from sartor.errors import ConfigError, CorruptFile, SpaceMismatch
 from sartor.method import Run, State, learned
-from sartor.parts.checkpoint import data_key
 from sartor.parts.trainer import Trainer, seeded
 from sartor.parts.transformer import Tokens
 from sartor.represent.neural import NeuralEncoder
@@ -95,9 +94,7 @@ class PPlug(LMWriter):
             epochs=_STAGES, learning_rate=self.learning_rate, lr_decay=0.75, optimizer="adamw", weight_decay=self.weight_decay, clip_norm=1.0,
             seed=self.seed,
         )  # fmt: skip
-        settings = [self.lm.fingerprint_, self.pooled, self.instruction, self.history, self.steps, self.batch, self.people]
-        key = data_key(np.frombuffer(repr(settings).encode(), np.uint8), np.concatenate(vectors))
-        trainer.fit(network, batches, self._loss, progress=run.progress, checkpoint=run.checkpoint, key=key, description="plug")
+        trainer.fit(network, batches, self._loss, progress=run.progress, checkpoint=run.checkpoint, key=run.key, description="plug")
 
     def make_network(self) -> _Plug:
         encoder, lm = self._encoder(), self.lm.model.network

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 
+from sartor._run_key import keyed
 from sartor.data.population import Evidence, Population
 from sartor.errors import BadAnswer, BadValue, ConfigError, EmptyData, MissingColumn, NotFitted
 from sartor.method import Run, State, States, Writer, learned
@@ -119,7 +120,7 @@ class RPM(Writer):
         with seeded(self.seed):
             self.network_ = self.make_network()
         if not scale.free:
-            self._teach(people, run)
+            self._teach(people, keyed(self, population, run))
         self._reading.clear()
 
     def make_network(self) -> Any:

@@ -9,7 +9,6 @@ state = method.refresh(state)                         # a new one, when method.d
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,12 +135,10 @@ class SummaryRetrieval(LMWriter):
         )  # fmt: skip
         people = [lessons.person(own, self._counted) for own in population_pieces(population).values()]
         network = copy.deepcopy(self.lm.model.network).requires_grad_(True)
-        recipe = [self.lm.fingerprint_, self.task, self.summarised, self.dropped, self.summaries, self.most, self.part, self.limit, self.ranker]
-        key = hashlib.blake2b(repr([recipe, people]).encode(), digest_size=8).hexdigest()
         teach(
             Lesson(network, soft=tokenizer.soft, seed=self.seed), lambda rng: lessons.example(people, rng), tokens=self.tokens,
             width=self.lm.max_tokens, rows=self.rows,
-            learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint, key=key,
+            learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint, key=run.key,
         )  # fmt: skip
         self.network_ = network.eval()
 

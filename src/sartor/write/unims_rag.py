@@ -8,7 +8,6 @@ reply.plan, reply.evidence, reply.response, reply.revisions
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from sartor import _storage
+from sartor._run_key import keyed
 from sartor.data.population import Evidence, Population
 from sartor.errors import ConfigError, EmptyData, UnknownId
 from sartor.method import Run, State, States, Writer, learned
@@ -139,10 +139,10 @@ class UniMSRAG(Writer):
             speaker.network.learn(make, steps=self.steps, seed=self.seed, progress=run.progress)
             self.adapted_ = np.frombuffer(_storage.to_bytes(speaker.network.arrays(), {}), np.uint8).copy()
             return
-        key = hashlib.blake2b(repr([list(self.sources), self.bins, self.words_, prepared]).encode(), digest_size=8).hexdigest()
         teach(
             Lesson(speaker.network, soft=Tokenizer(self.words_).soft, seed=self.seed), make, tokens=self.tokens, width=self.max_tokens,
-            rows=self.rows, learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint, key=key,
+            rows=self.rows, learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint,
+            key=keyed(self, population, run).key,
         )  # fmt: skip
         speaker.network.eval().requires_grad_(False)
 
