@@ -195,9 +195,10 @@ def test_published_files_are_read(tmp_path: Path) -> None:
     row["evaluation_propositions"][0]["args"]["object_handles"] = ["X_:0000"]
     with pytest.raises(BadValue, match="not in the home"):
         load(write(tmp_path, row), stages=["acquisition"])
-    (tmp_path / "memory_acquisition_stage.json").write_text("[1")
-    with pytest.raises(CorruptFile):
-        load(tmp_path, stages=["acquisition"])
+    for damaged in ("[1", '{"episodes": ["x"]}'):
+        (tmp_path / "memory_acquisition_stage.json").write_text(damaged)
+        with pytest.raises(CorruptFile):
+            load(tmp_path, stages=["acquisition"])
     # A thing that nothing can be taken for makes the task trivial.
     with pytest.warns(UserWarning, match="no distractors"):
         load(write(tmp_path, published("1", metadata=about | {"distractors": []})), stages=["acquisition"])

@@ -185,6 +185,10 @@ def test_bad_histories_are_named(method: DHAP, lm: PopulationLM) -> None:
         method.write(CHAT, lm.adapt(ANA))
     with pytest.raises(CorruptFile):
         method.write(CHAT, State({"tokens": np.zeros(3, np.uint16)}, fingerprint=method.fingerprint_, examples=1))
+    mine = method.adapt(ANA)
+    foreign = State({**mine.arrays, "tokens": np.full_like(mine["tokens"], 60_000)}, fingerprint=method.fingerprint_, examples=1)
+    with pytest.raises(CorruptFile, match="tokens that the model has not"):
+        method.write(CHAT, foreign)
     with pytest.raises(EmptyData, match="two pieces"):
         DHAP(lm=lm).fit(Population.from_frames(texts={"person": ["a"], "text": ["hello"], "prompt": ["a"]}), progress=False)
     for wrong in ({"steps": 0}, {"longest": 2}, {"query": "nobody"}):

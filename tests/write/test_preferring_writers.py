@@ -238,6 +238,9 @@ def test_what_cannot_be_shown_is_named(fspo: FSPO, lm: PopulationLM) -> None:
     torn = State({"tokens": np.ones(3, np.uint16), "lengths": np.ones((2, 3), np.int32)}, state.method, state.fingerprint, examples=1)
     with pytest.raises(CorruptFile):
         fspo.write(CHATS[0], torn)
+    foreign = State({**state.arrays, "tokens": np.full_like(state["tokens"], 60_000)}, state.method, state.fingerprint, examples=1)
+    with pytest.raises(CorruptFile, match="tokens that the model has not"):
+        fspo.write(CHATS[0], foreign)
 
 
 def test_the_prompt_in_words_has_the_published_headings() -> None:

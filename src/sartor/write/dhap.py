@@ -120,7 +120,7 @@ class DHAP(LMWriter):
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
         self.check_state(state)
         pieces = pieces_of(evidence)
-        every = [*(_told_of(state) if state is not None else []), *self._told(pieces)]
+        every = [*(_told_of(state, len(self.lm.model.tokenizer)) if state is not None else []), *self._told(pieces)]
         kept = every[-self.keep :]
         kind = np.uint16 if len(self.lm.model.tokenizer) < 1 << 16 else np.int32
         arrays = {
@@ -145,7 +145,7 @@ class DHAP(LMWriter):
         numbers: dict[int, int] = {}
         rows = [numbers.setdefault(id(state), len(numbers)) for state in people]
         each = [next(state for state in people if numbers[id(state)] == number) for number in range(len(numbers))]
-        told = [_told_of(state) for state in each]
+        told = [_told_of(state, len(self.lm.model.tokenizer)) for state in each]
         seen = iter(views(self.lm.model.network, [one for own in told for one in own], opening))
         histories = [[next(seen) for _ in own] for own in told]
         return speaking(self.network_, self.lm.model.network, histories, prompts, rows)
@@ -235,11 +235,13 @@ def speaking(
     return Spelling([own[row] for row in rows], foretell)
 
 
-def _told_of(state: State) -> list[Told]:
+def _told_of(state: State, vocabulary: int) -> list[Told]:
     """The pairs of a state, oldest first; raises `CorruptFile`."""
     tokens, starts, lengths = (state.arrays.get(name, np.empty(0)) for name in ("tokens", "starts", "lengths"))
     if lengths.ndim != 2 or lengths.shape[1] != 2 or (lengths < 0).any() or not lengths.sum() == tokens.size == starts.size:
         raise CorruptFile("the state's pairs do not fit together", fix="adapt the person again")
+    if ((tokens < 0) | (tokens >= vocabulary)).any():
+        raise CorruptFile("the state has tokens that the model has not", fix="adapt the person again")
     cuts = np.cumsum(lengths.ravel())[:-1]
     parts, begins = np.split(tokens, cuts), np.split(starts, cuts)
     return [Told(parts[2 * one], parts[2 * one + 1], begins[2 * one + 1]) for one in range(len(lengths))]

@@ -125,7 +125,7 @@ class FSPO(LMWriter):
         """The shots from the person's choices (`preferences`: prompt, chosen, rejected), those of `state` being older ones."""
         self.check_state(state)
         choices = choices_of(evidence)
-        every = [*(_shots(state) if state is not None else []), *encode(self.lm.model.tokenizer, choices)]
+        every = [*(_shots(state, len(self.lm.model.tokenizer)) if state is not None else []), *encode(self.lm.model.tokenizer, choices)]
         kept = every[-self.shots :] if self.choose == "latest" else self._diverse(every)
         kind = np.uint16 if len(self.lm.model.tokenizer) < 1 << 16 else np.int32
         tokens = [token for shot in kept for part in shot for token in part]
@@ -149,7 +149,7 @@ class FSPO(LMWriter):
     def _before(self, state: State | None, prompt: Sequence[int], answer: int) -> list[int]:
         """The tokens of a state's shots; raises `TooLarge`, saying how many fit, when they do not all fit in front of a question and its answer."""
         tokenizer = self.lm.model.tokenizer
-        shots = [shot_tokens(tokenizer, one, positives=self.positives) for one in (_shots(state) if state is not None else [])]
+        shots = [shot_tokens(tokenizer, one, positives=self.positives) for one in (_shots(state, len(tokenizer)) if state is not None else [])]
         room = self.context - len(prompt) - answer
         if sum(map(len, shots)) > room:
             fit = next(count for count in range(len(shots), -1, -1) if sum(map(len, shots[len(shots) - count :])) <= room or not count)
@@ -209,10 +209,12 @@ def _pair(tokenizer: Tokenizer, shot: Shot) -> Pair:
     return Pair(question_tokens(tokenizer, shot.prompt), [*shot.chosen, tokenizer.end], [*shot.rejected, tokenizer.end])
 
 
-def _shots(state: State) -> list[Shot]:
+def _shots(state: State, vocabulary: int) -> list[Shot]:
     """The shots of a state, oldest first; raises `CorruptFile`."""
     tokens, lengths = state.arrays.get("tokens"), state.arrays.get("lengths")
     if tokens is None or lengths is None or lengths.ndim != 2 or lengths.shape[1:] != (3,) or (lengths < 0).any() or lengths.sum() != tokens.size:
         raise CorruptFile("the state's shots do not fit together", fix="adapt the person again")
+    if ((tokens < 0) | (tokens >= vocabulary)).any():
+        raise CorruptFile("the state has tokens that the model has not", fix="adapt the person again")
     parts = np.split(tokens, np.cumsum(lengths.ravel()))[: lengths.size]
     return [Shot(*(one.tolist() for one in parts[3 * number : 3 * number + 3])) for number in range(len(lengths))]

@@ -35,7 +35,7 @@ def load(folder: str | Path, *, stages: Sequence[Stage] = ("acquisition", "singl
         if not path.is_file():
             raise FileProblem("this file of MEMENTO is not here", fix="put the official repository's data/datasets there", file=path)
         try:
-            rows += [(stage, one) for one in json.loads(path.read_text("utf-8"))["episodes"]]
+            rows += [(stage, dict(one)) for one in json.loads(path.read_text("utf-8"))["episodes"]]
         except (ValueError, KeyError, TypeError) as cause:
             raise CorruptFile("this is no file of episodes", fix="copy it again", file=path) from cause
     # A place that any episode of a scene names is a place of the scene.
