@@ -289,6 +289,9 @@ def _resume(
     try:
         network.load_state_dict(groups["network"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        # In the memory order of their parameters, as a run that never stopped has them: sums in another order differ in the last bit.
+        for parameter, own in optimizer.state.items():
+            own |= {name: torch.empty_like(parameter, dtype=kept.dtype).copy_(kept) for name, kept in own.items() if kept.shape == parameter.shape}
     except (RuntimeError, ValueError) as cause:
         raise ConfigError("the checkpoint is of a network of another shape", fix="use another folder", file=folder) from cause
     for group, rate in zip(optimizer.param_groups, rates, strict=True):

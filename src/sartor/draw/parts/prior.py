@@ -56,6 +56,8 @@ class Prior:
             raise ConfigError(f"the denoiser predicts '{kind}'", fix="use one that predicts sample, epsilon or v_prediction")
         install(self.unet)
         _tokens.attach(self.text_encoder)
+        # Convolutions of small pictures are a quarter faster with channels innermost; what they compute is the same up to rounding.
+        self.unet.to(memory_format=torch.channels_last)
         for part in self.modules:
             part.requires_grad_(False).eval()
 
