@@ -99,6 +99,10 @@ class BudgetTooSmall(ConfigError):
     """A prompt does not fit into the tokens it may have, even with nothing added to it."""
 
 
+class Infeasible(ConfigError):
+    """A budget is smaller than what must be given of it, or what is wanted cannot be reached; `.where` has the nearest that can."""
+
+
 class BadAnswer(SartorError):
     """A language model does not give what was asked for, however often it is asked."""
 
