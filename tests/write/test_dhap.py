@@ -205,6 +205,13 @@ def test_parts_can_be_left_out(lm: PopulationLM) -> None:
         assert bool(hook.extended[0].words) is True
 
 
+def test_a_batch_of_one_person_with_one_pair_is_learned_from(lm: PopulationLM) -> None:
+    for query in ("step", "post"):
+        alone = DHAP(lm=lm, steps=20, batch=1, history=1, targets=1, people=4, query=query).fit(PEOPLE, progress=False)  # type: ignore[arg-type]
+        assert alone.write(CHAT, alone.adapt(ANA))
+        assert all(torch.isfinite(one).all() for one in alone.network_.state_dict().values())
+
+
 def test_the_same_head_on_transformers_llama() -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra 'text'")
     from sartor.write.parts.transformers_network import TransformersNetwork

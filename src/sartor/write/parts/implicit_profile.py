@@ -52,6 +52,15 @@ class Said(NamedTuple):
     """float [B, L], how much is generated."""
 
 
+class _Level(nn.BatchNorm1d):
+    """Batch normalisation; a row that is alone in its batch, which has no spread of its own, is levelled by what was seen so far."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) < 2:
+            return F.batch_norm(rows, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(rows)
+
+
 class ImplicitProfile(nn.Module):
     """General profile, key-value memory for the dynamic one, and copying, over the states of a frozen language model.
 
@@ -94,7 +103,7 @@ class ImplicitProfile(nn.Module):
 
         self.answers, self.posts = encoder(pieces * longest + 1), encoder(longest)
         # What all posts have in common finds nothing, and sums of many words would saturate the switch before anything is learned.
-        self.level_keys, self.level_values, self.level_seen = (nn.BatchNorm1d(dim, affine=False) for _ in range(3))
+        self.level_keys, self.level_values, self.level_seen = (_Level(dim, affine=False) for _ in range(3))
         self.context = nn.Linear(width, dim)
         nn.init.zeros_(self.context.weight)
         self.memory = KeyValueMemory(width + dim if query == "step" else dim, dim)
