@@ -195,17 +195,23 @@ def test_postgresqls_files_hold_nothing_after_compaction_but_in_its_log(postgres
     assert not scan([folder / "data" / "base", store.blobs.folder], wanted).hits
 
 
-def test_ten_thousand_events_are_forgotten_within_a_second(store: ProfileStore) -> None:
-    for start in range(0, 10_000, 2_500):
-        ids = [str(start + n) for n in range(2_500)]
-        store.append("shop", [Record(person, id=one, content={"item": one}) for one in ids for person in (ANA, "ben")])
-    took = []
-    for person in (ANA, "ben"):
-        start = time.process_time()
-        assert store.forget("shop", person, scan_files=False).removed["evidence"] == 10_000
-        took.append(time.process_time() - start)
-    # Processor time, and the faster of two: other work on the machine is not what is measured (the benchmark measures the clock).
-    assert min(took) < 1.0
+def test_ten_thousand_events_are_forgotten_in_as_many_statements_as_ten(store: ProfileStore) -> None:
+    asked: list[str] = []
+
+    @sa.event.listens_for(store.db.engine, "before_cursor_execute")
+    def _(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    counts = []
+    for person, events in (("ben", 10), (ANA, 10_000)):
+        for start in range(0, events, 2_500):
+            ids = [str(start + n) for n in range(min(2_500, events))]
+            store.append("shop", [Record(person, id=one, content={"item": one}) for one in ids])
+        asked.clear()
+        assert store.forget("shop", person, scan_files=False).removed["evidence"] == events
+        counts.append(len(asked))
+    # Work is counted, not timed (the benchmark measures the clock): rows are removed where they lie, not one after another.
+    assert counts[1] <= counts[0] + 10
 
 
 def test_a_restored_backup_forgets_again(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from sartor.errors import BadAnswer, BudgetTooSmall, ConfigError
 from sartor.write.backends import Generation
+from sartor.write.parts import instructions
 from sartor.write.parts.data_block import block, plain, quoted
-from sartor.write.parts.instructions import Verdicts, reads_as_instruction
+from sartor.write.parts.instructions import Verdicts, _rules, reads_as_instruction
 from sartor.write.parts.language_job import extract, json_in, rewrite, summarise
 from sartor.write.parts.prompt import Composer, Slot, Template, template
 
@@ -121,7 +122,7 @@ def test_orders_to_a_model_are_told_from_what_people_say_of_themselves(text: str
     assert text not in str(vars(kept))
 
 
-def test_nothing_that_may_be_remembered_takes_long_to_look_at() -> None:
+def test_nothing_that_may_be_remembered_takes_long_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = (
         "a" + "\n" * 7_990 + "b",
         "https://" * 1_000,
@@ -132,10 +133,27 @@ def test_nothing_that_may_be_remembered_takes_long_to_look_at() -> None:
         ". system " * 880,
         "\n#" * 4_000,
     )
-    start = time.process_time()
+    # Work is counted: rules look at a text a few times, at no more than it has, in which runs of white space are one character; and nothing in
+    # a rule repeats without end but the letters of a word, so that from each place it looks but a little ahead.
+    rules, looked = _rules(), list[int]()
+
+    class Counted:
+        def __init__(self, rule: re.Pattern[str]) -> None:
+            self.rule = rule
+
+        def search(self, text: str) -> re.Match[str] | None:
+            looked.append(len(text))
+            assert not re.search(r"\s{2}", text)
+            return self.rule.search(text)
+
+    monkeypatch.setattr(instructions, "_rules", lambda: {name: Counted(rule) for name, rule in rules.items()})
     for shape in shapes:
+        looked.clear()
         reads_as_instruction(shape)
-    assert time.process_time() - start < 4
+        assert 0 < sum(looked) <= 5 * len(shape) * len(rules)
+    for name, rule in rules.items():
+        endless = re.sub(r"\\.|\[[^]]*\]", "", re.sub(r"\\w[*+]", "", rule.pattern))
+        assert not re.search(r"[*+]|,\}", endless), name
 
 
 @pytest.mark.parametrize(
