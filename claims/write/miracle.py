@@ -42,11 +42,11 @@ CLAIM = Claim(
     seeds=(0, 1, 2),
 )
 
-WORLD, PEOPLE, REPLIES, EVALUATED, REQUESTS, SAMPLES = 29, 1_000, 16, 24, 2, 8
+WORLD, PEOPLE, REPLIES, EVALUATED, REQUESTS, SAMPLES = 29, 1_000, 16, 16, 2, 8
 LM: dict[str, Any] = {
     "dim": 128, "vocabulary": 600, "tokens": 700_000, "history": 0, "soft": 0.0, "max_tokens": 64, "learning_rate": 3e-3, "rows": 16, "seed": 0,
 }  # fmt: skip
-SETTINGS: dict[str, Any] = {"steps": 300, "batch": 48, "warm": 20, "kl_ratio": 0.003, "classes": 1.0, "learning_rate": 3e-3}
+SETTINGS: dict[str, Any] = {"steps": 240, "batch": 48}
 ATTRIBUTES = {"closing": ("formal", "plain"), "length": ("long", "short"), "opening": ("formal", "plain")}
 ACTS = {"length": (0, 1, 2), "opening": (3, 5, 6), "closing": (4, 7, 8, 9)}
 """Numbers of the kinds of requests whose replies are labelled for each."""

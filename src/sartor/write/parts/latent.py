@@ -116,18 +116,23 @@ class LatentInjector(nn.Module):
     dim: of the latent vector.
     width: of the embeddings.
     layers, heads, each: of the decoder's keys: so many layers, heads, and numbers in a head.
+    loud: size that both begin with, 1 is usual. A decoder that can answer already takes a loud vector for all that it is to say, and unlearns
+        to read the question.
     """
 
-    def __init__(self, dim: int, width: int, layers: int, heads: int, each: int) -> None:
+    def __init__(self, dim: int, width: int, layers: int, heads: int, each: int, loud: float = 1.0) -> None:
         super().__init__()
         self.shape = (layers, heads, each)
         self.embed, self.keys = nn.Linear(dim, width, bias=False), nn.Linear(dim, layers * heads * each, bias=False)
+        with torch.no_grad():
+            self.embed.weight.mul_(loud)
+            self.keys.weight.mul_(loud)
 
     @classmethod
     def of(cls, network: CausalLM, dim: int) -> LatentInjector:
-        """For our own language model."""
+        """For our own language model, which can answer already: faint."""
         config = network.config
-        return cls(dim, config.dim, config.layers, config.shared_heads, config.dim // config.heads)
+        return cls(dim, config.dim, config.layers, config.shared_heads, config.dim // config.heads, loud=0.02)
 
     def pairs(self, z: Tensor) -> list[Tensor]:
         """Per layer the key, which is the value as well: float [B, heads, 1, each]."""
