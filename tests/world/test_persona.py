@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sartor.data.world import World
 from sartor.data.world.persona import Personas, Requests
 from sartor.data.world.persona.grading import _SLOTS, words_of
+from sartor.data.world.persona.labels import labelled
 from sartor.data.world.persona.words import ACTS, CHOOSE, FACTS, JARGON, RECOMMEND, SUBJECTS, vocabulary
-from sartor.errors import ConfigError, UnknownId
+from sartor.errors import ConfigError, EmptyData, UnknownId
 
 ANYBODY = World(people=20, items=200, seed=0).personas(jargon=1)
 
@@ -40,6 +41,22 @@ def test_few_words_and_each_slot_has_its_own() -> None:
     assert len(words) == len(set(words))
     assert not set(JARGON) & set(vocabulary())
     assert len(set(JARGON)) == len(JARGON)
+
+
+def test_replies_are_labelled_for_one_habit_that_they_show(personas: Personas) -> None:
+    population = personas.population([1, 2, 3, 4])
+    found = labelled(population).texts.collect()
+    assert set(found["kind"]) == {"reply"}
+    assert set(found["attribute"]) == {"opener", "closer", "mark", "length"}
+    for text, habit, aspect in found.select("text", "attribute", "aspect").iter_rows():
+        words = words_of(text)
+        assert {"opener": words[0] == aspect, "length": ("matters" in words) == (aspect == "long")}.get(habit, aspect in words), text
+    assert set(labelled(population, ["closer"]).texts.collect()["attribute"]) == {"closer"}
+    for habits in ([], ["verb"]):
+        with pytest.raises(ConfigError):
+            labelled(population, habits)
+    with pytest.raises(EmptyData):
+        labelled(population.replace(texts=population.texts.filter(pl.col("kind") == "statement")))
 
 
 # --- who

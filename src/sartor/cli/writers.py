@@ -100,7 +100,7 @@ def _measured(
         _face.say(f"{slug}, seed {seed}")
         facts = {"own": own.get(slug, []), "lm": own.get(LM, [])}
         try:
-            found.append(board.run(slug, partial(_made, slug, own.get(slug), model, seed), seed, facts, progress=True))
+            found.append(board.run(slug, partial(_made, slug, own.get(slug), model, seed, board), seed, facts, progress=True))
         except SartorError as problem:
             if strict:
                 raise
@@ -151,10 +151,15 @@ def _by_method(given: Sequence[str] | None) -> dict[str, list[str]]:
     return out
 
 
-def _made(slug: str, settings: Sequence[str] | None, model: Any, seed: int) -> Any:
+def _made(slug: str, settings: Sequence[str] | None, model: Any, seed: int, board: WritingBoard) -> Any:
+    from sartor.data.world.persona.labels import labelled
+    from sartor.write.miracle import Miracle
+
     if slug == LM:
         return model()
-    return _settings.build(slug, settings, seed=seed, lm=model())
+    made = _settings.build(slug, settings, seed=seed, lm=model())
+    # Dials are learned from texts that are labelled for one habit each; the others learn from the texts as they are.
+    return made.fit(labelled(board.world(seed)[1]), progress=True) if isinstance(made, Miracle) else made
 
 
 def _sheet(table: pl.DataFrame, spent: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
