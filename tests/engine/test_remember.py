@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sartor.engine import Engine
+from sartor.engine.memory_shelf import AT_ONCE
 from sartor.errors import BadValue, ConfigError, Conflict, EmptyData, NoConsent, TooLarge, UnknownId, WrongType
 from sartor.profile.imports import import_
 from sartor.profile.scan import scan
@@ -250,6 +251,46 @@ def test_memories_travel_in_a_persons_archive_and_between_encoders(tmp_path: Pat
         assert found(engine, "ana", "tea")[0] == "I love tea."
 
 
+def test_a_request_encodes_its_question_and_no_more_than_a_few_memories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [f"Visit {number}: tea with {name}." for number in range(75) for name in ("Ida", "Leo")]
+
+    def asked(engine: Engine) -> tuple[list[str], int]:
+        """What is found, and how many texts were encoded meanwhile."""
+        encoder, texts = engine._memories.recall.encoder, list[str]()
+        with monkeypatch.context() as patch:
+            patch.setattr(encoder, "encode", lambda given, encode=encoder.encode: texts.extend(given) or encode(given))
+            return found(engine, "ana", "visit 3 with Ida"), len(texts)
+
+    with opened(tmp_path) as engine:
+        engine.remember("ana", told, kind="message", time=1000)
+    with opened(tmp_path) as engine:
+        # Vectors were made when the memories were written: another process reads them, and encodes the question alone.
+        before, encoded = asked(engine)
+        assert encoded <= 1
+    other = "hashed:64"
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False, memory_encoder=other) as engine:
+        answers = [asked(engine) for _ in range(4)]
+        assert [count - encoded for _, count in answers] == [AT_ONCE, AT_ONCE, len(told) - 2 * AT_ONCE, 0]
+        # Those that the question's words speak for are encoded first: they are found at once.
+        assert all(told[6] in texts[:2] for texts, _ in answers)
+        assert answers[-1][0][0] == before[0] == told[6]
+        shelf, _ = engine._memories.shelves.of("default", "ana", purpose=None)
+        assert np.allclose(shelf.index.vectors, engine._memories.recall.encoder.encode([one.text for one in shelf.index.memories]), atol=1e-6)
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False, memory_encoder=other) as engine:
+        # What is closed before its turn came is written with a vector that is its own.
+        engine.remember("ana", "I love tea.", time=2000)
+        engine.remember("ana", "I hate tea.", time=3000)
+        old = engine.memories("ana", history=True)
+        assert {one.valid_to for one in old if one.text == "I love tea."} == {3000}
+    with Engine(f"sqlite:///{tmp_path}/people.db", background=False, memory_encoder="hashed:32") as engine:
+        engine.recall("ana", "x")
+        assert engine.remember("ana", "I love tea.", time=4000).replaced
+        shelf, _ = engine._memories.shelves.of("default", "ana", purpose=None)
+        for one in shelf.versions.values():
+            if one[-1].text in ("I love tea.", "I hate tea."):
+                assert shelf.index.vectors[shelf.rows[one[-1].id]].any()
+
+
 def test_other_systems_memories_come_in_once_and_go_out(engine: Engine) -> None:
     data = json.dumps(
         {"results": [{"id": "1", "memory": "I love tea.", "created_at": "2026-01-01T00:00:00Z"}, {"id": "2", "memory": "Works at Acme"}]}
@@ -397,6 +438,7 @@ def test_a_reading_in_flight_keeps_nothing_of_who_was_forgotten(engine: Engine) 
 LOOP = """
 import sys
 from sartor.engine import Engine
+from sartor.engine.memory_shelf import AT_ONCE
 with Engine(sys.argv[1], background=False, memory_encoder="hashed") as engine:
     print("ready", flush=True)
     for turn in range(10_000):

@@ -119,6 +119,7 @@ class Remembering(Keeping):
         vector = recall.query_vector(checked_text(query, "query"))
         with self._memories.shelves.door(self.tenant, who):
             shelf, allowed = self._memories.shelves.of(self.tenant, who, purpose=PURPOSE)
+            self._memories.shelves.read_some(shelf, query)
             found = recall.recall(query, shelf.index, k, budget_tokens=budget_tokens, vector=vector)
         fallback = "no consent" if not allowed else None if len(shelf.rows) else "nothing remembered"
         return Recollection(who, query, found, fallback, time.perf_counter() - start)

@@ -106,6 +106,7 @@ class Keeping:
         """One transaction; False, and nothing is kept, when her records have changed since they were read."""
         with self._memories.shelves.door(self.tenant, who):
             shelf = self._shelf_for_writing(who)
+            self._memories.shelves.read_some(shelf)
             mark, part = shelf.mark, Remembered([], [], [])
             written: list[tuple[Memory, np.ndarray]] = []
             for (one, ended), vector in zip(new, vectors, strict=True):
@@ -137,6 +138,7 @@ class Keeping:
             assert settled.known is not None
             done.known.append(settled.known)
             return
+        self._memories.shelves.read(shelf, [old.id for old in settled.over])
         changed = [(settled.memory, vector), *((old, shelf.index.vectors[shelf.rows[old.id]]) for old in settled.over)]
         done.added.append(settled.memory)
         done.replaced.extend(settled.over)
@@ -165,6 +167,7 @@ class Keeping:
                 rivals, _ = shelf.rivals(new, vector)
                 # What says the same may stay beside it.
                 settled = settle(made[-1], [one for one in rivals if one.id != new.id and one.confirmed])
+                self._memories.shelves.read(shelf, [one.id for one in settled.over])
                 over = ((one, shelf.index.vectors[shelf.rows[one.id]]) for one in settled.over)
                 # Correcting what is hers needs no consent to its use.
                 done = self._append_memories(who, shelf.mark, [(made[-1], vector), *over], purpose=None)

@@ -1,7 +1,8 @@
 """One person's memories, decrypted and ready to be searched, kept between requests and dropped when they change.
 
 A memory is a record of the frame `texts` and the kind `memory`, under the person's key like all evidence; every change of it is one more
-record, so that nothing is ever half-written. Its vector lies in the record, so it is gone with it.
+record, so that nothing is ever half-written. Its vector is made when it is written and lies in the record, so it is gone with it; one that was
+written with another encoder is read anew, a few at each request.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,8 @@ FRAME: FrameName = "texts"
 KIND, PURPOSE = "memory", "write"
 CACHE = 512 * 2**20
 """Bytes of vectors and texts that one process keeps of all people together."""
+AT_ONCE = 64
+"""Texts whose vectors are of another encoder that one request encodes: those that the question's words speak for, then the newest."""
 _FIELDS = ("kind", "polarity", "subject", "value", "valid_from", "valid_to", "confirmed", "change")
 
 
@@ -84,6 +87,8 @@ class Shelf:
     by_subject: dict[str, set[str]]
     mark: Mark
     """The records that it was made from."""
+    unread: dict[str, None] = field(default_factory=dict)
+    """Ids of memories without a vector in the encoder's space, in the order in which they came."""
 
     @classmethod
     def empty(cls, dim: int, mark: Mark) -> Shelf:
@@ -104,9 +109,9 @@ class Shelf:
         row = self.rows.get(memory)
         return None if row is None else self.index.memories[row]
 
-    def put(self, versions: Sequence[tuple[Memory, np.ndarray]]) -> None:
-        """Take versions in, in any order; the highest of each is the current one."""
-        fresh: dict[str, np.ndarray] = {}
+    def put(self, versions: Sequence[tuple[Memory, np.ndarray | None]]) -> None:
+        """Take versions in, in any order; the highest of each is the current one. Those without a vector are `unread`."""
+        fresh: dict[str, np.ndarray | None] = {}
         for memory, vector in versions:
             own = self.versions.setdefault(memory.id, [])
             if all(one.version != memory.version for one in own):
@@ -115,12 +120,17 @@ class Shelf:
                 if own[-1] is memory:
                     fresh[memory.id] = vector
         added: list[Memory] = []
-        for ident in fresh:
+        for ident, known in fresh.items():
             memory, row = self.versions[ident][-1], self.rows.get(ident)
             if row is not None and self.index.memories[row].text == memory.text:
                 self._unlist(self.index.memories[row])
                 self.index.replace(row, memory)
+                if ident in self.unread and known is not None:
+                    self.read([ident], known[None])
             else:
+                self.unread.pop(ident, None)
+                if known is None:
+                    self.unread[ident] = None
                 if row is not None:
                     self._unlist(self.index.memories[row])
                     self.index.drop(row)
@@ -128,8 +138,15 @@ class Shelf:
                 added.append(memory)
             self._list(memory)
         if added:
-            self.index.add(added, np.stack([fresh[one.id] for one in added]))
+            none = np.zeros(self.index.vectors.shape[1], np.float32)
+            self.index.add(added, np.stack([none if (vector := fresh[one.id]) is None else vector for one in added]))
         self._resolve([self.versions[ident][-1] for ident in fresh])
+
+    def read(self, ids: Sequence[str], vectors: np.ndarray) -> None:
+        """The vectors of unread memories, float [ids, dim]."""
+        self.index.vectors[[self.rows[one] for one in ids]] = vectors
+        for one in ids:
+            del self.unread[one]
 
     def rivals(self, new: Memory, vector: np.ndarray) -> tuple[list[Memory], np.ndarray]:
         """Those that a new memory may repeat or contradict, with their vectors."""
@@ -208,6 +225,18 @@ class Shelves:
         self._keep(tenant, person, shelf, drops)
         return shelf, True
 
+    def read_some(self, shelf: Shelf, query: str = "") -> None:
+        """Encode some of what is unread; the caller holds the door."""
+        if shelf.unread:
+            words = shelf.index.words(query) if query else np.zeros(len(shelf.index))
+            rows = {one: shelf.rows[one] for one in shelf.unread}
+            self.read(shelf, sorted(shelf.unread, key=lambda one: (-words[rows[one]], -rows[one]))[:AT_ONCE])
+
+    def read(self, shelf: Shelf, ids: Sequence[str]) -> None:
+        """Encode those of these memories that are unread; the caller holds the door."""
+        if wanted := [one for one in ids if one in shelf.unread]:
+            shelf.read(wanted, self.encoder().encode([shelf.versions[one][-1].text for one in wanted]))
+
     def _fresh(self, tenant: str, person: str, kept: Shelf | None, mark: Mark, encoder: TextEncoder) -> Shelf:
         if kept is not None and kept.mark.born == mark.born and (kept.mark.records, kept.mark.newest) == (mark.records, mark.newest):
             kept.mark = mark  # somebody else of the tenant changed something
@@ -225,15 +254,9 @@ class Shelves:
             shelf.put(self._opened([one for one in records if one.position <= mark.newest], encoder))
         return shelf
 
-    def _opened(self, records: Sequence[Record], encoder: TextEncoder) -> list[tuple[Memory, np.ndarray]]:
+    def _opened(self, records: Sequence[Record], encoder: TextEncoder) -> list[tuple[Memory, np.ndarray | None]]:
         mine = [one for one in records if one.kind == KIND]
-        memories = [memory_of(one) for one in mine]
-        vectors = [vector_of(one, encoder.fingerprint, encoder.dim) for one in mine]
-        if lost := [at for at, one in enumerate(vectors) if one is None]:
-            # The encoder has changed since: their vectors are of another space.
-            for at, vector in zip(lost, encoder.encode([memories[at].text for at in lost]), strict=True):
-                vectors[at] = vector
-        return [(memory, vector) for memory, vector in zip(memories, vectors, strict=True) if vector is not None]
+        return [(memory_of(one), vector_of(one, encoder.fingerprint, encoder.dim)) for one in mine]
 
     def _keep(self, tenant: str, person: str, shelf: Shelf, drops: int) -> None:
         size = shelf.nbytes
