@@ -119,6 +119,9 @@ def pack(method: Method) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[st
         elif isinstance(value, IdMap):
             kinds[name] = f"ids:{value.name}"
             arrays |= {f"{name}.{key}": array for key, array in value.to_arrays().items()}
+        elif isinstance(value, dict) and value and all(isinstance(one, np.ndarray) for one in value.values()):
+            kinds[name] = "arrays"
+            arrays |= {f"{name}.{key}": array for key, array in value.items()}
         elif isinstance(value, np.ndarray):
             kinds[name] = "array"
             arrays[name] = value
@@ -273,6 +276,8 @@ def _unpack(name: str, what: str, arrays: dict[str, np.ndarray], folder: Path) -
         if what == "array":
             return arrays[name]
         parts = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+        if what == "arrays":
+            return parts
         if what == "csr":
             from scipy.sparse import csr_matrix
 

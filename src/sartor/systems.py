@@ -164,6 +164,19 @@ _TABLE = (
            "EMNLP", "write", "method", "sartor.write.miracle:Miracle", "write"),
     System("unims-rag", "UniMS-RAG: A Unified Multi-source Retrieval-Augmented Generation for Personalized Dialogue Systems", "Wang et al.", 2024,
            "arXiv", "write", "method", "sartor.write.unims_rag:UniMSRAG", "write"),
+    # --- federate: baselines and methods
+    System("local", "Every client learns alone", "folklore", 2017, "-", "federate", "baseline", "sartor.federate.local:Local", "deep"),
+    System("fedavg", "Communication-Efficient Learning of Deep Networks from Decentralized Data", "McMahan et al.", 2017, "AISTATS",
+           "federate", "baseline", "sartor.federate.fedavg:FedAvg", "deep"),
+    System("fedper", "Federated Learning with Personalization Layers", "Arivazhagan et al.", 2019, "arXiv",
+           "federate", "baseline", "sartor.federate.fedper:FedPer", "deep"),
+    System("pooled", "One model of everybody's examples", "folklore", 2017, "-", "federate", "baseline", "sartor.federate.pooled:Pooled", "deep"),
+    System("fedcac", "Bold but Cautious: Unlocking the Potential of Personalized Federated Learning through Cautiously Aggressive Collaboration",
+           "Wu et al.", 2023, "ICCV", "federate", "method", "sartor.federate.fedcac:FedCAC", "deep"),
+    System("fedcluster", "Adaptive Personlization in Federated Learning for Highly Non-i.i.d. Data", "Yeganeh et al.", 2022, "arXiv",
+           "federate", "method", "sartor.federate.fedcluster:FedCluster", "deep"),
+    System("fedpub", "Personalized Subgraph Federated Learning", "Baek et al.", 2023, "ICML",
+           "federate", "method", "sartor.federate.fedpub:FedPub", "deep"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -17,6 +17,7 @@ from sartor.cli.data import app as data
 from sartor.cli.demo import demo
 from sartor.cli.draw import app as draw
 from sartor.cli.evaluate import evaluate
+from sartor.cli.federate import federate
 from sartor.cli.fit import fit
 from sartor.cli.keys import app as keys
 from sartor.cli.leaderboard import leaderboard
@@ -62,6 +63,7 @@ app.command("adapt", rich_help_panel="Work")(adapt)
 app.command("recommend", rich_help_panel="Work")(recommend)
 app.command("search", rich_help_panel="Work")(search)
 app.command("evaluate", rich_help_panel="Measure")(evaluate)
+app.command("federate", rich_help_panel="Measure")(federate)
 app.command("check", rich_help_panel="Measure")(check)
 app.command("bench", rich_help_panel="Measure")(bench)
 app.command("leaderboard", rich_help_panel="Measure")(leaderboard)

@@ -1,0 +1,1 @@
+"""Learning what is shared and what is personal where data may not be pooled."""

@@ -1,0 +1,314 @@
+"""What federated methods share: `fit` on a federation through the round loop, `adapt` a new client, `predict` with a state or without.
+
+    method.fit(federation)                 devices learn together; their examples stay where they are
+    states = method.states()               every participant's personal state, after one last local phase on its own device
+    state = method.adapt(Examples(x, y))   somebody who joins later
+    method.predict(x, state)               probabilities; with None the shared model's answer
+
+A method is its difference from federated averaging: it overrides what is sent, what a device does, or what the server makes of the replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sartor import _fields, _run_key
+from sartor.errors import BadValue, ConfigError, NotFitted, StateMismatch, TooLittleEvidence, WrongType
+from sartor.federate.federation import Client, Examples, Federation
+from sartor.federate.parts import privacy
+from sartor.federate.parts.networks import Flat, make_network
+from sartor.federate.parts.rounds import Log, run
+from sartor.federate.parts.shards import Shards, inputs_of
+from sartor.federate.parts.training import Loss, Optimizer, classify, train
+from sartor.federate.parts.wire import Message
+from sartor.method import Method, State, learned
+from sartor.parts.checkpoint import Checkpoint
+from sartor.parts.trainer import seeded
+
+
+@dataclass(kw_only=True, eq=False)
+class Federated(Method):
+    """A model that clients learn together, and a small part of it that is each client's own."""
+
+    network: str = "mlp"
+    """linear, mlp, cnn (images [channels, height, width]) or gcn (nodes of a graph); for one of your own override `make_network`."""
+    hidden: Sequence[int] = (64, 64)
+    """Widths of hidden layers."""
+    rounds: int = 40
+    epochs: int = 3
+    """Of each local phase, also of the last one."""
+    batch: int = 10
+    """Examples a step; 0 for all at once."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    keep_moments: bool = False
+    """Devices keep their optimiser's moments between rounds; without, every local phase starts with none. Matters where a phase is a step or two."""
+    gradient_clip: float = 0.0
+    """Largest length of a gradient; 0 for any."""
+    participation: float = 1.0
+    """Share of clients that are asked in a round."""
+    dropout: float = 0.0
+    """Chance that a client drops out before it replies."""
+    longest: float = 10.0
+    """An update may be so many times as long as the round's median one; longer ones are shortened and reported. 0 for any."""
+    noise: float = 0.0
+    """Local differential privacy: standard deviation of the noise on an update, in clipping lengths; 0 for none."""
+    update_length: float = 1.0
+    """With noise: what updates are clipped to."""
+
+    shape_: list[int] = learned()
+    """Of one input."""
+    classes_: int = learned(0)
+    server_: dict[str, np.ndarray] = learned()
+    """What the server knows at the end; `weights` is the shared model."""
+
+    population_frames: ClassVar[tuple[str, ...]] = ()
+    leaves: ClassVar[Mapping[str, str]] = {"weights": "the model after the local phase", "examples": "how many labelled examples there are"}
+    """What each array that leaves a device is, in words."""
+    _part: Participants | None = field(init=False, repr=False, default=None)
+
+    # --- fit, adapt, predict
+
+    def fit(  # type: ignore[override]  # data that may not be pooled are not a population's frames
+        self, federation: Federation, *, progress: bool = True, checkpoint: str | Path | None = None,
+        watch: Callable[[int, Self], None] | None = None, validation: None = None,
+    ) -> Self:  # fmt: skip
+        """All rounds.
+
+        Parameters
+        ----------
+        federation: the clients.
+        progress: show a bar with rate and time left.
+        checkpoint: a folder for resumable progress; after Ctrl-C the same call goes on where it stopped, with the same result.
+        watch: called with (rounds done, self) after every round; self answers as it would if that round had been the last.
+        validation: not used: no client's examples are looked at to stop early.
+
+        Raises `WrongType` for a population: people whose data lie together need no federation.
+        """
+        if not isinstance(federation, Federation):
+            raise WrongType(f"this is a {type(federation).__name__}", fix="give a sartor.federate.federation.Federation, or use `sartor federate`")
+        _fields.check(self)
+        self._check()
+        shards = Shards([client.train for client in federation])
+        self.shape_, self.classes_ = list(federation.shape), federation.classes
+        if shards.graphs != (self.network == "gcn"):
+            raise ConfigError(
+                f"the network '{self.network}' with {'graphs' if shards.graphs else 'examples that stand alone'}", fix="graphs need gcn"
+            )
+        self._prepare(federation)
+        place = None
+        if checkpoint is not None:
+            place = Checkpoint(
+                Path(checkpoint), {"method": type(self).__name__, "settings": repr(_run_key.settings(self)), "data": federation.digest()}
+            )
+
+        def seen(done: int, server: Message, kept: Message) -> None:
+            if watch is not None:
+                self._end(federation, shards, server, kept, Log(), done)
+                watch(done, self)
+
+        server, kept, log = run(self, shards, checkpoint=place, progress=progress, watch=None if watch is None else seen)
+        self._end(federation, shards, server, kept, log, self.rounds)
+        self.fitted_on_ = federation.digest()
+        self._seal()
+        return self
+
+    def _fit(self, population: Any, run: Any) -> None:
+        raise NotImplementedError  # `fit` takes a federation
+
+    def states(self, *, tuned: bool = True) -> dict[Any, State]:
+        """The states of all participants that have labels, by client id.
+
+        tuned: after one last local phase; False gives what the server's last message and the device's own part make, without it.
+        These are not part of the saved model: keep them in a store (`State.to_bytes`), one per client.
+        """
+        part = self._participants()
+        rows = np.flatnonzero(part.shards.counts > 0)
+        shards, kept = part.shards.take(rows), {name: one[rows] for name, one in part.kept.items()}
+        arrays = self._personal(shards, self._send(part.server, rows, part.turn), kept, part.turn, tuned)
+        return {
+            part.federation.clients[int(row)].id: self.make_state(
+                self._compact({name: one[at].numpy().copy() for name, one in arrays.items()}),
+                examples=int(part.shards.counts[row]),
+                notes={"tuned": tuned},
+            )
+            for at, row in enumerate(rows)
+        }
+
+    def adapt(self, evidence: Examples, state: State | None = None) -> State:  # type: ignore[override]
+        """A client that joins later, from its own examples; with a state, one more local phase from there.
+
+        Nothing leaves the device, but where a method says otherwise (FedCAC and FED-PUB find its neighbours by one reply, FedCluster its cluster).
+        Raises `TooLittleEvidence` without a labelled example: serve such a client with None.
+        """
+        self.check_state(state)
+        self._check_inputs(evidence.x)
+        if not evidence.labelled:
+            raise TooLittleEvidence("there is no labelled example", fix="predict with state None until there is one")
+        if evidence.y.max() >= self.classes_:
+            raise BadValue(f"there is a label {evidence.y.max()} with {self.classes_} classes", fix=f"use labels 0 to {self.classes_ - 1}")
+        shards, turn = Shards([evidence]), self.rounds
+        if state is not None:
+            start = self._weights(state.arrays)[None]
+            arrays = {"weights": self._phase(start, shards, self._moments(1, start.shape[1]), turn + state.version)[0]}
+        else:
+            server = self._server()
+            arrays = self._personal(shards, self._welcome(server, shards), self._fresh(1), turn, True)
+        own = self._compact({name: one[0].numpy().copy() for name, one in arrays.items()})
+        return self.make_state(own, before=state, examples=evidence.labelled, notes={"tuned": True})
+
+    def predict(self, x: np.ndarray, state: State | None = None, *, edges: np.ndarray | None = None) -> np.ndarray:
+        """Class probabilities float32 [n, classes] of inputs [n, ...], or of the nodes of a graph with `edges` [2, m]."""
+        self.check_state(state)
+        part = Examples(x, np.full(len(x), -1), np.empty((2, 0), np.int64) if edges is None and self.network == "gcn" else edges)
+        self._check_inputs(part.x)
+        if not len(part):
+            return np.empty((0, self.classes_), np.float32)
+        weights = self.weights_of(state)
+        with torch.no_grad():
+            return torch.softmax(self._net.logits(weights, *inputs_of(part)), dim=1).numpy()
+
+    def weights_of(self, state: State | None) -> Tensor:
+        """float32 [numbers]: the network's weights for a state, or the shared ones."""
+        self.check_state(state)
+        return self._server()["weights"] if state is None else self._weights(state.arrays)
+
+    def privacy(self, delta: float = 1e-5) -> float:
+        """The epsilon that a participant has spent at most, at this delta: had it replied in every round. Infinite without noise."""
+        return privacy.epsilon_of(self.noise, self.rounds, delta)
+
+    @property
+    def log(self) -> Log:
+        """What happened in the rounds of the last `fit`."""
+        return self._participants().log
+
+    def make_network(self) -> nn.Module:
+        """The untrained network."""
+        return make_network(self.network, self.shape_, self.classes_, self.hidden)
+
+    # --- what a method may override: its difference from federated averaging
+
+    def _prepare(self, federation: Federation) -> None:
+        """Look at sizes before the first round."""
+
+    def _begin(self, shards: Shards) -> tuple[Message, Message]:
+        return {"weights": self._net.initial(self.seed)}, self._fresh(len(shards))
+
+    def _fresh(self, count: int) -> Message:
+        """What so many devices keep before their first round."""
+        return self._moments(count, self._net.size)
+
+    def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
+        return {"weights": server["weights"].expand(len(numbers), -1)}
+
+    def _local(self, shards: Shards, message: Message, kept: Message, turn: int) -> tuple[Message, Message]:
+        own, kept = self._phase(message["weights"], shards, kept, turn)
+        return {"weights": own}, kept
+
+    def _receive(self, server: Message, numbers: np.ndarray, replies: Message, shares: Tensor, turn: int) -> Message:
+        return {**server, "weights": shares @ replies["weights"]}
+
+    def _welcome(self, server: Message, shards: Shards) -> Message:
+        """What a client that joins later is sent."""
+        return {"weights": server["weights"][None]}
+
+    def _personal(self, shards: Shards, message: Message, kept: Message, turn: int, tuned: bool) -> Message:
+        """What is each client's own: arrays [k, ...], from the last message and what the device keeps; `tuned` by one last local phase."""
+        return {"weights": self._phase(message["weights"], shards, kept, turn)[0]} if tuned else {}
+
+    def _compact(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One client's arrays as its state keeps them."""
+        return arrays
+
+    def _weights(self, arrays: Mapping[str, np.ndarray]) -> Tensor:
+        """A client's network out of its state's arrays."""
+        return torch.from_numpy(np.array(arrays["weights"])) if "weights" in arrays else self._server()["weights"]
+
+    # --- helpers
+
+    def _phase(self, start: Tensor, shards: Shards, kept: Message, turn: int, *, loss: Loss | None = None) -> tuple[Tensor, Message]:
+        """A local phase from a table of weights: where it ends, and what the devices keep then."""
+        optimizer = Optimizer(self.optimizer, self.lr, self.momentum, self.weight_decay, self.gradient_clip)
+        if self.keep_moments:
+            optimizer.moments = {name[8:]: one.clone() for name, one in kept.items() if name.startswith("moments.")}
+        loss = loss or classify(self._net)
+        own = train(self._net, start, shards, loss, optimizer, epochs=self.epochs, batch=self.batch, key=(self.seed, turn))
+        return own, {**kept, **({f"moments.{name}": one for name, one in optimizer.moments.items()} if self.keep_moments else {})}
+
+    def _moments(self, count: int, size: int) -> Message:
+        """Nothing yet, for the moments that devices keep of so many numbers."""
+        if not self.keep_moments or (self.optimizer == "sgd" and not self.momentum):
+            return {}
+        adam = {"moments.second": torch.zeros(count, size), "moments.steps": torch.zeros(count, 1)} if self.optimizer == "adam" else {}
+        return {"moments.first": torch.zeros(count, size), **adam}
+
+    @property
+    def _net(self) -> Flat:
+        """The network of the present shape."""
+        key = (self.network, tuple(self.hidden), tuple(self.shape_), self.classes_)
+        known: tuple[Any, Flat] | None = self.__dict__.get("_flat")
+        if known is None or known[0] != key:
+            with seeded(self.seed):
+                known = key, Flat.of(self.make_network())
+            self.__dict__["_flat"] = known
+        return known[1]
+
+    def _server(self) -> Message:
+        return {name: torch.from_numpy(one) for name, one in self.server_.items()}
+
+    def _participants(self) -> Participants:
+        if self._part is None:
+            raise NotFitted("nobody has taken part in this model here", fix="fit(federation); a loaded model knows clients by their stored states")
+        return self._part
+
+    def _end(self, federation: Federation, shards: Shards, server: Message, kept: Message, log: Log, turn: int) -> None:
+        self.server_ = {name: np.ascontiguousarray(one.numpy()) for name, one in server.items()}
+        self.fingerprint_ = self.fingerprint_ or "unfinished"
+        self._part = Participants(federation, shards, server, kept, log, turn)
+
+    def _check(self) -> None:
+        for name, good, fix in (
+            ("rounds", self.rounds >= 1, "use at least 1"),
+            ("epochs", self.epochs >= 1, "use at least 1"),
+            ("batch", self.batch >= 0, "use 0 for all at once, or more"),
+            ("lr", self.lr > 0, "use a number above 0"),
+            ("participation", 0 < self.participation <= 1, "use a share above 0, at most 1"),
+            ("dropout", 0 <= self.dropout < 1, "use a share below 1"),
+            ("longest", self.longest == 0 or self.longest > 1, "use 0, or a number above 1"),
+            ("noise", self.noise >= 0, "use 0 or more"),
+            ("update_length", self.update_length > 0, "use a number above 0"),
+        ):
+            if not good:
+                raise ConfigError(f"{name} is {getattr(self, name)}", fix=fix)
+        if self.noise and (more := sorted(set(self.leaves) - {"weights", "examples"})):
+            raise ConfigError(f"{type(self).__name__} also sends {', '.join(more)}, which no noise covers", fix="use noise 0, or FedAvg or FedPer")
+
+    def _check_inputs(self, x: np.ndarray) -> None:
+        self.check_fitted()
+        if list(x.shape[1:]) != list(self.shape_):
+            raise StateMismatch(f"an input is {list(x.shape[1:])}, this model reads {self.shape_}", fix="give inputs of the same kind")
+
+
+@dataclass(frozen=True, eq=False)
+class Participants:
+    """Who took part in a fit, with what their devices keep; it stays in this process."""
+
+    federation: Federation
+    shards: Shards
+    server: Message
+    kept: Message
+    log: Log
+    turn: int
+
+    @property
+    def clients(self) -> Sequence[Client]:
+        return self.federation.clients

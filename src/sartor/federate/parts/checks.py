@@ -1,0 +1,52 @@
+"""What the server looks at before it believes an update: numbers that are not finite, and updates far longer than the others'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sartor.federate.parts.wire import Message
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What is left of a round's replies."""
+
+    kept: Tensor
+    """bool [k]: which clients' replies count."""
+    replies: Message
+    """Those of the kept ones, with long updates shortened."""
+    clipped: Tensor
+    """bool [k]: whose update was shortened."""
+
+
+def check(replies: Message, sent: Tensor | None, *, longest: float) -> Checked:
+    """Leave out replies with a value that is not finite, and shorten updates.
+
+    Parameters
+    ----------
+    replies: of k clients; an update is how far `weights` has moved from what was sent.
+    sent: float [k, numbers], the weights that were sent; None where a method sends none.
+    longest: an update may be so many times as long as the median one of the round; 0 for any length. One client alone is not judged.
+
+    Shortening keeps the direction: a client with ten times the examples of the others still counts, a malicious one counts no more than it.
+    """
+    count = len(next(iter(replies.values())))
+    kept = torch.ones(count, dtype=torch.bool)
+    for one in replies.values():
+        if one.is_floating_point():
+            kept &= torch.isfinite(one).flatten(1).all(1)
+    replies = {name: one[kept] for name, one in replies.items()}
+    clipped = torch.zeros(count, dtype=torch.bool)
+    if longest and sent is not None and "weights" in replies and int(kept.sum()) > 1:
+        start = sent[kept]
+        update = replies["weights"] - start
+        length = update.norm(dim=1)
+        limit = longest * length.median()
+        over = length > limit
+        if bool(over.any()):
+            replies["weights"] = torch.where(over[:, None], start + update * (limit / length.clamp(min=1e-30))[:, None], replies["weights"])
+            clipped[kept.nonzero()[over, 0]] = True
+    return Checked(kept, replies, clipped)

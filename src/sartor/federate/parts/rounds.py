@@ -1,0 +1,179 @@
+"""The round loop: the server sends, devices learn and reply, the server takes a step; with sampling, drop-outs, checks, noise and byte counts.
+
+    for each round:  ask some clients -> send -> local phase -> (clip, noise) -> reply -> check -> server step
+
+A method says what is sent, what a device does, and what the server makes of the replies; all three see only what they would see with real
+devices: `_local` the message and what the device has kept, `_receive` the replies. So the same method runs here, with all clients at once in one
+process, and over a network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sartor.federate.parts import privacy, wire
+from sartor.federate.parts.checks import check
+from sartor.federate.parts.shards import Shards
+from sartor.federate.parts.wire import Message
+from sartor.parts.checkpoint import Checkpoint
+from sartor.progress import bar
+
+AT_ONCE = 128
+"""Clients whose local phases run together; more of them only need more memory."""
+
+
+class Steps(Protocol):
+    """What a method adds to the loop; tables have one row per client."""
+
+    rounds: int
+    participation: float
+    dropout: float
+    longest: float
+    noise: float
+    update_length: float
+    seed: int
+
+    def _begin(self, shards: Shards) -> tuple[Message, Message]:
+        """What the server knows before the first round (any shapes), and what each device keeps ([clients, ...])."""
+
+    def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
+        """What the server sends to some clients, by number."""
+
+    def _local(self, shards: Shards, message: Message, kept: Message, turn: int) -> tuple[Message, Message]:
+        """The reply of some clients, and what they keep."""
+
+    def _receive(self, server: Message, numbers: np.ndarray, replies: Message, shares: Tensor, turn: int) -> Message:
+        """What the server knows after a round. shares: [k], of each reply in a mean, adding up to 1."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one round; clients by number."""
+
+    asked: int
+    lost: list[int]
+    """Learned, but dropped out before they replied: they keep what they had before."""
+    refused: list[int]
+    """Their replies held a value that is not finite."""
+    shortened: list[int]
+    """Their updates were far longer than the others'."""
+    down: int
+    """Bytes to all asked."""
+    up: int
+    """Bytes from all that replied."""
+    cpu: float
+    """CPU-seconds of all local phases."""
+
+
+@dataclass
+class Log:
+    """All rounds, and what left the devices."""
+
+    rounds: list[Round] = field(default_factory=list)
+    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each array that a device sends: dtype, shape, bytes of one, how often all devices together sent it."""
+
+    def note(self, replies: Message) -> None:
+        """Count what some clients send."""
+        for name, one in replies.items():
+            known = self.sent.setdefault(name, {"dtype": str(one.dtype).removeprefix("torch."), "shape": list(one.shape[1:]), "bytes": 0, "times": 0})
+            known["bytes"] = int(one[0].numel() * one.element_size())
+            known["times"] += len(one)
+
+
+def run(
+    steps: Steps,
+    shards: Shards,
+    *,
+    checkpoint: Checkpoint | Path | None = None,
+    progress: bool = False,
+    watch: Callable[[int, Message, Message], None] | None = None,
+) -> tuple[Message, Message, Log]:
+    """All rounds: what the server knows at the end, what each device has kept, and the log.
+
+    watch: told (rounds done, server, kept) after every round.
+    """
+    server, kept = steps._begin(shards)
+    log, first = Log(), 0
+    place = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, {})
+    if (left := place.resume()) is not None:
+        arrays, facts = left
+        server = {name[7:]: torch.from_numpy(one) for name, one in arrays.items() if name.startswith("server.")}
+        kept = {name[5:]: torch.from_numpy(one) for name, one in arrays.items() if name.startswith("kept.")}
+        log, first = Log([Round(**one) for one in facts["rounds"]], facts["sent"]), len(facts["rounds"])
+    able = np.flatnonzero(shards.counts > 0)
+    with bar("rounds", steps.rounds, enabled=progress, unit="round") as shown:
+        shown.advance(first)
+        for turn in range(first, steps.rounds):
+            server, kept, done = _round(steps, shards, server, kept, able, turn, log)
+            log.rounds.append(done)
+            if place.file is not None:
+                arrays = {f"server.{name}": one.numpy() for name, one in server.items()} | {f"kept.{name}": one.numpy() for name, one in kept.items()}
+                place.leave(arrays, rounds=[asdict(one) for one in log.rounds], sent=log.sent)
+            if watch is not None:
+                watch(turn + 1, server, kept)
+            shown.advance(note=f"{done.asked - len(done.lost)} of {done.asked} replied")
+    place.done()
+    return server, kept, log
+
+
+def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: np.ndarray, turn: int, log: Log) -> tuple[Message, Message, Round]:
+    rng = np.random.default_rng([steps.seed, 7, turn])
+    count = max(1, round(steps.participation * able.size))
+    asked = np.sort(rng.permutation(able)[:count])
+    lost = rng.random(asked.size) < steps.dropout
+    start = time.process_time()
+    down, pieces = 0, []
+    kept = {name: one.clone() for name, one in kept.items()}
+    for first in range(0, asked.size, AT_ONCE):
+        numbers = asked[first : first + AT_ONCE]
+        message = steps._send(server, numbers, turn)
+        down += wire.size(message) * len(numbers)
+        reply, after = steps._local(shards.take(numbers), message, {name: one[numbers] for name, one in kept.items()}, turn)
+        reply = _private(steps, reply, message, numbers, turn)
+        if reply and not steps.noise:
+            reply["examples"] = torch.from_numpy(shards.counts[numbers])
+        pieces.append((numbers, message, reply, after))
+    seconds = time.process_time() - start
+    replies = {name: torch.cat([reply[name] for _, _, reply, _ in pieces]) for name in pieces[0][2]}
+    sent = torch.cat([message["weights"] for _, message, _, _ in pieces]) if "weights" in pieces[0][1] else None
+    # A device that drops out has its work undone: it does not know whether its reply arrived.
+    here = torch.from_numpy(~lost)
+    keeps = here.clone()
+    up, refused, shortened = 0, [], []
+    if replies and bool(here.any()):
+        replies = {name: one[here] for name, one in replies.items()}
+        log.note(replies)
+        up = wire.size(replies) * int(here.sum())
+        checked = check(replies, None if sent is None else sent[here], longest=steps.longest)
+        numbers = asked[here.numpy()]
+        refused, shortened = numbers[~checked.kept.numpy()].tolist(), numbers[checked.clipped.numpy()].tolist()
+        keeps[here] = checked.kept
+        if bool(checked.kept.any()):
+            shares = checked.replies.pop("examples", torch.ones(int(checked.kept.sum()))).double()
+            server = steps._receive(server, numbers[checked.kept.numpy()], checked.replies, (shares / shares.sum()).float(), turn)
+    for name in kept:
+        table = torch.cat([piece[3][name] for piece in pieces])
+        finite = torch.isfinite(table).flatten(1).all(1) if table.is_floating_point() else torch.ones_like(keeps)
+        rows = (keeps & finite).numpy()
+        kept[name][asked[rows]] = table[torch.from_numpy(rows)]
+    return server, kept, Round(int(asked.size), asked[lost].tolist(), refused, shortened, down, up, seconds)
+
+
+def _private(steps: Steps, reply: Message, message: Message, numbers: np.ndarray, turn: int) -> Message:
+    if not steps.noise or "weights" not in reply:
+        return reply
+    noisy = []
+    for row, number in enumerate(numbers):
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([steps.seed, 11, turn, int(number)]).generate_state(1)[0]))
+        update = (reply["weights"][row] - message["weights"][row])[None]
+        noisy.append(message["weights"][row] + privacy.privatise(update, clip=steps.update_length, noise=steps.noise, generator=generator)[0])
+    return {**reply, "weights": torch.stack(noisy)}
