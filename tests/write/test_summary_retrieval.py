@@ -27,7 +27,7 @@ from sartor.write.parts.summary_prompts import as_turns
 from sartor.write.parts.summary_slot import Refresh, SummarySlot, piece_id
 from sartor.write.parts.tasks import lamp_texts, task
 from sartor.write.population_lm import PopulationLM
-from sartor.write.summary_retrieval import SummaryRetrieval
+from sartor.write.summary_retrieval import DOWN, SummaryRetrieval
 
 PERSONAS = World(people=60, items=100, seed=7).personas(replies_each=12, dialogues=0, pairs=0)
 PEOPLE, NEW = PERSONAS.population(PERSONAS.fit_people), PERSONAS.population(PERSONAS.new_people)
@@ -307,6 +307,31 @@ def test_an_endpoint_summarises_beforehand_and_writes_behind_the_summary() -> No
         assert writer.due(more) == "16 new pieces"
         with pytest.raises(EndpointFailed):
             writer.refresh(more)
+
+
+def test_one_summary_that_fails_holds_back_nobody_elses() -> None:
+    people = ("ana", "ben", "cem")
+    rows = {"person": people, "prompt": ["order a lamp"] * 3, "text": [f"SAY {one} is brief" for one in people]}
+    with serving("", "404", "") as server:
+        name = f"endpoint:{server.url}#parrot"
+        writer = SummaryRetrieval(writer=name, summariser=name, limit=40, k=1).fit(Population.from_frames(texts=rows), progress=False)
+        states = writer.adapt_all(Population.from_frames(texts=rows))
+    made = [writer.slot(states[one]).text for one in people]
+    assert "ana is brief" in made[0]
+    assert made[1] == ""
+    assert "cem is brief" in made[2]
+    assert [states[one].notes for one in people] == [{}, {"summary_failed": "EndpointFailed"}, {}]
+    assert writer.due(states["ben"]) == "there is no summary"
+
+
+def test_an_endpoint_that_is_down_is_not_asked_for_everybody() -> None:
+    rows = {"person": list("abcdefg"), "prompt": ["order a lamp"] * 7, "text": ["SAY brief"] * 7}
+    with serving(*["404"] * 7) as server:
+        name = f"endpoint:{server.url}#parrot"
+        writer = SummaryRetrieval(writer=name, summariser=name, limit=40, k=1).fit(Population.from_frames(texts=rows), progress=False)
+        states = writer.adapt_all(Population.from_frames(texts=rows))
+        assert len(server.asked(DOWN)) == DOWN
+    assert {one.notes["summary_failed"] for one in states.values()} == {"EndpointFailed"}
 
 
 def test_a_model_of_the_transformers_library_writes_and_summarises(lm: PopulationLM, tmp_path: Path) -> None:

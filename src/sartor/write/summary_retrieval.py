@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sartor.data.population import Evidence, Population
-from sartor.errors import BudgetTooSmall, ConfigError, NotFitted, SartorError
+from sartor.errors import BudgetTooSmall, ConfigError, EndpointFailed, NotFitted, SartorError
 from sartor.method import Run, State, States, learned
 from sartor.represent.text import text_encoder, uncached
 from sartor.write._base import Conversation, LMWriter
@@ -37,6 +37,8 @@ from sartor.write.parts.summary_slot import Refresh, SummarySlot, piece_id
 from sartor.write.parts.tasks import Task, task
 
 OWN, COUNTS = "lm", "counts"
+DOWN = 3
+"""An endpoint that has failed so often in a row is asked no more for the others of the same call."""
 ROWS = 256
 """Prompts written at once."""
 SHOWN = Template(
@@ -184,8 +186,8 @@ class SummaryRetrieval(LMWriter):
     # --- people
 
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
-        """Keep the new pieces, and fill the summary where it is due. A summariser that fails costs no piece: the last summary stays, the notes
-        name the error, and the summary stays due. Raises `BadValue` for another person's pieces.
+        """Keep the new pieces, and fill the summary where it is due. A summariser that fails costs no piece, and nobody else her summary: the last
+        one stays, the notes name the error, and the summary stays due. Raises `BadValue` for another person's pieces.
         """
         return self._adapted([(evidence, state)])[0]
 
@@ -231,24 +233,25 @@ class SummaryRetrieval(LMWriter):
             old, slot = ([], SummarySlot(task=self.task, limit=self.limit)) if state is None else (self.pieces(state), self.slot(state))
             work.append((len(fresh), [*old, *fresh][-self.keep :], slot.arrived(len(fresh))))
         due = [at for at, (_, _, slot) in enumerate(work) if self.summarised and self._policy.due(slot, now)]
-        made, failed = {}, ""
         try:
-            made = dict(zip(due, self._summaries([work[at][1][-self.sample :] for at in due]), strict=True))
+            texts = self._summaries([work[at][1][-self.sample :] for at in due])
         except SartorError as error:
-            failed = type(error).__name__
+            texts = [error] * len(due)
+        made = dict(zip(due, texts, strict=True))
         out = []
         for at, ((_, state), (fresh_pieces, pieces, slot)) in enumerate(zip(given, work, strict=True)):
             notes: dict[str, Any] = {} if pieces else {"population": True}
-            try:
-                slot = self._put(slot, pieces, made[at], now) if at in made else slot
-            except SartorError as error:
-                notes["summary_failed"] = type(error).__name__
-            if at in due and failed:
-                notes["summary_failed"] = failed
+            if at in made:
+                try:
+                    slot = self._put(slot, pieces, made[at], now)
+                except SartorError as error:
+                    notes["summary_failed"] = type(error).__name__
             out.append(self._made(state, pieces, slot, fresh_pieces, notes))
         return out
 
-    def _put(self, slot: SummarySlot, pieces: Sequence[Piece], text: str, now: float) -> SummarySlot:
+    def _put(self, slot: SummarySlot, pieces: Sequence[Piece], text: str | SartorError, now: float) -> SummarySlot:
+        if isinstance(text, SartorError):
+            raise text
         return slot.put(text, [piece_id(one) for one in pieces[-self.sample :]], self.summariser, now, self._count)
 
     def _made(self, state: State | None, pieces: Sequence[Piece], slot: SummarySlot, fresh: int, notes: Mapping[str, Any]) -> State:
@@ -264,15 +267,24 @@ class SummaryRetrieval(LMWriter):
 
     # --- summaries
 
-    def _summaries(self, pasts: Sequence[Sequence[Piece]]) -> list[str]:
-        """A summary of each past, none of them empty."""
+    def _summaries(self, pasts: Sequence[Sequence[Piece]]) -> list[str | SartorError]:
+        """A summary of each past, none of them empty, or why there is none: one that fails is no reason to make no others."""
         if self.summariser == COUNTS:
             return [self._habits.summary(past, limit=self.limit, count=self._count) for past in pasts]
         if self.summariser == OWN:
             asked = [[self._asked(past[at : at + self.part]) for at in range(0, len(past), self.part)] for past in pasts]
-            return written_together(self.model, asked, self.limit)
+            return list(written_together(self.model, asked, self.limit))
         asker, what = self._opened(self.summariser), self._task
-        return [summary_by(asker, what, past, limit=self.limit, count=self._count, context=self.context, seed=self.seed) for past in pasts]
+        made = list[str | SartorError]()
+        for past in pasts:
+            if len(made) >= DOWN and all(isinstance(one, EndpointFailed) for one in made[-DOWN:]):
+                made.append(made[-1])
+                continue
+            try:
+                made.append(summary_by(asker, what, past, limit=self.limit, count=self._count, context=self.context, seed=self.seed))
+            except SartorError as error:
+                made.append(error)
+        return made
 
     def _asked(self, pieces: Sequence[Piece]) -> list[int]:
         tokenizer = self.lm.model.tokenizer
