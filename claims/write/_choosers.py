@@ -1,24 +1,63 @@
-"""People who choose between two answers by a taste that nobody is told: how formal, how long, and which mark at the end of which kind of request."""
+"""People who choose between two answers by a taste that nobody is told: how formal, how long, and which mark at the end of which kind of request;
+and the frame of a claim about people who choose: one world and one language model, some seeds, three arms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from sartor.data.population import Population
+from sartor.data.world import World
 from sartor.data.world.persona import Personas, Requests
 from sartor.data.world.persona.grading import shown
 from sartor.data.world.persona.personas import STRANGERS
 from sartor.data.world.persona.words import ALWAYS
+from sartor.evaluate.claim import Outcome
+from sartor.parts.statistics import bootstrap
+from sartor.progress import bar
+from sartor.write.population_lm import PopulationLM, population_lm
 
 CONDITIONAL = 0.25
 """Weight of the mark, whose liking is opposite in the two groups of requests."""
 WEIGHTS = np.array([1.0, 1.0, CONDITIONAL])
 FIRST = 3 << 20
 """Numbers of the requests that are chosen about begin here; no other text of the world answers them."""
+
+WORLD, PEOPLE, REPLIES = 17, 1_600, 16
+
+
+def compared(
+    slug: str, seeds: Sequence[int], run: Callable[[int, PopulationLM, Personas], dict[str, Any]], *, told: Sequence[str], notes: str, progress: bool
+) -> Outcome:
+    """What `run` measured at every seed, as one outcome; it passes when every condition holds at every seed.
+
+    Parameters
+    ----------
+    run: from a seed, a language model fitted on the world's people and the world to `conditions` (name -> bool), `people` (one number per person
+        for each of the arms own, none and swapped), `others` (baseline -> figures), `bytes` and `adapt` (seconds) of a state, and more.
+    told: what else of it the outcome has, seed by seed.
+    """
+    personas = World(people=PEOPLE, items=200, seed=WORLD).personas(replies_each=REPLIES)
+    lm = population_lm(personas.population(personas.fit_people), seed=0)
+    runs = []
+    with bar(slug, len(seeds), enabled=progress, unit="seed") as shown:
+        for seed in seeds:
+            runs.append(run(seed, lm, personas))
+            shown.advance(note=str(sum(runs[-1]["conditions"].values())))
+    people = {arm: np.concatenate([one["people"][arm] for one in runs]) for arm in ("own", "none", "swapped")}
+    gain, gap = people["own"] - people["none"], people["own"] - people["swapped"]
+    return Outcome(
+        passed=all(all(one["conditions"].values()) for one in runs),
+        measured={"seeds": [{name: one[name] for name in ("conditions", *told)} for one in runs]},
+        baseline={name: [one["others"][name] for one in runs] for name in runs[0]["others"]},
+        gain=float(gain.mean()), gain_interval=bootstrap(gain).tolist(), swap_gap=float(gap.mean()), swap_gap_interval=bootstrap(gap).tolist(),
+        state_bytes=float(np.mean([one["bytes"] for one in runs])), adapt_seconds=float(np.mean([one["adapt"] for one in runs])),
+        notes=notes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

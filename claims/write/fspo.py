@@ -8,20 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from _choosers import FIRST, Choosers
+from _choosers import FIRST, Choosers, compared
 
-from sartor.data.world import World
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
-from sartor.parts.statistics import bootstrap
-from sartor.progress import bar
 from sartor.write.fspo import FSPO
 from sartor.write.parts.causal_lm import CausalLM
 from sartor.write.parts.choices import by_person
 from sartor.write.parts.few_shot import encode, question_tokens
 from sartor.write.parts.language_model import LanguageModel
 from sartor.write.parts.preference_tuning import Lessons, Pair, tune
-from sartor.write.population_lm import population_lm
 
 CLAIM = Claim(
     slug="fspo",
@@ -36,9 +32,13 @@ CLAIM = Claim(
     seeds=(0, 1, 2),
 )
 
-WORLD, PEOPLE, REPLIES = 17, 1_600, 16
 FIT, NEW, EACH, HELD, ASKED = 400, 150, 16, 6, 2
 SETTINGS: dict[str, Any] = {"sft_steps": 150, "steps": 400, "sft_rate": 2e-3, "learning_rate": 1e-3}
+NOTES = (
+    "Gain and swap gap are in the hidden taste's own score (-2.5 to 2.5), answers at temperature 1. One language model for all seeds; "
+    "seeds differ in tastes, choices, tuning and who is judged. None is the tuned model without shots. The figures of each arm are means of the "
+    "taste's parts, -1 to 1."
+)
 SETTINGS_OF_NONE = {"batch": 64}
 """Pairs in a step without shots: as many tokens as a step with them."""
 
@@ -175,32 +175,10 @@ def _run(seed: int, lm: Any, personas: Any) -> dict[str, Any]:
     }
     by_person = {name: scores[name, 1.0].reshape(NEW, ASKED).mean(1) for name in ("own", "none", "swapped")}
     return {
-        "conditions": conditions, "wins": wins, "accuracy": accuracy, "figures": figures, "people": by_person,
-        "bytes": float(np.mean([state.nbytes for state in states])), "seconds": one.seconds,
+        "conditions": conditions, "wins": wins, "accuracy": accuracy, "others": figures, "people": by_person,
+        "bytes": float(np.mean([state.nbytes for state in states])), "adapt": one.seconds["adapt"], "seconds": one.seconds,
     }  # fmt: skip
 
 
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
-    personas = World(people=PEOPLE, items=200, seed=WORLD).personas(replies_each=REPLIES)
-    lm = population_lm(personas.population(personas.fit_people), seed=0)
-    runs = []
-    with bar("fspo", len(seeds), enabled=progress, unit="seed") as shown:
-        for seed in seeds:
-            runs.append(_run(seed, lm, personas))
-            shown.advance(note=str(sum(runs[-1]["conditions"].values())))
-    people = {name: np.concatenate([one["people"][name] for one in runs]) for name in ("own", "none", "swapped")}
-    gain, gap = people["own"] - people["none"], people["own"] - people["swapped"]
-    return Outcome(
-        passed=all(all(one["conditions"].values()) for one in runs),
-        measured={"seeds": [{name: one[name] for name in ("conditions", "wins", "accuracy", "seconds")} for one in runs]},
-        baseline={name: [one["figures"][name] for one in runs] for name in runs[0]["figures"]},
-        gain=float(gain.mean()),
-        gain_interval=bootstrap(gain).tolist(),
-        swap_gap=float(gap.mean()),
-        swap_gap_interval=bootstrap(gap).tolist(),
-        state_bytes=float(np.mean([one["bytes"] for one in runs])),
-        adapt_seconds=float(np.mean([one["seconds"]["adapt"] for one in runs])),
-        notes="Gain and swap gap are in the hidden taste's own score (-2.5 to 2.5), answers at temperature 1. One language model for all seeds; "
-        "seeds differ in tastes, choices, tuning and who is judged. None is the tuned model without shots. The figures of each arm are means of the "
-        "taste's parts, -1 to 1.",
-    )
+    return compared("fspo", seeds, _run, told=("wins", "accuracy", "seconds"), notes=NOTES, progress=progress)

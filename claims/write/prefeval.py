@@ -31,7 +31,7 @@ CLAIM = Claim(
     "reminder, which makes it look everywhere, and with recalled messages, both are >= 0.90 at 70 turns (explicit). More turns than the pool has "
     "are refused. (b) The published 1,000 explicit pairs with MiniLM and plain cosine, first n of the 632 messages: recall@1 / @5 within 0.02 of "
     "0.90 / 0.97 (20), 0.67 / 0.90 (200), 0.59 / 0.82 (632), and 0.09 / 0.25 among all preferences; choice of four within 0.02 of 0.33 (question), "
-    "0.27 (preference), 0.43 (negated). (c) A language model of 0.13M weights, trained from nothing on talks of generated people in which assistants "
+    "0.27 (preference), 0.43 (negated). (c) A language model of 0.14M weights, trained from nothing on talks of generated people in which assistants "
     "forget with distance unless they are reminded, asked about 200 preferences in talks that it has not seen: reminded >= as it is + 0.20 at 10 "
     "turns, every seed.",
     data=("world-prefeval", "prefeval"),
