@@ -24,8 +24,8 @@ from sartor.write.rpm_features import RuleJob
 CLAIM = Claim(
     slug="rpm",
     paper="Consistently better than response-level personalisation on four diverse tasks, with black-box models only.",
-    passes="Means over the people of all seeds together; each seed's are reported. (a) Generated decisions: descriptions with 12 binary attributes "
-    "among 40 distracting words, each person decides by three of them, 80 past cases, a phrase tagger with 10% noise, 3 seeds, people on whom "
+    passes="Every seed: (a) Generated decisions: descriptions with 12 binary attributes among 40 "
+    "distracting words, each person decides by three of them, 80 past cases, a phrase tagger with 10% noise, 3 seeds, people on whom "
     "nothing was fitted: accuracy of factors and reasons >= best baseline + 0.05 (same small reader, same k: cases found by text; cases found by "
     "features without factors and reasons; no state); at least 90% of the cited factors are in the person's true rule; own state >= another's + "
     "0.15. (b) ml-100k, genres, decade and popularity as phrases, other users than fitted: mean absolute error of the rating below that of the "
@@ -139,6 +139,17 @@ def _films(seed: int) -> dict[str, Any]:
     return {arm: np.abs(values - truth).tolist() for arm, values in given.items()}
 
 
+def _conditions(run: dict[str, Any], film: dict[str, Any], own: str, baselines: Sequence[str]) -> dict[str, bool]:
+    """Of one seed."""
+    accuracy = {arm: float(np.mean(values)) for arm, values in run["right"].items()}
+    return {
+        "own >= best baseline + 0.05": accuracy[own] >= max(accuracy[arm] for arm in baselines) + 0.05,
+        "90% of cited factors are in the true rule": float(np.mean(run["cited"])) >= 0.90,
+        "own >= another's + 0.15": accuracy[own] >= accuracy["another's state"] + 0.15,
+        "ml-100k: error below the user's mean": float(np.mean(film[own])) < float(np.mean(film["user's mean"])),
+    }
+
+
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """Decisions and films for every seed; one thread."""
     torch.set_num_threads(1)
@@ -154,20 +165,15 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     errors = {arm: np.concatenate([film[arm] for film in films]) for arm in films[0]}
     error = {arm: float(values.mean()) for arm, values in errors.items()}
     baselines = ("cases by text", "cases by features", "no state")
-    cited = float(np.mean(np.concatenate([run["cited"] for run in runs])))
     own = "factors and reasons"
-    conditions = {
-        "own >= best baseline + 0.05": accuracy[own] >= max(accuracy[arm] for arm in baselines) + 0.05,
-        "90% of cited factors are in the true rule": cited >= 0.90,
-        "own >= another's + 0.15": accuracy[own] >= accuracy["another's state"] + 0.15,
-        "ml-100k: error below the user's mean": error[own] < error["user's mean"],
-    }
+    conditions = [_conditions(run, film, own, baselines) for run, film in zip(runs, films, strict=True)]
     gain, swap = right[own] - right["no state"], right[own] - right["another's state"]
     below = bootstrap(errors["user's mean"] - errors[own])
     return Outcome(
-        passed=all(conditions.values()),
+        passed=all(all(one.values()) for one in conditions),
         measured={
-            "accuracy": {arm: accuracy[arm] for arm in (own, "another's state", "reasons without the table")}, "cited in the true rule": cited,
+            "accuracy": {arm: accuracy[arm] for arm in (own, "another's state", "reasons without the table")},
+            "cited in the true rule": float(np.mean(np.concatenate([run["cited"] for run in runs]))),
             "by seed": [float(np.mean(run["right"][own])) for run in runs], "cited by seed": [float(np.mean(run["cited"])) for run in runs],
             "reasons per answer": float(np.mean([run["reasons"] for run in runs])),
             "cases with reasons that pass": float(np.mean([run["paths"] for run in runs])) / HISTORY,
