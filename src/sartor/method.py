@@ -312,5 +312,14 @@ class Decider(Method):
     """Chooses an action for each person under a shared budget."""
 
     @abstractmethod
-    def decide(self, states: Mapping[Any, State | None], *, budget: float) -> Mapping[Any, Any]:
-        """The action for each person."""
+    def decide(
+        self, states: Mapping[Any, State | None], *, budget: float, requests: Mapping[Any, Mapping[str, Any]] | None = None
+    ) -> Mapping[Any, Any]:  # fmt: skip
+        """The action for each person (`sartor.decide.decision.Decisions`).
+
+        Parameters
+        ----------
+        states: by person; None means the population's answer.
+        budget: what all actions may cost together, in the method's own unit.
+        requests: what is known of each person's situation now and what is wanted for her; without, what is usual.
+        """

@@ -23,7 +23,9 @@ from sartor.parts import _allocation_core as core
 BISECTIONS = 64
 WIDTHS = (100, 2_000)
 """Partial answers that the search for the last bit keeps, the narrow search first: a better answer leaves fewer levels to the next."""
-NODES = 200
+MATTER = 5
+"""Levels per person, on average, up to which they are few enough to be searched: until then problems are split in two."""
+NODES = 500
 """Problems that may be split in two; what gap remains after them is said."""
 
 
@@ -212,6 +214,8 @@ class Allocator:
             if best <= small or missed >= best - small:
                 break
             people, levels = np.nonzero(self.allowed & (loss < best))
+            if people.size > MATTER * rows.size:
+                break
             changes, best, missed = core.search(people, levels, loss[people, levels], extra[people, levels], price, slack, best, small, width)
             if changes is not None:
                 choice = node.choice.copy()
