@@ -25,8 +25,8 @@ CLAIM = Claim(
     passes="Generated cells (no real users): 40 people, a ~ U(1, 4), d = a + U(0.5, 5) Mbps, 25 ratings each (sd 0.1) at levels U(0.2, 10); the "
     "population's model is learned from 40 others. Over all seeds together: root-mean-square error of the midpoint m <= 0.25 Mbps; squared error on "
     "held-out ratings <= 0.6 x the population's; another person's state >= 1.5 x own; 90 % intervals of m cover 80 to 97 %; after a drift of "
-    "+1 Mbps the error of m is at most half of what it was, within 20 ratings; without events the state equals the population. Reported beside it, without a "
-    "condition: ml-100k's stars as graded feedback, item mean and person's offset by the same code, RMSE against the item mean alone.",
+    "+1 Mbps the error of m is at most half of what it was, within 20 ratings; without events the state equals the population. Reported beside "
+    "it, without a condition: ml-100k's stars as graded feedback, item mean and person's offset by the same code, RMSE against the item mean alone.",
     data=("world-allocation", "ml-100k"),
     seeds=(0, 1, 2, 3, 4),
 )

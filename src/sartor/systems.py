@@ -177,6 +177,11 @@ _TABLE = (
            "federate", "method", "sartor.federate.fedcluster:FedCluster", "deep"),
     System("fedpub", "Personalized Subgraph Federated Learning", "Baek et al.", 2023, "ICML",
            "federate", "method", "sartor.federate.fedpub:FedPub", "deep"),
+    # --- decide
+    System("zone-of-tolerance", "Big-Data-Driven and AI-Based Framework to Enable Personalization in Wireless Networks", "Alkurd et al.", 2020,
+           "IEEE Communications Magazine", "decide", "method", "sartor.decide.zone_of_tolerance:ZoneOfTolerance"),
+    System("wireless-allocation", "Personalized Resource Allocation in Wireless Networks: An AI-Enabled and Big Data-Driven Multi-Objective Optimization",
+           "Alkurd et al.", 2020, "IEEE Access", "decide", "method", "sartor.decide.wireless_allocation:WirelessAllocation"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -55,7 +55,8 @@ class WirelessAllocation(Decider):
     person counts; 1) and the context of `response`. States are those of `response`, under this model's name.
     """
 
-    response: ZoneOfTolerance
+    response: ZoneOfTolerance = field(default_factory=ZoneOfTolerance)
+    """What people are believed to need."""
     target: float = 0.0
     """Satisfaction promised to everybody whose request names none; 0 promises nothing."""
     sure: float = 0.0
