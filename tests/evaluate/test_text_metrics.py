@@ -11,6 +11,7 @@ from sartor.errors import BadValue, ConfigError, EmptyData, UnknownId
 from sartor.evaluate import text as metrics
 
 WORDS = st.lists(st.sampled_from(["tea", "cup", "cat", "sat", "mat", "hat", "on"]), max_size=14)
+FORMS = st.lists(st.sampled_from(["tea", "teas", "run", "running", "runs", "cat", "on"]), max_size=12)
 SOME = st.lists(st.sampled_from(["tea", "cup", "cat", "sat", "mat", "hat", "on"]), min_size=1, max_size=14)
 
 
@@ -44,6 +45,35 @@ def test_rouge_is_googles(candidate: list[str], reference: list[str]) -> None:
     assert metrics.rouge_l(candidate, reference) == pytest.approx(theirs["rougeL"].fmeasure, abs=1e-9)
 
 
+class _NoSynonyms:
+    """In place of WordNet, which is a download."""
+
+    def synsets(self, word: str) -> list[str]:
+        return []
+
+
+@settings(max_examples=150, deadline=None)
+@given(candidate=FORMS, references=st.lists(FORMS, min_size=1, max_size=3))
+def test_meteor_is_nltks(candidate: list[str], references: list[list[str]]) -> None:
+    from nltk.stem.porter import PorterStemmer
+    from nltk.translate.meteor_score import meteor_score
+
+    theirs = meteor_score(references, candidate, wordnet=_NoSynonyms())  # type: ignore[arg-type]
+    assert metrics.meteor(candidate, references, stem=PorterStemmer().stem) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_meteor_by_hand() -> None:
+    # Four words in two runs of a reference of four: P = R = 1, penalty (2 / 4)^3 / 2.
+    assert metrics.meteor(["on", "mat", "cat", "sat"], [["cat", "sat", "on", "mat"]]) == pytest.approx(1 - 1 / 16)
+    assert metrics.meteor(["the", "cat"], [["the", "cat", "sat"]]) == pytest.approx((2 / 3) / (0.9 + 0.1 * 2 / 3) * (1 - 1 / 16))
+    assert metrics.meteor(["cats"], [["cat"]]) == 0
+    assert metrics.meteor(["cats"], [["cat"]], stem=lambda word: word[:3]) == 0.5
+    with pytest.raises(ConfigError):
+        metrics.meteor(["a"], [])
+    with pytest.raises(ConfigError):
+        metrics.meteor(["a"], [["a"]], alpha=1.0)
+
+
 def test_rouge_su_by_hand() -> None:
     # Of the example of Lin and Och: 6 pairs and 4 words each; "police ... gunman", "the gunman" and "police the" are shared, and 3 words.
     reference, candidate = ["police", "killed", "the", "gunman"], ["police", "kill", "the", "gunman"]
@@ -67,17 +97,18 @@ def test_divergence_is_scipys(a: list[str], b: list[str]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(a=SOME, b=SOME, name=st.sampled_from(sorted(metrics.DISTANCES)))
-def test_distances_lie_between_0_and_1_and_are_0_from_itself(a: list[str], b: list[str], name: str) -> None:
+def test_distances_lie_between_0_and_1_and_are_least_from_itself(a: list[str], b: list[str], name: str) -> None:
     table = metrics.distance_matrix([a, b, []], [a, b], name)
     assert (table >= 0).all()
     assert (table <= 1).all()
-    assert table[0, 0] == pytest.approx(0, abs=1e-9)
+    # METEOR counts every text as one piece at least.
+    assert table[0, 0] == pytest.approx(0.5 / len(a) ** 3 if name == "meteor" else 0, abs=1e-9)
     assert (table[2] == 1).all()
 
 
 def test_distances_that_are_none() -> None:
-    with pytest.raises(UnknownId, match="meteor"):
-        metrics.distance_matrix([["a"]], [["b"]], "meteor")
+    with pytest.raises(UnknownId, match="infolm"):
+        metrics.distance_matrix([["a"]], [["b"]], "infolm")
     with pytest.raises(BadValue, match=r"gave 2\.0"):
         metrics.distance_matrix([["a"]], [["b"]], lambda a, b: 2.0)
     with pytest.raises(ConfigError, match="no reference"):

@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sartor.errors import BadValue, UnknownId
+from sartor.evaluate.text.meteor import meteor
 from sartor.evaluate.text.overlap import bleu, rouge_l, rouge_su
 from sartor.evaluate.text.variety import divergence
 
 Distance = Callable[[Sequence[str], Sequence[str]], float]
-"""Of two texts as words; the second one is the wanted one where it matters (BLEU)."""
+"""Of two texts as words; the second one is the wanted one where it matters (BLEU, METEOR)."""
 
 DISTANCES: Mapping[str, Distance] = {
     "jsd": divergence,
     "rouge-l": lambda a, b: 1 - rouge_l(a, b),
     "rouge-su4": lambda a, b: 1 - rouge_su(a, b),
     "bleu": lambda a, b: 1 - bleu(a, [b]),
+    "meteor": lambda a, b: 1 - meteor(a, [b]),
 }
 
 
