@@ -268,7 +268,7 @@ def made(
     with limit(1) if background else nullcontext():
         try:
             if len(by_person) > 1:
-                states = loaded.method.adapt_all(ev.as_population(by_person, ids))
+                states = loaded.method.adapt_all(ev.as_population(by_person, ids, _also(loaded.method)))
         except Exception as problem:
             log.info("a batch of %d people could not be adapted together (%s); one by one", len(by_person), type(problem).__name__)
         for person, records in by_person.items():
@@ -283,7 +283,12 @@ def made(
 
 def one(method: Recommender, records: Sequence[Record], ids: ItemIds, person: str) -> State:
     """One person's state from scratch, out of records that are oldest first."""
-    return method.adapt(ev.as_evidence(records, ids, person))
+    return method.adapt(ev.as_evidence(records, ids, person, _also(method)))
+
+
+def _also(method: Recommender) -> Sequence[str]:
+    """Columns of events that a method reads beyond the usual ones."""
+    return tuple(getattr(method, "reads", ()))
 
 
 def _noted(state: State, records: Sequence[Record], ids: ItemIds) -> State:

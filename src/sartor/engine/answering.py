@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from sartor.engine.answers import Answer
+from sartor.engine.decide import Deciding, DecisionsAnswer, Logged, ids_of
 from sartor.engine.ids import Id, item_id, person_id
 from sartor.engine.rerank import RerankAsk, Reranked, Reranking
 from sartor.engine.search import SearchAnswer, SearchAsk, Searching
@@ -27,6 +28,7 @@ class Answering:
     _serving: Serving
     _searching: Searching
     _reranking: Reranking
+    _deciding: Deciding
 
     def recommend(
         self,
@@ -112,6 +114,27 @@ class Answering:
         """
         ask = RerankAsk(items=items, texts=texts, scores=scores, k=k, strength=strength, personal=personal)
         return self._reranking.rerank(self.tenant, None if person is None else person_id(person), ask)
+
+    def decide(
+        self, people: Mapping[Id, Mapping[str, Any]] | Sequence[Id], *, budget: float | None = None, personal: bool = True, log: bool = True
+    ) -> DecisionsAnswer:
+        """An action for each of several people under a shared budget; needs a model that was installed with `verb="decide"`.
+
+        Parameters
+        ----------
+        people: ids, or ids with what is known of each one's situation and wanted for her, as the method has it: `{"ana": {"target": 0.8}}`.
+        budget: what all actions may cost together, in the method's unit; None where nothing is shared.
+        personal: False is the population's answer for all; nothing of anybody is looked at, nothing is kept.
+        log: keep what was decided from a person's own state among her records, with state version, price and the population's answer.
+
+        Raises `ConfigError`, `Infeasible` with the least budget, and `BadValue` or `WrongType` for what is no id. Unknown people are no error.
+        """
+        names, asked = ids_of(people)
+        return self._deciding.decide(self.tenant, names, budget, asked, personal=personal, log=log)
+
+    def decisions(self, person: Id, limit: int = 100) -> list[Logged]:
+        """What was decided for a person, newest first."""
+        return self._deciding.log(self.tenant, person_id(person), limit)
 
     def explain(self, person: Id, item: Id, top: int = 5) -> Explanation:
         """Which of the person's own events moved an item up, by how much, checked by taking them away."""

@@ -11,6 +11,7 @@ from sartor.engine.adapting import Adapter
 from sartor.engine.answering import Answering
 from sartor.engine.answers import Answer, Status
 from sartor.engine.counts import Counts
+from sartor.engine.decide import Deciding
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_keeping import Memories
 from sartor.engine.owning import Owning
@@ -75,6 +76,7 @@ class Engine(Answering, Owning, Writing):
             self._serving = Serving(self.store, self._models)
             self._searching = Searching(self.store, self._models, self._serving)
             self._reranking = Reranking(self._models, self._serving, self._searching)
+            self._deciding = Deciding(self.store, self._models, self._serving.shelves)
             self._counts = Counts(self.store)
             self._memories = Memories(self.store, memory_encoder)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEWEST = 2_000
 """Events of one person that a state is made from, the newest ones; and so many records of her attributes."""
 
-READS: dict[str, tuple[FrameName, ...]] = {"recommend": ("events", "people"), "search": ("events", "people")}
+READS: dict[str, tuple[FrameName, ...]] = {"recommend": ("events", "people"), "search": ("events", "people"), "decide": ("events",)}
 """Which frames of a person's evidence a verb may read, each for the purpose of the verb's own name."""
 
 _OWN = ("id", "person", "time", "kind", "purposes", "expires")
@@ -220,21 +220,24 @@ def passed(records: Iterable[Record], ids: ItemIds) -> list[Id]:
     return sorted((item for item in items if ids.number(item) >= 0), key=ids.number)
 
 
-def as_evidence(records: Sequence[Record], ids: ItemIds, person: str) -> Evidence:
-    """One person's records, oldest first, as methods read them: item ids of the model's kind, every event with a time."""
+def as_evidence(records: Sequence[Record], ids: ItemIds, person: str, also: Sequence[str] = ()) -> Evidence:
+    """One person's records, oldest first, as methods read them: item ids of the model's kind, every event with a time.
+
+    `also` are further columns that the method reads: the kind of an event, and words of its context.
+    """
     from sartor.data.population import Evidence
 
-    return Evidence(_frames({person: records}, ids), person=person)
+    return Evidence(_frames({person: records}, ids, also), person=person)
 
 
-def as_population(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> Population:
-    """Records of several people as a population; those of one person stay in their order."""
+def as_population(by_person: Mapping[str, Sequence[Record]], ids: ItemIds, also: Sequence[str] = ()) -> Population:
+    """Records of several people as a population; those of one person stay in their order. `also` as in `as_evidence`."""
     from sartor.data.population import Population
 
-    return Population(_frames(by_person, ids), name="records")
+    return Population(_frames(by_person, ids, also), name="records")
 
 
-def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[FrameName, pl.DataFrame]:
+def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds, also: Sequence[str] = ()) -> dict[FrameName, pl.DataFrame]:
     import polars as pl
 
     who: list[str] = []
@@ -242,6 +245,7 @@ def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[Fra
     times: list[int] = []
     values: list[float | None] = []
     weights: list[float] = []
+    more: dict[str, list[Any]] = {name: [] for name in also}
     about: dict[str, dict[str, Any]] = {}
     for person, records in by_person.items():
         clock = 0.0
@@ -255,6 +259,9 @@ def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[Fra
                 values.append(_finite(record.content.get("value")))
                 weight = _finite(record.content.get("weight"))
                 weights.append(1.0 if weight is None or weight < 0 else weight)
+                context = record.content.get("context") or {}
+                for name, column in more.items():
+                    column.append(record.kind if name == "kind" else context.get(name))
         if own := attributes(records):
             about[person] = own
     kind = pl.Int64 if ids.integers else pl.String
@@ -264,11 +271,21 @@ def _frames(by_person: Mapping[str, Sequence[Record]], ids: ItemIds) -> dict[Fra
         "time": pl.Series(times, dtype=pl.Int64),
         "value": pl.Series(values, dtype=pl.Float32),
         "weight": pl.Series(weights, dtype=pl.Float32),
+        **{name: _column(column) for name, column in more.items()},
     }
     frames: dict[FrameName, pl.DataFrame] = {"events": pl.DataFrame(columns)}
     if about:
         frames["people"] = people_frame(about)
     return frames
+
+
+def _column(values: Sequence[Any]) -> pl.Series:
+    """Numbers where all that is there are numbers, otherwise texts."""
+    import polars as pl
+
+    if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
+        return pl.Series([None if value is None else float(value) for value in values], dtype=pl.Float64)
+    return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
 
 
 def people_frame(about: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _REFUSED = {
     "recommend": "this person does not allow recommending: the population's answer, nothing of hers was used",
     "search": "this person does not allow her searches to be personal: the population's order, nothing of hers was used",
+    "decide": "this person does not allow decisions from what is known of her: the population's answer, nothing of hers was used",
 }
 
 log = logging.getLogger(__name__)

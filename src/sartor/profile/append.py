@@ -260,7 +260,8 @@ class Appender:
         if written < len(rows):
             query = sa.select(evidence.c.position).where(evidence.c.tenant == tenant, evidence.c.position >= first)
             kept = set(connection.execute(query).scalars())
-        mark(self.db, connection, tenant, {row[2]: row[1] for row in rows if row[1] in kept}, rows[0][7])
+        # What may be used for nothing changes nobody's state.
+        mark(self.db, connection, tenant, {row[2]: row[1] for row in rows if row[1] in kept and row[9] != ",,"}, rows[0][7])
         receipts: list[Receipt | None] = []
         for span in spans:
             if span is None:
