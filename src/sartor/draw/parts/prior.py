@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,8 @@ from sartor.errors import ConfigError, CorruptFile, FileProblem
 from sartor.parts.trainer import seeded
 
 CARD = "card.json"
+WORDS_START, ATTENTION_START = 50.0, 3.0
+"""Where training from nothing starts, times the libraries' own start."""
 SHIPPED = Path(__file__).parents[1] / "shapes_prior"
 """Folder of the prior that comes with the package."""
 
@@ -49,6 +52,10 @@ class Prior:
     """Whose settings every sampler is made with: betas, what the denoiser predicts."""
     card: dict[str, Any] = field(default_factory=dict)
     """What it was trained on and how well it draws; `vocabulary` (all words there are) for a closed language."""
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What was made with it and is worth keeping while it is open: pictures of classes, statistics of its text encoder."""
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Held by whoever changes its weights for a while, and by whoever must not meet such a change."""
 
     def __post_init__(self) -> None:
         kind = self.scheduler.config.prediction_type
@@ -90,6 +97,13 @@ class Prior:
                 block_out_channels=tuple(widths), down_block_types=("CrossAttnDownBlock2D",) * levels,
                 up_block_types=("CrossAttnUpBlock2D",) * levels, cross_attention_dim=text_width, attention_head_dim=4, norm_num_groups=16,
             )  # fmt: skip
+        with torch.no_grad():
+            # CLIP starts words at a fiftieth of what its layers add, and attention even over all words: two words of a prompt ("top left") then
+            # take thousands of steps to be heard, here a hundred.
+            text.get_input_embeddings().weight.mul_(WORDS_START)
+            for name, layer in unet.named_modules():
+                if name.endswith(("attn2.to_q", "attn2.to_k")):
+                    layer.weight.mul_(ATTENTION_START)
         scheduler = DDIMScheduler(
             beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=True, set_alpha_to_one=True, timestep_spacing="trailing",
         )  # fmt: skip

@@ -1,0 +1,315 @@
+"""What every method has that learns things from a few pictures of each: evidence, states, drawing."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sartor import _fields
+from sartor.data.population import Evidence, Population
+from sartor.draw.parts.codec import read_images
+from sartor.draw.parts.prior import Prior
+from sartor.draw.parts.references import References
+from sartor.draw.parts.sampler import sample
+from sartor.draw.parts.tap import Slots
+from sartor.draw.parts.tokens import NAME, Concept, of_word
+from sartor.draw.parts.tuning import changed
+from sartor.errors import BadPrompt, ConfigError, EmptyData, MissingColumn, StateMismatch, UnknownId
+from sartor.method import Illustrator, Run, State, States, learned
+
+DRAWN_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """One thing, as a person shows it."""
+
+    name: str
+    """The word it will have in prompts: "<mug>"."""
+    class_word: str
+    """What it is: "critter", "mug"."""
+    images: np.ndarray
+    """uint8 [n, H, W, 3], three to five pictures."""
+    masks: np.ndarray | None = None
+    """bool or float [n, H, W], where it is."""
+    captions: Sequence[str] | None = None
+    """What each picture shows, with the word in it: "a <mug> on sand"; "a <mug>" when not given."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Taught(NamedTuple):
+    """One thing of a state, ready to be drawn."""
+
+    class_word: str
+    tensors: dict[str, Tensor]
+
+    def concept(self, name: str, rows: str = "rows") -> Concept:
+        """Its learned word."""
+        return Concept(name, self.tensors[rows])
+
+    def changes(self, prefix: str = "weights.") -> dict[str, Tensor]:
+        """What was learned of the denoiser's weights."""
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+
+@dataclass(kw_only=True, eq=False)
+class Plan:
+    """How a batch of prompts is drawn."""
+
+    context: Tensor
+    """float [n, T, d]."""
+    slots: Slots | None = None
+    inside: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    """Entered while it is drawn."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of `sampler.sample`."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ConceptMethod(Illustrator):
+    """Learns things from a few pictures of each, and draws them wherever the prompt says.
+
+        method = TextualInversion().fit()                     # nothing is learned from others: it stands on a prior
+        state = method.learn(Shown(name="<mug>", class_word="mug", images=pictures))
+        pictures = method.draw(["a <mug> on sand"], [state], seeds=[7])
+
+    A state holds any number of things. Prompts name a thing by its word alone; a method that was taught "<mug> mug" puts the class word behind it
+    by itself, and somebody without a state gets a thing of the class (`draw(..., classes={"<mug>": "mug"})`).
+    """
+
+    prior: str = "shapes"
+    """"shapes": the small one that comes with the package; or the folder of a prior or of a Stable Diffusion."""
+    sampling_steps: int = 20
+    guidance: float = 3.5
+    prior_fingerprint_: str = learned("")
+
+    population_frames: ClassVar[tuple[str, ...]] = ()
+    says_class: ClassVar[bool] = False
+    """Whether prompts say "<mug> mug", as tuning with weights does, or "<mug>" alone."""
+    alone: ClassVar[bool] = False
+    """Whether a prompt may have one thing only."""
+
+    # --- standing on a prior
+
+    def fit(self, population: Population | None = None, *, on: Prior | None = None, **settings: Any) -> Self:
+        """Open the prior, and learn from the population what the method learns from others, if anything.
+
+        `on`: a prior that is open already, in place of the one that the settings name.
+        """
+        self._prior = on if on is not None else open_prior(self.prior)
+        self.prior_fingerprint_ = self._prior.fingerprint
+        if population is not None:
+            return super().fit(population, **settings)
+        if self.population_frames:
+            raise EmptyData(f"{type(self).__name__} learns from others", fix="give fit a population with images")
+        _fields.check(self)
+        self._seal()
+        return self
+
+    def _fit(self, population: Population, run: Run) -> None:
+        """Most methods learn nothing from others."""
+
+    @property
+    def bundle(self) -> Prior:
+        """The prior, opened when it is needed; raises `StateMismatch` when it is no longer the one that this was fitted on."""
+        self.check_fitted()
+        found: Prior | None = getattr(self, "_prior", None)
+        if found is None:
+            found = self._prior = open_prior(self.prior)
+        if found.fingerprint != self.prior_fingerprint_:
+            raise StateMismatch(f"the prior '{self.prior}' is another than this was fitted on", fix="fit again, or open the prior it was fitted on")
+        return found
+
+    # --- learning
+
+    def learn(self, shown: Shown | Sequence[Shown], state: State | None = None, *, seed: int | None = None, progress: bool = False) -> State:
+        """The state of somebody who shows these things; with `state`, they are added to it, and a thing of the same word is learned anew.
+
+        Raises `BadImage`, `BadPrompt`, `EmptyData`, `ConfigError` for two things with one word, and `Diverged`.
+        """
+        self.check_state(state)
+        _fields.check(self)
+        things = [shown] if isinstance(shown, Shown) else list(shown)
+        if not things:
+            raise EmptyData("nothing is shown", fix="give at least one thing with its pictures")
+        if twice := sorted({one.name for one in things if [other.name for other in things].count(one.name) > 1}):
+            raise ConfigError(f"two concepts are called {twice[0]}", fix="rename one")
+        prior = self.bundle
+        arrays = dict(state.arrays) if state is not None else {}
+        facts: dict[str, Any] = {name: dict(one) for name, one in (state.notes["concepts"].items() if state is not None else ())}
+        for one in things:
+            self._check_thing(prior, one)
+            references = References.of(prior, one.images, masks=one.masks)
+            with prior.lock:
+                tensors, record = self._learn(prior, references, one, self.seed if seed is None else seed, progress)
+            arrays = {key: value for key, value in arrays.items() if not key.startswith(f"{one.name}/")}
+            arrays |= {f"{one.name}/{key}": self._stored(key, value) for key, value in tensors.items()}
+            facts[one.name] = {"class_word": one.class_word, "images": len(references), "hashes": list(references.hashes), "record": record}
+        return self.make_state(arrays, before=state, examples=sum(len(one.images) for one in things), notes={"concepts": facts})
+
+    @abstractmethod
+    def _learn(
+        self, prior: Prior, references: References, shown: Shown, seed: int, progress: bool
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
+        """What is kept of one thing, by name, and the record of the run (JSON)."""
+
+    @staticmethod
+    def _stored(key: str, value: Tensor) -> np.ndarray:
+        """Changes of weights in half precision; words, which are small, as they are."""
+        kind = np.float16 if key.startswith("weights.") else np.float32
+        return np.ascontiguousarray(value.detach().cpu().float().numpy().astype(kind))
+
+    def _check_thing(self, prior: Prior, shown: Shown) -> None:
+        if not NAME.fullmatch(shown.name):
+            raise ConfigError(f"'{shown.name}' is not a name of a concept", fix="write it as <mug>")
+        prior.words([f"a {shown.class_word}"])
+        of_word(prior.text_encoder, prior.tokenizer, shown.class_word)
+        if shown.captions is not None and len(shown.captions) != len(shown.images):
+            raise ConfigError(f"{len(shown.captions)} captions for {len(shown.images)} pictures", fix="give one each")
+
+    def captions(self, shown: Shown, *, templates: Sequence[str] = ("a {}",)) -> list[str]:
+        """What training says of the pictures, with the class word where this method has it."""
+        phrase = f"{shown.name} {shown.class_word}" if self.says_class else shown.name
+        return [one.format(phrase) for one in templates]
+
+    def adapt(self, evidence: Evidence, state: State | None = None) -> State:
+        """Learn the things in a person's `images` frame: columns path, item (the word, with or without brackets) and class_word."""
+        return self.learn(shown_by(evidence, self.bundle.size), state)
+
+    def without(self, state: State, name: str) -> State | None:
+        """The state with one thing forgotten; None when it was the only one."""
+        self.check_state(state)
+        if name not in state.notes["concepts"]:
+            raise UnknownId("the state has no such concept", id=name, fix=f"it has {', '.join(state.notes['concepts'])}")
+        facts = {key: value for key, value in state.notes["concepts"].items() if key != name}
+        arrays = {key: value for key, value in state.arrays.items() if not key.startswith(f"{name}/")}
+        return self.make_state(arrays, before=state, notes={"concepts": facts}) if facts else None
+
+    # --- drawing
+
+    @torch.no_grad()
+    def draw(
+        self, prompts: Sequence[str], states: States, *, seeds: Sequence[int] | None = None, classes: Mapping[str, str] | None = None,
+        present: Sequence[str] = (), **options: Any
+    ) -> np.ndarray:  # fmt: skip
+        """uint8 [n, H, W, 3], one picture for each prompt.
+
+        Parameters
+        ----------
+        states: one for each prompt; None means the population's answer, a thing of the class.
+        seeds: one for each prompt; equal seeds draw alike across states. 0, 1, ... by default.
+        classes: the class words of things in prompts without a state.
+        present: things whose changes of weights are in effect though the prompt does not say them, by which one sees what leaks.
+        options: what this method can do at request time (its `_plan`).
+
+        Raises `BadPrompt` for a word that the state has not been taught, and `StateMismatch` for a state of another model.
+        """
+        seeds = list(range(len(prompts))) if seeds is None else list(seeds)
+        if not len(prompts) == len(states) == len(seeds):
+            raise ConfigError(f"{len(prompts)} prompts, {len(states)} states, {len(seeds)} seeds", fix="give one each")
+        prior = self.bundle
+        for state in {id(one): one for one in states}.values():
+            self.check_state(state)
+        out = np.zeros((len(prompts), prior.size, prior.size, 3), np.uint8)
+        for state, rows in _alike(states):
+            texts = [prompts[row] for row in rows]
+            with prior.lock:
+                out[rows] = self._drawn(prior, texts, state, [seeds[row] for row in rows], classes or {}, present, options)
+        return out
+
+    def _drawn(
+        self,
+        prior: Prior,
+        prompts: list[str],
+        state: State | None,
+        seeds: list[int],
+        classes: Mapping[str, str],
+        present: Sequence[str],
+        options: dict[str, Any],
+    ) -> np.ndarray:
+        taught = self.taught(state)
+        said = sorted({name for prompt in prompts for name in NAME.findall(prompt)})
+        known = {**classes, **{name: one.class_word for name, one in taught.items()}}
+        if unknown := [name for name in said if name not in known]:
+            raise BadPrompt(f"{unknown[0]} is not a concept here", fix=f"there are {', '.join(taught) or 'none'}; without a state, give classes")
+        if self.alone and len([name for name in said if name in taught]) > 1:
+            raise BadPrompt(f"{type(self).__name__} draws one concept at a time, not {' and '.join(said)}", fix="draw one, or use another method")
+        texts = [spell(prompt, known, taught, says_class=self.says_class) for prompt in prompts]
+        pictures = []
+        for start in range(0, len(texts), DRAWN_AT_ONCE):
+            part = slice(start, start + DRAWN_AT_ONCE)
+            used = {name: taught[name] for name in taught if name in said or name in present}
+            plan = self._plan(prior, texts[part], used, **options) if used else Plan(context=prior.encode(texts[part]))
+            settings = {"steps": self.sampling_steps, "guidance": self.guidance, **plan.options}
+            with ExitStack() as stack:
+                stack.enter_context(plan.inside)
+                pictures.append(prior.images(sample(prior, plan.context, seeds[part], slots=plan.slots, **settings)))
+        return np.concatenate(pictures)
+
+    def taught(self, state: State | None) -> dict[str, Taught]:
+        """The things of a state, by their words."""
+        if state is None:
+            return {}
+        device = self.bundle.device
+        found: dict[str, Taught] = {}
+        for name, facts in state.notes["concepts"].items():
+            own = {key[len(name) + 1 :]: value for key, value in state.arrays.items() if key.startswith(f"{name}/")}
+            found[name] = Taught(facts["class_word"], {key: torch.from_numpy(value.astype(np.float32)).to(device) for key, value in own.items()})
+        return found
+
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float = 1.0) -> Plan:
+        """How these prompts are drawn: by default words with learned rows, and all learned changes of weights added, each times the strength."""
+        context = prior.encode(prompts, [one.concept(name) for name, one in taught.items()])
+        changes = [one.changes() for one in taught.values() if one.changes()]
+        return Plan(context=context, inside=changed(prior, changes, [strength] * len(changes)) if changes else nullcontext())
+
+
+def open_prior(name: str) -> Prior:
+    """ "shapes", or a folder: of a prior that sartor has trained, or of a Stable Diffusion."""
+    from pathlib import Path
+
+    if name == "shapes":
+        return Prior.shapes()
+    return Prior.load(name) if (Path(name) / "card.json").is_file() else Prior.from_pretrained(name)
+
+
+def spell(prompt: str, classes: Mapping[str, str], taught: Mapping[str, Taught], *, says_class: bool) -> str:
+    """The prompt as the text encoder reads it: class words in place of words that nobody has taught, and behind those that want them."""
+
+    def put(match: re.Match[str]) -> str:
+        name, noun = match[1], classes[match[1]]
+        follows = prompt[match.end() :].lstrip().startswith(noun)
+        if name not in taught:
+            return "" if follows else noun
+        return f"{name} {noun}" if says_class and not follows else name
+
+    return re.sub(r"\s+", " ", re.sub(rf"({NAME.pattern})", put, prompt)).strip()
+
+
+def shown_by(evidence: Evidence, size: int) -> list[Shown]:
+    """The things in a person's `images` frame: pictures of one item are of one thing."""
+    frame = evidence.frames["images"]
+    for column in ("item", "class_word"):
+        if column not in frame.columns:
+            raise MissingColumn(f"the images say nothing of '{column}'", fix="add it: the word of the thing, and what it is (mug)", column=column)
+    found = []
+    for (item,), rows in frame.group_by("item", maintain_order=True):
+        name = str(item) if NAME.fullmatch(str(item)) else f"<{item}>"
+        found.append(Shown(name=name, class_word=str(rows["class_word"][0]), images=read_images(rows["path"].to_list(), size)))
+    return found
+
+
+def _alike(states: States) -> Iterator[tuple[State | None, list[int]]]:
+    groups: dict[int, list[int]] = {}
+    for row, one in enumerate(states):
+        groups.setdefault(id(one), []).append(row)
+    for rows in groups.values():
+        yield states[rows[0]], rows

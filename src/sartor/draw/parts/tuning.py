@@ -1,0 +1,270 @@
+"""The one loop of tuning to a few pictures: which words and which weights learn, from which prompts, with which further terms.
+
+Most methods of the room are a choice of these four and one new function. What is learned stands beside the prior, which is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sartor.draw.parts.delta import ATTENTION, difference, lora
+from sartor.draw.parts.fitting import Phase, adapt
+from sartor.draw.parts.objectives import Noised, Times, noised, weighted
+from sartor.draw.parts.prior import Prior
+from sartor.draw.parts.references import References
+from sartor.draw.parts.sampler import sample
+from sartor.draw.parts.tap import Recorder, Slots
+from sartor.draw.parts.tokens import Concept, Words
+from sartor.errors import BadPrompt, ConfigError
+
+
+class Step(NamedTuple):
+    """One step as a further term of the loss sees it."""
+
+    number: int
+    """From 0."""
+    numbers: Tensor
+    """int64 [B], which pictures."""
+    prompts: list[str]
+    words: Words
+    concepts: tuple[Concept, ...]
+    """With the rows that learn."""
+    context: Tensor
+    """float [B, T, d], of the prompts."""
+    data: Noised
+    output: Tensor
+    """The denoiser's, [B, c, h, w]."""
+    maps: Mapping[str, Tensor]
+    """Attention by layer, [B, pixels, T], where it is recorded."""
+
+
+Term = Callable[[Step], Tensor]
+"""A scalar that is added to the loss; it carries its own weight."""
+Say = Callable[[Tensor], "tuple[Sequence[str], Tensor | None]"]
+"""From picture numbers to a prompt for each, and masks [B, 1, H, W] of what counts, or None for those of the references."""
+
+
+# --- weights that learn
+
+
+class Weights(Protocol):
+    """Weights of the denoiser that learn, and leave it as it was."""
+
+    def parameters(self) -> list[nn.Parameter]: ...
+    def use(self, rows: int) -> Any: ...
+    def arrays(self) -> dict[str, Tensor]: ...
+    def close(self) -> None: ...
+
+
+class _Borrowed:
+    """`with` puts the denoiser back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class LowRank(_Borrowed):
+    """Low-rank changes of linear layers (Hu et al. 2021); by default of every projection of attention, as diffusers' trainers have it."""
+
+    def __init__(self, prior: Prior, *, targets: str = ATTENTION, rank: int = 4, seed: int = 0) -> None:
+        self.bank = lora(prior.unet, targets=targets, rank=rank, seed=seed)
+        self.bank.add()
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.bank.parameters())
+
+    def use(self, rows: int) -> Any:
+        return self.bank.use([0] * rows)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """`<layer>.A` [rank, in] and `<layer>.B` [out, rank]."""
+        return {key: torch.from_numpy(array) for key, array in self.bank.get(0, np.float32).items()}
+
+    def close(self) -> None:
+        self.bank.detach()
+
+
+class Whole(_Borrowed):
+    """The weights themselves, of all of the denoiser or of the parameters whose names match a pattern."""
+
+    def __init__(self, prior: Prior, *, targets: str = r".*") -> None:
+        import re
+
+        self.unet = prior.unet
+        self.before = {name: p.detach().clone() for name, p in prior.unet.named_parameters() if re.fullmatch(targets, name)}
+        if not self.before:
+            raise ConfigError(f"the denoiser has no parameter '{targets}'", fix="see prior.unet.named_parameters()")
+
+    def parameters(self) -> list[nn.Parameter]:
+        now = dict(self.unet.named_parameters())
+        return [now[name] for name in self.before]
+
+    def use(self, rows: int) -> Any:
+        return nullcontext()
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Parameter -> what training has added to it."""
+        return difference(self.unet, self.before)
+
+    def close(self) -> None:
+        now = dict(self.unet.named_parameters())
+        with torch.no_grad():
+            for name, old in self.before.items():
+                now[name].copy_(old)
+
+
+# --- pictures of the class
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPictures:
+    """What the frozen prior itself draws of a class: tuning that also explains these does not forget the class (Ruiz et al., DreamBooth, 2023)."""
+
+    prompt: str
+    latents: Tensor
+    """float [n, c, h, w]."""
+
+
+def class_pictures(prior: Prior, prompt: str, count: int = 64, *, seed: int = 0, batch: int = 32) -> ClassPictures:
+    """Draw them; the same prior, prompt, count and seed are drawn once."""
+    if count < 1:
+        raise ConfigError(f"{count} class pictures", fix="use at least 1")
+    key = ("class pictures", prompt, count, seed)
+    if key not in prior.kept:
+        with torch.no_grad():
+            context = prior.encode([prompt])
+        parts = []
+        for start in range(0, count, batch):
+            seeds = [seed * 1_000_003 + number for number in range(start, min(count, start + batch))]
+            parts.append(sample(prior, context.expand(len(seeds), -1, -1), seeds))
+        prior.kept[key] = torch.cat(parts)
+    return ClassPictures(prompt, prior.kept[key])
+
+
+# --- the loop
+
+
+class Tuned(NamedTuple):
+    """What came out; what the weights have learned is in `weights.arrays()`."""
+
+    concepts: tuple[Concept, ...]
+    record: dict[str, Any]
+    """Steps, losses, seconds (`fitting.adapt`)."""
+
+
+def tune(
+    prior: Prior, references: References, concepts: Sequence[Concept], prompts: Sequence[str] | Say, *, steps: int, word_rate: float = 0.0,
+    weights: Weights | None = None, weight_rate: float = 0.0, beside: ClassPictures | None = None, beside_weight: float = 1.0,
+    terms: Sequence[Term] = (), record: Recorder | None = None, slots: Slots | None = None, at: Times | None = None, batch: int = 8,
+    weight_decay: float = 0.0, clip_norm: float = 0.0, seed: int = 0, progress: bool = False,
+) -> Tuned:  # fmt: skip
+    """Minimise the denoising error of the pictures under the prompts, plus the terms.
+
+    Parameters
+    ----------
+    concepts: the words in the prompts, where their rows start; they learn when `word_rate` is more than 0.
+    prompts: one is drawn for each picture of a batch; or a function that says what to say and which part of each picture counts.
+    weights: what of the denoiser learns, at `weight_rate`.
+    beside: pictures of the class; as many as of the subject go into every batch, and the mean error of each half is taken by itself.
+    record: keeps the attention that terms look at.
+
+    Raises `BadPrompt` for a prompt without any of the concepts, and `Diverged`.
+    """
+    live = tuple(Concept(one.name, nn.Parameter(one.rows.detach().clone().to(prior.device))) for one in concepts)
+    say = prompts if callable(prompts) else _drawn(prompts, [one.name for one in concepts])
+    groups: list[tuple[list[nn.Parameter], float]] = []
+    if word_rate:
+        groups.append(([nn.Parameter(one.rows) if not isinstance(one.rows, nn.Parameter) else one.rows for one in live], word_rate))
+    if weights is not None and weight_rate:
+        groups.append((weights.parameters(), weight_rate))
+    if not groups:
+        raise ConfigError("nothing would learn", fix="give word_rate, or weights and weight_rate")
+    count = 0
+
+    def loss(numbers: Tensor) -> Tensor:
+        nonlocal count
+        texts, masks = say(numbers)
+        latents, own = references.latents[numbers], len(numbers)
+        said = list(texts)
+        if beside is not None:
+            latents = torch.cat([latents, beside.latents[torch.randint(len(beside.latents), (own,))]])
+            said += [beside.prompt] * own
+        if masks is None and references.masks is not None:
+            masks = references.masks[numbers]
+        words = prior.words(said, live)
+        context = prior.encode_words(words, live)
+        data = noised(prior, latents, at=at)
+        if record is not None:
+            record.maps.clear()
+        inside = slots if record is None else Slots(record=record) if slots is None else _recording(slots, record)
+        with weights.use(len(latents)) if weights is not None else nullcontext():
+            output = prior.predict(data.seen, data.t, context, slots=inside)
+        target = prior.target(data.clean, data.noise, data.t)
+        total = weighted(output[:own], target[:own], masks).mean()
+        if beside is not None:
+            total = total + beside_weight * weighted(output[own:], target[own:]).mean()
+        if terms:
+            maps = {} if record is None else {name: one[:own] for name, one in record.maps.items()}
+            half = Noised(*(part[:own] for part in data))
+            first = Words(words.ids[:own], {name: one[:own] for name, one in words.places.items()}, words.lengths[:own])
+            step = Step(count, numbers, said[:own], first, live, context[:own], half, output[:own], maps)
+            total = total + sum((term(step) for term in terms), total.new_zeros(()))
+        count += 1
+        return total
+
+    phase = Phase(steps=steps, parameters=groups, loss=loss, batch=batch, weight_decay=weight_decay, clip_norm=clip_norm)
+    run = adapt(references, [phase], seed=seed, progress=progress)
+    return Tuned(tuple(Concept(one.name, one.rows.detach().clone()) for one in live), run)
+
+
+def _recording(slots: Slots, record: Recorder) -> Slots:
+    from dataclasses import replace
+
+    return replace(slots, record=record)
+
+
+def _drawn(prompts: Sequence[str], names: Sequence[str]) -> Say:
+    if not prompts:
+        raise BadPrompt("there is no prompt", fix="give e.g. 'a <mug>'")
+    for prompt in prompts:
+        if names and not any(name in prompt.split() for name in names):
+            raise BadPrompt(f"'{prompt}' has none of {', '.join(names)}", fix="write the concept's word into it")
+    return lambda numbers: ([prompts[int(one)] for one in torch.randint(len(prompts), (len(numbers),))], None)
+
+
+@contextmanager
+def changed(prior: Prior, arrays: Sequence[Mapping[str, Tensor]], scales: Sequence[float] | None = None) -> Iterator[None]:
+    """While inside, what `Weights.arrays` of one or several tunings is added to the denoiser, each times its scale; not for two threads at once."""
+    from sartor.draw.parts.delta import added
+
+    total: dict[str, Tensor] = {}
+    for number, one in enumerate(arrays):
+        scale = 1.0 if scales is None else scales[number]
+        for name, change in dense(one).items():
+            total[name] = total[name] + scale * change if name in total else scale * change
+    with added(prior.unet, total):
+        yield
+
+
+def dense(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameter -> its change, of low-rank or whole arrays."""
+    made = {}
+    for name, array in arrays.items():
+        if name.endswith(".B"):
+            made[f"{name[:-2]}.weight"] = array.float() @ arrays[f"{name[:-2]}.A"].float()
+        elif not name.endswith(".A"):
+            made[name] = array
+    return made
