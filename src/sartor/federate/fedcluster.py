@@ -36,8 +36,8 @@ class FedCluster(Federated):
     """Rounds between attempts to split clusters of at least four."""
     gap: float = 0.1
     """A cluster stays whole when no gap between merges is at least this share of the last merge's height."""
-    silhouette: float = 0.1
-    """A cluster stays whole when its parts' mean silhouette would be below this."""
+    silhouette: float = 0.5
+    """A cluster stays whole when the mean silhouette of its parts would be below this: weak structure is noise of single updates."""
     clusters: int = 0
     """So many at the first split, whatever the gaps; 0 to find out."""
     outer: float = 0.7
