@@ -16,7 +16,7 @@ from sartor.data.world.behaviour import DAY, START
 from sartor.data.world.draws import address
 from sartor.data.world.persona import facts as _facts
 from sartor.data.world.persona import grading
-from sartor.data.world.persona.dialogues import conversations, openings
+from sartor.data.world.persona.evidence import evidence
 from sartor.data.world.persona.likes import Likes
 from sartor.data.world.persona.pairs import choices
 from sartor.data.world.persona.replies import Following, compose
@@ -32,8 +32,6 @@ CHUNK = 10_000
 """People made at once."""
 STRANGERS = 1 << 39
 """Person numbers from here on are of people in no world: those who write drafts and rejected answers."""
-IN_DIALOGUES = 1 << 20
-"""Numbers of the requests inside dialogues begin here; those of histories and tests are below."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +93,7 @@ class Personas:
     @cached_property
     def is_new(self) -> np.ndarray:
         """bool [people]: never seen by any fit."""
-        return self._new(np.arange(self.world.people))
+        return self.are_new(np.arange(self.world.people))
 
     @property
     def fit_people(self) -> np.ndarray:
@@ -200,7 +198,7 @@ class Personas:
     def statements(self, people: Sequence[int] | np.ndarray | None = None) -> pl.DataFrame:
         """What people say about themselves, with its truth; see `facts.statements`."""
         numbers = self.world.person_numbers(people)
-        return self._statements(numbers)
+        return self.statements_of(numbers)
 
     def questions(self, people: Sequence[int] | np.ndarray | None = None, at: float | np.ndarray = 1.0) -> pl.DataFrame:
         """A question about every fact of people, with the answer that is right at that time; see `facts.questions`."""
@@ -213,7 +211,7 @@ class Personas:
         not null) those of `dialogues.KINDS`, where a revision (her own words after a draft) begins with "rather:".
         """
         numbers = self.world.person_numbers(people)
-        parts = [self._part(numbers[at : at + CHUNK]) for at in range(0, max(1, numbers.size), CHUNK)]
+        parts = [evidence(self, numbers[at : at + CHUNK]) for at in range(0, max(1, numbers.size), CHUNK)]
         frames: dict[Any, pl.DataFrame] = {name: pl.concat([part[name] for part in parts]) for name in parts[0] if name != "pairs"}
         if events:
             clicked = self.world.part(numbers).population
@@ -227,11 +225,12 @@ class Personas:
 
     # --- inside
 
-    def _new(self, people: np.ndarray) -> np.ndarray:
+    def are_new(self, people: np.ndarray) -> np.ndarray:
+        """Bool [people]."""
         return self.world.draws.uniform("persona:new", address(people)) < self.new
 
     def _traits(self, people: np.ndarray) -> Traits:
-        return Traits.draw(self.world.draws, people, self.jargon, self._new(people))
+        return Traits.draw(self.world.draws, people, self.jargon, self.are_new(people))
 
     def _likes(self, people: np.ndarray) -> Likes:
         return Likes.of(self.world.tastes_of(people))
@@ -265,37 +264,10 @@ class Personas:
             time = START + ((number + uniform("request:time", where)) * step).astype(np.int64)
         return Requests(person, number, act, first, second, name, np.minimum(time, LATEST_TIME))
 
-    def _statements(self, people: np.ndarray) -> pl.DataFrame:
+    def statements_of(self, people: np.ndarray) -> pl.DataFrame:
+        """As `statements`, of person numbers."""
         tastes = self.world.tastes_of(people)
         return _facts.statements(self.world.draws, tastes, Likes.of(tastes), changes=self.changes, reminders=self.reminders, days=self.world.days)
-
-    def _part(self, people: np.ndarray) -> dict[str, pl.DataFrame]:
-        people = np.unique(people)
-        history = self.history(people)
-        said = self._statements(people).with_columns(pl.int_range(pl.len()).over("person").alias("statement"))
-        none = pl.lit(None, pl.String)
-        reply = pl.DataFrame(
-            {
-                "person": history.person,
-                "time": history.time,
-                "kind": "reply",
-                "text": self.replies_of(history, history.person, None),
-                "prompt": history.texts(),
-            }
-        )
-        frames = [reply.with_columns(pl.lit("user").alias("role"))]
-        opened = openings(self.world.draws, said, self.dialogues)
-        alone = said.join(opened, on=["person", "statement"], how="anti")
-        frames.append(alone.select("person", "time", pl.lit("statement").alias("kind"), "text", none.alias("prompt"), pl.lit("user").alias("role")))
-        if len(opened):
-            number = opened["statement"].to_numpy() + IN_DIALOGUES
-            asked = self.requests_of(opened["person"].to_numpy(), number, time=opened["time"].to_numpy() + 120)
-            drafts = self.replies_of(asked, self.strangers(asked), None)
-            own = self.replies_of(asked, asked.person, None)
-            frames.append(conversations(self.world.draws, opened, asked, drafts, own, people, self.changes, self.world.days))
-        texts = pl.concat(frames, how="diagonal").sort("person", "time", maintain_order=True)
-        people_frame = self.world.people_frame(self.world.tastes_of(people)).with_columns(pl.Series("new", self._new(people)))
-        return {"texts": texts, "preferences": choices(self, people)[0], "people": people_frame}
 
     def strangers(self, requests: Requests) -> np.ndarray:
         """Somebody of no world for each request, int64: who writes the drafts of dialogues and the rejected answers."""
