@@ -23,7 +23,7 @@ from sartor.write.parts.decoding import Sampling, generate
 from sartor.write.parts.lm_training import Example, Lesson, copying, teach
 from sartor.write.parts.source_lessons import COPIED
 from sartor.write.parts.tokenizer import Tokenizer
-from sartor.write.unims_rag import Reply, UniMSRAG
+from sartor.write.unims_rag import FINAL, Reply, UniMSRAG
 
 CLAIM = Claim(
     slug="unims-rag",
@@ -39,7 +39,9 @@ CLAIM = Claim(
 )
 
 FIT, COLLECTIONS, ASKED, TURNS = 300, 10, 60, 5
-TOKENS, ENCODERS, TOP = 1_500_000, ("hashed:128", "minilm"), 3
+SIZE: dict[str, Any] = {"max_tokens": 128, "slot": 16, "rows": 4}
+"""All turns, facts and documents fit."""
+TOKENS, ENCODERS, TOP = 2_000_000, ("hashed:128", "minilm"), 3
 PLANS = (NOTHING, OWN, BOTH)
 Found = tuple[str, str]
 """A source, and a text of it."""
@@ -114,7 +116,7 @@ class _Answers:
             return Example(ids, np.arange(ids.size) >= len(prompts[at]))
 
         lesson = Lesson(network, soft=self.tokenizer.soft, seed=seed)
-        teach(lesson, make, tokens=TOKENS, width=method.max_tokens, rows=method.rows, learning_rate=method.learning_rate, seed=seed)
+        teach(lesson, make, tokens=TOKENS, width=method.max_tokens, rows=method.rows, learning_rate=method.learning_rate, final=FINAL, seed=seed)
         self.network = network.eval().requires_grad_(False)
 
     def _prompt(self, turn: Turn, found: Sequence[Found]) -> list[int]:
@@ -140,7 +142,7 @@ def _injected(world: Sources, turns: Sequence[Turn], rng: np.random.Generator) -
 
 def _seed(seed: int) -> dict[str, Any]:
     known, world = taught(seed, FIT, COLLECTIONS), Sources(seed, people=ASKED, collection=1, turns=TURNS)
-    method = UniMSRAG(seed=seed, tokens=TOKENS).fit(population(known), progress=False)
+    method = UniMSRAG(seed=seed, tokens=TOKENS, **SIZE).fit(population(known), progress=False)
     people = Population({"texts": world.texts()})
     start = time.perf_counter()
     states = {person: method.adapt(people[person]) for person in range(ASKED)}

@@ -36,11 +36,11 @@ from sartor.errors import (
 from sartor.method import State
 from sartor.write.parts.causal_lm import CausalLM, LMConfig
 from sartor.write.parts.control_adapter import ControlledModel
-from sartor.write.parts.control_tokens import EOS, NULL, ControlTokens
+from sartor.write.parts.control_tokens import EOS, EVIDENCE, JUDGE, NULL, ControlTokens
 from sartor.write.parts.language_model import LanguageModel
 from sartor.write.parts.lm_training import copying
 from sartor.write.parts.refine import Draft, refine
-from sartor.write.parts.source_lessons import annotated
+from sartor.write.parts.source_lessons import SourceLessons, annotated
 from sartor.write.parts.tokenizer import Tokenizer
 from sartor.write.unims_minds import Scored, TokenMind
 from sartor.write.unims_rag import UniMSRAG
@@ -82,7 +82,7 @@ PEOPLE = population()
 
 @pytest.fixture(scope="module")
 def method() -> UniMSRAG:
-    return UniMSRAG(tokens=60_000, dim=32, max_tokens=128, slot=16, max_new=12, rows=2, learning_rate=8e-3).fit(PEOPLE, progress=False)
+    return UniMSRAG(tokens=60_000, dim=32, layers=2, max_tokens=128, slot=16, max_new=12, rows=2, learning_rate=8e-3).fit(PEOPLE, progress=False)
 
 
 # --- tokens
@@ -128,6 +128,25 @@ def test_copying_is_learned_from_sequences_that_come_twice() -> None:
         assert (one.ids[:half] == one.ids[half:]).all()
         assert (one.ids >= 10).all()
         assert one.learn.tolist() == [False] * half + [True] * half
+
+
+def test_a_document_is_graded_behind_the_fact_it_is_looked_up_by_with_and_without_what_was_asked(method: UniMSRAG) -> None:
+    layout, turns = method._speaker.layout, [turn for turn in annotated(PEOPLE, CONTROL) if len(turn.sources) == 2]
+    lessons = SourceLessons(layout=layout, end=method._speaker.end, room=method._room, longest=128)
+    prepared = [lessons.prepared(turn, method._labelled(turn)) for turn in turns]
+    rng, seen = np.random.default_rng(0), {True: 0, False: 0}
+    for one in (lessons.example(prepared, rng) for _ in range(300)):
+        judged = [at for at, number in enumerate(one.ids.tolist()) if number == layout.number(JUDGE)]
+        if len(judged) < 2:
+            continue
+        alone = int(one.ids[0]) == layout.number(EVIDENCE)
+        seen[alone] += 1
+        # Every evaluation is learned; in front of documents stands the fact, and nothing else when nothing was asked.
+        assert all(one.learn[at + 1] and int(one.ids[at + 1]) in layout.bins for at in judged)
+        if alone:
+            assert one.ids[: judged[0] + 1].tolist() in [own.right[0] for own in prepared]
+            assert int(one.learn.sum()) == len(judged)
+    assert min(seen.values()) > 30
 
 
 # --- refining

@@ -89,14 +89,16 @@ class UniMSRAG(Writer):
     """Tokens of a backend's prompt."""
     vocabulary: int = 2_000
     dim: int = 64
-    layers: int = 2
-    heads: int = 4
+    layers: int = 3
+    """To tell whether a document speaks of what a fact says takes one more than to copy."""
+    heads: int = 2
     max_tokens: int = 256
     max_new: int = 32
-    tokens: int = 1_500_000
+    tokens: int = 2_000_000
     """To train on."""
-    learning_rate: float = 4e-3
-    rows: int = 8
+    learning_rate: float = 3e-3
+    rows: int = 2
+    """Of `max_tokens` tokens, in a batch: it takes some thousand steps until words are compared, however large they are."""
 
     network_: CausalLM | None = learned(None)
     words_: str = learned("")
@@ -141,7 +143,7 @@ class UniMSRAG(Writer):
             return
         teach(
             Lesson(speaker.network, soft=Tokenizer(self.words_).soft, seed=self.seed), make, tokens=self.tokens, width=self.max_tokens,
-            rows=self.rows, learning_rate=self.learning_rate, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint,
+            rows=self.rows, learning_rate=self.learning_rate, final=FINAL, seed=self.seed, progress=run.progress, checkpoint=run.checkpoint,
             key=keyed(self, population, run).key,
         )  # fmt: skip
         speaker.network.eval().requires_grad_(False)
@@ -304,7 +306,9 @@ class UniMSRAG(Writer):
         return {self.sources[0]: [] if state is None else self.facts(state), **{name: list(given.get(name, ())) for name in self.sources[1:]}}
 
 
-POOL = 16
-"""Wrong texts of a source that a turn is taught with."""
+POOL = 6
+"""Wrong texts of a source that a turn is taught with. With many of them few are like the right one, and the rest teach no telling apart."""
+FINAL = 0.15
+"""Of the learning rate, at the end."""
 WRONG = 0.5
 """Soft relevance of the wrong text with the highest cosine; the right one has 1."""

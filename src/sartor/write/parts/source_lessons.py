@@ -17,11 +17,14 @@ from sartor.write.parts.pieces import FACTS
 if TYPE_CHECKING:
     from sartor.data.population import Population
 
-CHECKED, GRADED, LAST = 0.1, 0.55, 0.7
+CHECKED, GRADED, LAST = 0.2, 0.55, 0.7
 """Shares of examples that teach to check answers, and to grade several texts of one source; and of those, the last source of the plan."""
-COPIED = 0.15
+COPIED = 0.05
 """Share of examples that teach nothing but to read what stands before."""
-BESIDE = 5
+ALONE = 0.5
+"""Share of those of a source that is looked up by another one's text that show this text and no conversation: to compare two texts is learned
+where little else stands between them."""
+BESIDE = 2
 """Wrong texts that are graded beside the right one, at most."""
 
 
@@ -159,6 +162,8 @@ class SourceLessons:
         parts: list[tuple[list[int], bool]] = [(turn.begun, False), (turn.plan, True)]
         graded = drawn < CHECKED + GRADED and bool(turn.right)
         last = len(turn.right) - (0 if not graded else 1 if rng.random() < LAST else int(rng.integers(1, len(turn.right) + 1)))
+        if graded and last and rng.random() < ALONE:
+            parts = []
         for right in turn.right[:last]:
             parts += [(right, False), ([self._bin(1.0, rng)], True)]
         if graded:
