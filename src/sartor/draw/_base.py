@@ -219,7 +219,7 @@ class ConceptMethod(Illustrator):
         for state in {id(one): one for one in states}.values():
             self.check_state(state)
         out = np.zeros((len(prompts), prior.size, prior.size, 3), np.uint8)
-        for state, rows in _alike(states):
+        for state, rows in _alike(prompts, states):
             texts = [prompts[row] for row in rows]
             with prior.lock:
                 out[rows] = self._drawn(prior, texts, state, [seeds[row] for row in rows], classes or {}, present, options)
@@ -296,6 +296,8 @@ def spell(prompt: str, classes: Mapping[str, str], taught: Mapping[str, Taught],
 
 def shown_by(evidence: Evidence, size: int) -> list[Shown]:
     """The things in a person's `images` frame: pictures of one item are of one thing."""
+    if "images" not in evidence.frames:
+        raise EmptyData("there are no images among the evidence", fix="give three to five pictures of each thing")
     frame = evidence.frames["images"]
     for column in ("item", "class_word"):
         if column not in frame.columns:
@@ -307,9 +309,10 @@ def shown_by(evidence: Evidence, size: int) -> list[Shown]:
     return found
 
 
-def _alike(states: States) -> Iterator[tuple[State | None, list[int]]]:
-    groups: dict[int, list[int]] = {}
-    for row, one in enumerate(states):
-        groups.setdefault(id(one), []).append(row)
+def _alike(prompts: Sequence[str], states: States) -> Iterator[tuple[State | None, list[int]]]:
+    """Rows of one state whose prompts say the same things: a thing is in effect only where it is said."""
+    groups: dict[Any, list[int]] = {}
+    for row, (prompt, state) in enumerate(zip(prompts, states, strict=True)):
+        groups.setdefault((id(state), frozenset(NAME.findall(prompt))), []).append(row)
     for rows in groups.values():
         yield states[rows[0]], rows
