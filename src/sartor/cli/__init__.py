@@ -14,6 +14,7 @@ from sartor.cli.bench import bench
 from sartor.cli.check import check
 from sartor.cli.cite import cite
 from sartor.cli.data import app as data
+from sartor.cli.decide import decide
 from sartor.cli.demo import demo
 from sartor.cli.draw import app as draw
 from sartor.cli.evaluate import evaluate
@@ -62,6 +63,7 @@ app.command("fit", rich_help_panel="Work")(fit)
 app.command("adapt", rich_help_panel="Work")(adapt)
 app.command("recommend", rich_help_panel="Work")(recommend)
 app.command("search", rich_help_panel="Work")(search)
+app.command("decide", rich_help_panel="Work")(decide)
 app.command("evaluate", rich_help_panel="Measure")(evaluate)
 app.command("federate", rich_help_panel="Measure")(federate)
 app.command("check", rich_help_panel="Measure")(check)

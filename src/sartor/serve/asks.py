@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from sartor.errors import ConfigError
 from sartor.serve import answers as out
 from sartor.serve import overview
+from sartor.serve.decisions import DecisionsOut, LogOut
 from sartor.serve.rerank import RerankOut
 
 if TYPE_CHECKING:
@@ -170,6 +171,20 @@ def rerank(
         "strength": strength, "personal": personal,
     }  # fmt: skip
     return Ask("POST", "/v1/rerank", RerankOut, json={name: value for name, value in body.items() if value is not None})
+
+
+def decide(
+    people: Mapping[Id, Mapping[str, Any]] | Sequence[Id], *, budget: float | None = None, personal: bool = True, log: bool = True
+) -> Ask[DecisionsOut]:
+    """An action for each under a shared budget; a mapping says what is wanted for each: `{"ana": {"target": 0.7, "context": {"place": "home"}}}`."""
+    given = people if isinstance(people, Mapping) else {person: {} for person in people}
+    body = {"people": [{"person": str(person), **about} for person, about in given.items()], "budget": budget, "personal": personal, "log": log}
+    return Ask("POST", "/v1/decisions", DecisionsOut, json={name: value for name, value in body.items() if value is not None}, repeat=not log)
+
+
+def decisions(person: Id, *, limit: int = 100) -> Ask[LogOut]:
+    """What was decided for a person, newest first."""
+    return _get(_person(person, "/decisions"), LogOut, limit=limit)
 
 
 def explain(person: Id, item: Id, *, top: int = 5) -> Ask[out.ExplanationOut]:

@@ -38,14 +38,14 @@ def answer(given: Answer) -> dict[str, Any]:
         "person": given.person,
         "items": [{"item": pick.item, "score": pick.score, "title": pick.title, "attributes": pick.attributes} for pick in given.items],
         "model": given.model,
-        "state": _state_of(given),
+        "state": state_of(given),
         "fallback": given.fallback,
         "note": given.note,
         "seconds": given.seconds,
     }
 
 
-def _state_of(given: Answered) -> dict[str, Any] | None:
+def state_of(given: Answered) -> dict[str, Any] | None:
     """Which state an answer was made from."""
     if given.state_version is None:
         return None
@@ -64,7 +64,7 @@ def search(given: SearchAnswer) -> dict[str, Any]:
             }
             for rank, one in enumerate(given.items, 1)
         ],
-        "state": _state_of(given),
+        "state": state_of(given),
     }
 
 
@@ -73,7 +73,7 @@ def reranked(given: Reranked) -> dict[str, Any]:
     return {
         **_fields(given, "person", "personal", "model", "fallback", "note", "seconds"),
         "items": [{"rank": rank, **_fields(one, "place", "score", "item", "text")} for rank, one in enumerate(given.items, 1)],
-        "state": _state_of(given),
+        "state": state_of(given),
     }
 
 

@@ -1,0 +1,55 @@
+"""`sartor decide`: from a file of ratings to what each person gets, and a log of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from calls import Call
+from typer.testing import CliRunner
+
+from sartor.cli import app
+from sartor.data.world.allocation import Allocation
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("decide")
+    Allocation(people=12, seed=7).ratings(15).write_csv(place / "ratings.csv")
+    words = ["fit", str(place / "ratings.csv"), "--method", "wireless-allocation", "--out", str(place / "model")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return place
+
+
+def test_a_budget_is_shared(place: Path, call: Call, call_json: Call) -> None:
+    wanted, log = place / "wanted.jsonl", place / "decisions.jsonl"
+    wanted.write_text('{"person": 3, "target": 0.6, "efficiency": 2.0}\n\n{"person": "somebody new", "efficiency": 4}\n')
+    code, result = call_json("decide", place / "model", "--budget", 40, "--requests", wanted, "--log", log)
+    assert code == 0, result
+    assert result["spent"] <= 40
+    people = {one["person"]: one for one in result["people"]}
+    assert len(people) == 13
+    assert people[3]["expected"] >= 0.6
+    assert "state_version" not in people["somebody new"]
+    assert len(log.read_text().splitlines()) == 13
+    code, shown, _ = call("decide", place / "model", "--budget", 10, "--person", 3, "--person", 4)
+    assert code == 0
+    assert "2 people" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("{", "no request"),
+        ('{"target": 0.5}', "no request"),
+        ('{"person": 3}\n{"person": "3"}', "twice"),
+        ('{"person": 3, "target": 2}', "unreachable"),
+    ],
+)
+def test_requests_that_cannot_be_meant(place: Path, call_json: Call, line: str, match: str) -> None:
+    wanted = place / "wrong.jsonl"
+    wanted.write_text(line)
+    code, said = call_json("decide", place / "model", "--budget", 40, "--requests", wanted)
+    assert code != 0
+    assert match in said["what"]
