@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,7 @@ from sartor.write.entity_focus import UNTAUGHT, Entities
 from sartor.write.entity_store import EntityStore, Visit, query_hash, sessions
 from sartor.write.parts.data_block import plain
 from sartor.write.parts.instructions import reads_as_instruction
-from sartor.write.query_writers import Draft, Pattern, Patterns, Slots, from_backend
+from sartor.write.query_writers import Draft, Pattern, Patterns, Slots, from_backend, mixed
 from sartor.write.suggestions import OTHER, Context, Focus, Suggestion, Suggestions, note
 
 OWN, EVERYBODY = "own", "everybody"
@@ -133,7 +133,7 @@ class KLaMP(Writer):
             counts = Counter(self._known.pattern(query, focus) for focus, (_, _, query) in zip(focuses, shared, strict=True))
             self.patterns_[who] = [[*pattern, count] for pattern, count in counts.most_common() if OTHER not in pattern.roles]
         if self.lm is not None:
-            self.lm.fit(self._slots.lessons(self._lessons(shared)), progress=run.progress)
+            self.lm.fit(self._slots.lessons(mixed(shared, self.earlier_share, self.seed)), progress=run.progress)
 
     def _check(self) -> None:
         if len(self.weights) not in (0, 3) or min(self.weights, default=0) < 0:
@@ -141,18 +141,6 @@ class KLaMP(Writer):
         if min(self.most, self.drafts, self.shared) < 1 or self.decay <= 0 or not 0 <= self.earlier_share < 1:
             what = f"most {self.most}, drafts {self.drafts}, shared {self.shared}, decay {self.decay}, earlier_share {self.earlier_share}"
             raise ConfigError(what, fix="most, drafts and shared >= 1, decay > 0, earlier_share from 0 to below 1")
-
-    def _lessons(self, examples: Sequence[tuple[Context, Focus, str]]) -> Iterator[tuple[Context, Focus, str]]:
-        """Examples for a language model: a third without anything personal, so that it can do without, some with earlier queries in full."""
-        rng = np.random.default_rng([self.seed, 41])
-        for (context, focus, query), drawn in zip(examples, rng.random(len(examples)), strict=True):
-            bare = replace(context, earlier=())
-            if drawn < self.earlier_share:
-                yield context, Focus(focus.page), query
-            elif drawn < self.earlier_share + (1 - self.earlier_share) / 3:
-                yield bare, Focus(focus.page), query
-            else:
-                yield bare, focus, query
 
     def _people(self, population: Population) -> Iterator[list[list[Visit]]]:
         frame = population.texts.collect()

@@ -6,7 +6,8 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,6 +169,19 @@ SUGGEST = Template(
     {"count": Slot(), "page": Slot(data=True, share=3.0), "asked": Slot(data=True), "knows": Slot(data=True), "cares": Slot(data=True)},
 )
 _BULLET = re.compile(r"^\s*(?:[-*\u2022]|\d+[.)])\s*")
+
+
+def mixed(examples: Sequence[tuple[Context, Focus, str]], earlier_share: float, seed: int) -> Iterator[tuple[Context, Focus, str]]:
+    """Examples for a language model: a third without anything personal, so that it can do without, some with earlier queries in full."""
+    rng = np.random.default_rng([seed, 41])
+    for (context, focus, query), drawn in zip(examples, rng.random(len(examples)), strict=True):
+        bare = replace(context, earlier=())
+        if drawn < earlier_share:
+            yield context, Focus(focus.page), query
+        elif drawn < earlier_share + (1 - earlier_share) / 3:
+            yield bare, Focus(focus.page), query
+        else:
+            yield bare, focus, query
 
 
 def from_backend(

@@ -17,14 +17,15 @@ import polars as pl
 
 from sartor._run_key import keyed
 from sartor.data.population import Evidence, Population
-from sartor.errors import BadAnswer, BadValue, ConfigError, EmptyData, MissingColumn, NotFitted
+from sartor.errors import BadAnswer, BadValue, ConfigError, EmptyData, NotFitted
 from sartor.method import Run, State, States, Writer, learned
 from sartor.parts.trainer import seeded
 from sartor.represent.text import text_encoder, uncached
 from sartor.write import rpm_language
 from sartor.write.backends import Backend, check_messages, text_of
 from sartor.write.parts.pieces import own_texts
-from sartor.write.rpm_answers import Answer, Reason, Scale
+from sartor.write.rpm_answers import Answer, Scale
+from sartor.write.rpm_cases import answers_in, items_of
 from sartor.write.rpm_features import Feature, Job, features
 from sartor.write.rpm_memory import Item, Memory, remembered
 from sartor.write.rpm_reader import Prompt, SetReader, answered
@@ -110,10 +111,10 @@ class RPM(Writer):
             what = f"k {self.k}, keep {self.keep}, threshold {self.threshold}, share {self.share}, epochs {self.epochs}, cite {self.cite}"
             raise ConfigError(what, fix="k, keep and epochs at least 1, threshold, share and cite shares of 1")
         self._job()
-        frame = self._rows(population.texts.collect())
+        frame = answers_in(population.texts.collect(), self.kind)
         scale = Scale.of(frame["text"], any_words=self._writer is not None)
         self.labels_, self.scale_ = list(scale.labels), [scale.low, scale.high]
-        people = [self._items(rows) for rows in frame.partition_by("person", maintain_order=True)]
+        people = [items_of(rows, scale) for rows in frame.partition_by("person", maintain_order=True)]
         people = [items for items in people if len(items) >= LEAST]
         if not people:
             raise EmptyData("nobody has four answers with a prompt", fix="give more texts: the reader learns one part from the other", frame="texts")
@@ -150,10 +151,10 @@ class RPM(Writer):
         """
         self.check_state(state)
         before = Memory.of(state.arrays) if state is not None else None
-        rows = self._rows(own_texts(evidence)) if "texts" in evidence.frames else pl.DataFrame()
+        rows = answers_in(own_texts(evidence), self.kind) if "texts" in evidence.frames else pl.DataFrame()
         start = 1 + max([-1, *(int(one.id) for one in before.items if one.id.isdecimal())]) if before else 0
         # Of a case that is there twice the newer answer holds.
-        new = {one.id: one for one in self._items(rows, start=start)} if rows.height else {}
+        new = {one.id: one for one in items_of(rows, self._scale, start=start)} if rows.height else {}
         if before is not None:
             before = before.forget([one.id for one in before.items if one.id in new])
         memory = self._reasoned(self._remember(list(new.values()), before))
@@ -243,18 +244,10 @@ class RPM(Writer):
             moved = value - less[start : start + len(rows)]
             start += len(prompt.factors)
             items = tuple(memory.items[at].id for at in shown) if memory is not None else ()
-            out.append(Answer(self._scale.words(value), float(self._scale.back(value)), self._cited(memory, found, rows, moved, value), items, flags))
+            side = 1 if value >= float(memory.factors.mean if memory and not self._scale.labels else 0) else -1
+            reasons = self._reading.cited(memory, found, rows, moved, side, share=self.cite) if memory is not None else ()
+            out.append(Answer(self._scale.words(value), float(self._scale.back(value)), reasons, items, flags))
         return out
-
-    def _cited(self, memory: Memory | None, found: Sequence[Feature], rows: np.ndarray, moved: np.ndarray, value: float) -> tuple[Reason, ...]:
-        """Factors that the answer leans on most, in its own direction; from the table alone."""
-        side = 1 if value >= float(memory.factors.mean if memory and not self._scale.labels else 0) else -1
-        lean = moved * side
-        if memory is None or not lean.size or lean.max() <= 0:
-            return ()
-        own, names = self._reading.matched(memory, found), memory.factors.names
-        order = [at for at in np.argsort(-lean, kind="stable")[:3] if lean[at] >= self.cite * lean.max()]
-        return tuple(Reason(own.get(int(rows[at]), ""), names[rows[at]], side) for at in order)
 
     def _reasoned(self, memory: Memory) -> Memory:
         if self._writer is not None and memory.contrast:
@@ -307,17 +300,3 @@ class RPM(Writer):
         """Of each group of phrases; a name that cannot be read is its first phrase."""
         given = [self._namer.one(list(group)).value if self._namer else None for group in groups]
         return [name.strip() if isinstance(name, str) and name.strip() else group[0] for name, group in zip(given, groups, strict=True)]
-
-    def _rows(self, texts: pl.DataFrame) -> pl.DataFrame:
-        if "prompt" not in texts.columns:
-            raise MissingColumn("the texts have no column prompt", fix="give what each text answers", frame="texts", column="prompt")
-        rows = texts.filter(pl.all_horizontal(pl.col("prompt", "text").is_not_null()) & (pl.col("prompt").str.strip_chars() != ""))
-        if self.kind:
-            rows = rows.filter(pl.col("kind") == self.kind) if "kind" in rows.columns else rows.clear()
-        return rows.sort("time", maintain_order=True) if "time" in rows.columns else rows
-
-    def _items(self, rows: pl.DataFrame, start: int = 0) -> list[Item]:
-        names = rows["item"].cast(pl.String).to_list() if "item" in rows.columns else [str(start + at) for at in range(rows.height)]
-        return [
-            Item(name, request, answer, self._scale.value(answer)) for name, request, answer in zip(names, rows["prompt"], rows["text"], strict=True)
-        ]  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sartor.represent.encoder import TextEncoder
+from sartor.write.rpm_answers import Reason
 from sartor.write.rpm_features import Feature
 from sartor.write.rpm_memory import Memory
 from sartor.write.rpm_reader import EXAMPLE, FACTOR, Prompt
@@ -52,6 +53,18 @@ class Reading:
     def table(self, memory: Memory) -> np.ndarray:
         """int64, factors in the table, in its order."""
         return memory.factors.table(most=self.most)
+
+    def cited(self, memory: Memory, found: Sequence[Feature], rows: np.ndarray, moved: np.ndarray, side: int, *, share: float) -> tuple[Reason, ...]:
+        """Factors that an answer leans on most, in its own direction, from the table alone.
+
+        `moved` float [factors of the table]: how much each moves the answer; cited are up to three of at least `share` of the largest.
+        """
+        lean = moved * side
+        if not lean.size or lean.max() <= 0:
+            return ()
+        own, names = self.matched(memory, found), memory.factors.names
+        order = [at for at in np.argsort(-lean, kind="stable")[:3] if lean[at] >= share * lean.max()]
+        return tuple(Reason(own.get(int(rows[at]), ""), names[rows[at]], side) for at in order)
 
     def matched(self, memory: Memory, found: Sequence[Feature]) -> dict[int, str]:
         """Factors that a request has -> its phrase."""

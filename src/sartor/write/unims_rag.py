@@ -27,7 +27,7 @@ from sartor.write.parts.control_adapter import ControlledModel
 from sartor.write.parts.control_tokens import ControlTokens
 from sartor.write.parts.lm_training import Example, Lesson, teach
 from sartor.write.parts.piece_search import ranked
-from sartor.write.parts.pieces import facts_of, packed, unpacked
+from sartor.write.parts.pieces import FACTS, facts_of, packed, unpacked
 from sartor.write.parts.source_lessons import Annotated, SourceLessons, annotated
 from sartor.write.parts.tokenizer import Tokenizer
 from sartor.write.unims_answering import Answering, Reply
@@ -59,6 +59,8 @@ class UniMSRAG(Writer):
     """The first is the person's own facts."""
     depends: Mapping[str, str] = field(default_factory=lambda: {"DOCUMENTS": "PERSONA"})
     """Source -> the one whose finds it is looked up by."""
+    kinds: Sequence[str] = FACTS
+    """Of texts that are the person's own source. With "reply", what she wrote before is looked up like a fact, to write like it."""
     bins: int = 11
     """Of evaluations."""
     top: int = 1
@@ -122,7 +124,7 @@ class UniMSRAG(Writer):
         if self.writer != OWN:
             backend(self.writer)
             return
-        turns = annotated(population, control)
+        turns = annotated(population, control, self.kinds)
         if not turns:
             raise EmptyData("no assistant's turn has sources", fix="give texts with role, dialogue, turn, sources and evidence", frame="texts")
         if not self.base:
@@ -250,7 +252,7 @@ class UniMSRAG(Writer):
     def adapt(self, evidence: Evidence, state: State | None = None) -> State:
         """Keep the person's facts; the same fact is kept once, as the newest. Raises `BadValue` for another person's texts."""
         self.check_state(state)
-        fresh = facts_of(evidence)
+        fresh = facts_of(evidence, self.kinds)
         every = [*(self.facts(state) if state is not None else []), *fresh]
         kept = list(dict.fromkeys(every[::-1]))[::-1][-self.keep :]
         arrays = packed([(one,) for one in kept]) | {"vectors": self._vectors(kept).astype(np.float16)}

@@ -37,13 +37,13 @@ def pieces_of(evidence: Evidence) -> list[Piece]:
     return _pieces(_own(own_texts(evidence))) if "texts" in evidence.frames else []
 
 
-def facts_of(evidence: Evidence) -> list[str]:
-    """What one person said of herself, oldest first: texts of the kinds `FACTS`, or all where the frame has no `kind`. Raises `BadValue`."""
+def facts_of(evidence: Evidence, kinds: Sequence[str] = FACTS) -> list[str]:
+    """What one person said of herself, oldest first: texts of these kinds, or all where the frame has no `kind`. Raises `BadValue`."""
     if "texts" not in evidence.frames:
         return []
     frame = own_texts(evidence)
     frame = frame.filter(pl.col("text").is_not_null() & (pl.col("text").str.strip_chars() != ""))
-    frame = frame.filter(pl.col("kind").is_in(FACTS)) if "kind" in frame.columns else frame
+    frame = frame.filter(pl.col("kind").is_in(list(kinds))) if "kind" in frame.columns else frame
     frame = frame.sort("time", maintain_order=True, nulls_last=False) if "time" in frame.columns else frame
     return list(frame["text"].to_list())
 

@@ -52,8 +52,8 @@ class Annotated(NamedTuple):
         return [*self.facts, *(one["content"] for one in self.context), *self.evidence, self.response, *self.candidates]
 
 
-def annotated(population: Population, control: ControlTokens) -> list[Annotated]:
-    """The assistant's turns that say which sources they needed, in the order of the frame.
+def annotated(population: Population, control: ControlTokens, kinds: Sequence[str] = FACTS) -> list[Annotated]:
+    """The assistant's turns that say which sources they needed, in the order of the frame; `kinds` are those of a person's own facts.
 
     Raises `MissingColumn`, and `BadValue` for a source that is none, lists of different lengths, or a turn that answers nothing.
     """
@@ -65,7 +65,7 @@ def annotated(population: Population, control: ControlTokens) -> list[Annotated]
     facts: dict[object, list[str]] = {}
     if "kind" in frame.columns:
         for person, kind, text in zip(people.to_list(), frame["kind"].to_list(), frame["text"].to_list(), strict=True):
-            if kind in FACTS and text:
+            if kind in kinds and text:
                 facts.setdefault(person, []).append(text)
     said = frame.with_columns(people.alias("person")).filter(pl.col("dialogue").is_not_null() & pl.col("text").is_not_null())
     if "turn" in frame.columns:
