@@ -61,6 +61,15 @@ def test_fine_grids_are_closed_too():
     assert found.bound - found.value < 1e-6
 
 
+def test_costs_in_whole_steps_are_closed():
+    """A budget between two sums of steps: what cannot be spent is no gap, and the budget is kept."""
+    _, utility = _curves(7, 12, 300)
+    cost = np.tile(np.linspace(0, 9.97, 300), (12, 1))
+    found = Allocator(cost, utility).within(40.0)
+    assert found.exact
+    assert 40 - 9.97 / 299 < found.spent <= 40
+
+
 def test_prices():
     """A front is monotone; the multiplier is what one more unit brings; a warm start changes nothing; enough budget has no price."""
     cost, utility = _curves(3, 200, 60)

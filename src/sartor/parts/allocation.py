@@ -25,7 +25,7 @@ WIDTHS = (100, 2_000)
 """Partial answers that the search for the last bit keeps, the narrow search first: a better answer leaves fewer levels to the next."""
 MATTER = 5
 """Levels per person, on average, up to which they are few enough to be searched: until then problems are split in two."""
-NODES = 500
+NODES = 300
 """Problems that may be split in two; what gap remains after them is said."""
 
 
@@ -96,6 +96,7 @@ class Allocator:
                 raise BadValue(name, row=int(np.flatnonzero(wrong.any(1))[0]), fix="give every person at least one level with finite numbers")
         order = np.argsort(np.where(self.allowed, self.cost, np.inf), axis=1, kind="stable")
         self._ends, self._level, self._slope = core.envelopes(self.cost, self.utility, self.allowed, order)
+        self._unit = _common(self.cost[self.allowed])
         self.least = float(self._at(self._level[self._ends[:-1]], self.cost).sum())
         """The smallest budget that gives everybody something."""
 
@@ -124,6 +125,9 @@ class Allocator:
         if self.least > budget * (1 + 1e-12):
             raise Infeasible(f"the budget {budget:g} is below {self.least:g}, the least that gives everybody something", least=self.least,
                              fix=f"give at least {self.least:g}, or leave somebody out")  # fmt: skip
+        if self._unit:
+            # Of whole steps only so many can be spent: a bound on what cannot be is never reached.
+            budget = min(budget, self._unit * np.floor(budget / self._unit + 1e-9) + 1e-9 * self._unit)
         root = self._relaxed(budget, start)
         choice, value = root.choice, float(self._at(root.choice, self.utility).sum())
         small = tolerance * max(1.0, abs(value))
@@ -237,6 +241,15 @@ class Allocator:
         for vertex, left in zip(vertices, slack, strict=True):
             core.fill(order, owner, self._ends, self._level, self.cost, vertex, left, -1 if node.split is None else node.split[0])
         return [self._level[one] for one in vertices if self._at(self._level[one], self.cost).sum() <= node.budget]
+
+
+def _common(costs: np.ndarray) -> float:
+    """What all costs are whole multiples of, where the smallest of them is that; 0 where it is not."""
+    unit = float(costs[costs > 0].min(initial=np.inf))
+    if not np.isfinite(unit):
+        return 0.0
+    multiples = costs / unit
+    return unit if bool((np.abs(multiples - np.rint(multiples)) < 1e-9 * np.maximum(1.0, multiples)).all()) else 0.0
 
 
 def cheapest(cost: np.ndarray, utility: np.ndarray, target: float, allowed: np.ndarray | None = None, *, tolerance: float = 1e-9) -> Allocation:
