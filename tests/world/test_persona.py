@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sartor.data.world import World
 from sartor.data.world.persona import Personas, Requests
 from sartor.data.world.persona.grading import _SLOTS, words_of
-from sartor.data.world.persona.labels import labelled
+from sartor.data.world.persona.labels import annotated_replies, labelled
 from sartor.data.world.persona.words import ACTS, CHOOSE, FACTS, JARGON, RECOMMEND, SUBJECTS, vocabulary
 from sartor.errors import ConfigError, EmptyData, UnknownId
 
@@ -57,6 +57,22 @@ def test_replies_are_labelled_for_one_habit_that_they_show(personas: Personas) -
             labelled(population, habits)
     with pytest.raises(EmptyData):
         labelled(population.replace(texts=population.texts.filter(pl.col("kind") == "statement")))
+
+
+def test_replies_are_annotated_with_another_one_of_the_same_person(personas: Personas) -> None:
+    population = personas.population([1, 2, 3])
+    replies = population.texts.collect().filter(pl.col("kind") == "reply")
+    found = annotated_replies(population).texts.collect()
+    assert found.filter(pl.col("kind") == "reply")["text"].equals(replies["text"])
+    answers = found.filter(pl.col("role") == "assistant")
+    assert answers["text"].equals(replies["text"])
+    own = {person: part for (person,), part in replies.partition_by("person", as_dict=True).items()}
+    for person, text, sources, evidence in answers.select("person", "text", "sources", "evidence").iter_rows():
+        asked = {row["text"]: set(words_of(row["prompt"])) for row in own[person].iter_rows(named=True)}
+        shared = {other: len(words & asked[text]) for other, words in asked.items() if other != text}
+        assert (sources, shared[evidence[0]]) == (["PERSONA"], max(shared.values()))
+    alone = population.replace(texts=replies.group_by("person", maintain_order=True).head(1))
+    assert set(annotated_replies(alone).texts.collect()["kind"]) == {"reply"}
 
 
 # --- who

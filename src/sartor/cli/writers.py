@@ -111,16 +111,17 @@ def _measured(
 
 
 def _all() -> list[str]:
-    """Every method over the small language model."""
+    """Every method over the small language model, or one of its own of that size."""
     from sartor.systems import SYSTEMS
     from sartor.write._base import LMWriter
     from sartor.write.population_lm import PopulationLM
+    from sartor.write.unims_rag import UniMSRAG
 
     found = []
     for slug, system in SYSTEMS.items():
         if system.room == "write" and system.kind in ("method", "baseline"):
             kind = system.resolve()
-            if isinstance(kind, type) and issubclass(kind, LMWriter | PopulationLM):
+            if isinstance(kind, type) and issubclass(kind, LMWriter | PopulationLM | UniMSRAG):
                 found.append(slug)
     return found
 
@@ -152,14 +153,23 @@ def _by_method(given: Sequence[str] | None) -> dict[str, list[str]]:
 
 
 def _made(slug: str, settings: Sequence[str] | None, model: Any, seed: int, board: WritingBoard) -> Any:
-    from sartor.data.world.persona.labels import labelled
+    from sartor.data.world.persona.labels import annotated_replies, labelled
     from sartor.write.miracle import Miracle
+    from sartor.write.unims_rag import UniMSRAG
 
     if slug == LM:
         return model()
-    made = _settings.build(slug, settings, seed=seed, lm=model())
-    # Dials are learned from texts that are labelled for one habit each; the others learn from the texts as they are.
-    return made.fit(labelled(board.world(seed)[1]), progress=True) if isinstance(made, Miracle) else made
+    made = _settings.build(slug, settings, seed=seed, **(_RETRIEVED if slug == "unims-rag" else {"lm": model()}))
+    # Dials are learned from replies labelled for one habit each, sources from answers that name them; the others learn from texts as they are.
+    if isinstance(made, Miracle):
+        made.fit(labelled(board.world(seed)[1]), progress=True)
+    elif isinstance(made, UniMSRAG):
+        made.fit(annotated_replies(board.world(seed)[1]), progress=True)
+    return made
+
+
+_RETRIEVED: dict[str, Any] = {"sources": ("PERSONA",), "depends": {}, "kinds": ("reply",), "max_tokens": 160, "slot": 44, "max_new": 44, "rows": 3}
+"""Her own past replies are the one source of what she writes."""
 
 
 def _sheet(table: pl.DataFrame, spent: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
