@@ -12,6 +12,7 @@ from torch import Tensor
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.tap import Slots
 from sartor.errors import ConfigError
+from sartor.progress import track
 
 Callback = Callable[[int, Tensor, Tensor], "Tensor | None"]
 """(step, time, latents) -> latents to go on with, or None: previews, swaps, inpainting."""
@@ -24,11 +25,24 @@ def noise(prior: Prior, seeds: Sequence[int]) -> Tensor:
     return torch.cat(rows).to(prior.device, prior.dtype) if rows else torch.empty(0, channels, side, side)
 
 
+def times(prior: Prior, steps: int, *, scheduler: Any = None) -> list[int]:
+    """The times that so many steps go through, from noise to the picture."""
+    return [int(t) for t in _planned(prior, steps, scheduler).timesteps]
+
+
+def _planned(prior: Prior, steps: int, scheduler: Any = None) -> Any:
+    from diffusers import DDIMScheduler
+
+    plan = (scheduler or DDIMScheduler).from_config(prior.scheduler.config)
+    plan.set_timesteps(steps, device=prior.device)
+    return plan
+
+
 @torch.no_grad()
 def sample(
     prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float = 3.5, negative: Tensor | None = None, eta: float = 0.0,
-    slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, first: int = 0, scheduler: Any = None,
-    callback: Callback | None = None,
+    slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, onto: Tensor | None = None, first: int = 0,
+    scheduler: Any = None, callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
     """Draw: latents float [n, c, h, w].
 
@@ -40,6 +54,7 @@ def sample(
     negative: context [1 or n, T, d] that guidance leads away from; that of the empty prompt by default.
     slots: what happens in attention, for the prompts' half; `negative_slots` for the other half.
     start, first: latents to start from in place of noise, already noised to step number `first`.
+    onto: latents [1 or n, c, h, w] of a picture to start from; each gets its own seed's noise, up to step number `first`.
     scheduler: a class of diffusers' in place of `DDIMScheduler`.
     callback: called after every step.
     """
@@ -47,20 +62,22 @@ def sample(
         raise ConfigError(f"steps {steps}, first {first}", fix="steps >= 1, 0 <= first < steps")
     if len(seeds) != len(context):
         raise ConfigError(f"{len(seeds)} seeds for {len(context)} prompts", fix="give one each")
-    from diffusers import DDIMScheduler
-
-    plan = (scheduler or DDIMScheduler).from_config(prior.scheduler.config)
-    plan.set_timesteps(steps, device=prior.device)
+    plan = _planned(prior, steps, scheduler)
     # Only some of diffusers' schedulers have it.
     extra: dict[str, Any] = {"eta": eta} if "eta" in inspect.signature(plan.step).parameters else {}
     if eta and "generator" in inspect.signature(plan.step).parameters:
         extra["generator"] = [torch.Generator().manual_seed((int(seed) + 1) * 7_919 % 2**63) for seed in seeds]
-    x = start if start is not None else noise(prior, seeds) * plan.init_noise_sigma
+    if onto is not None:
+        x = plan.add_noise(onto.expand(len(context), -1, -1, -1), noise(prior, seeds), plan.timesteps[first].expand(len(context)))
+    else:
+        x = start if start is not None else noise(prior, seeds) * plan.init_noise_sigma
     away = None
     if guidance != 1:
         away = negative if negative is not None else prior.encode([""])
         away = away.expand(len(context), -1, -1)
-    for number, t in enumerate(plan.timesteps[first:], first):
+    # Whoever listens to progress is told of every step; a bar of its own it has not.
+    going = track(plan.timesteps[first:], "drawing", total=steps - first, enabled=False)
+    for number, t in enumerate(going, first):
         seen = plan.scale_model_input(x, t)
         output = _guided(prior, seen, t, context, away, guidance, slots, negative_slots)
         x = plan.step(output, t, x, **extra).prev_sample
@@ -91,10 +108,7 @@ def invert(prior: Prior, latents: Tensor, context: Tensor, *, steps: int = 20, r
     """
     if steps < 1 or refine < 1:
         raise ConfigError(f"steps {steps}, refine {refine}", fix="use at least 1")
-    from diffusers import DDIMScheduler
-
-    plan = DDIMScheduler.from_config(prior.scheduler.config)
-    plan.set_timesteps(steps, device=prior.device)
+    plan = _planned(prior, steps)
     alphas, x = prior.alphas.to(prior.device), latents
     for t in reversed(plan.timesteps):
         before = int(t) - plan.config.num_train_timesteps // steps

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sartor.draw.parts.by_time import Speak, now
 from sartor.draw.parts.delta import ATTENTION, difference, lora
 from sartor.draw.parts.fitting import Phase, adapt
 from sartor.draw.parts.objectives import Noised, Times, noised, weighted
@@ -126,6 +127,26 @@ class Whole(_Borrowed):
                 now[name].copy_(old)
 
 
+class Network(_Borrowed):
+    """A network of a method's own beside the denoiser."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def use(self, rows: int) -> Any:
+        return nullcontext()
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Its whole state."""
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+    def close(self) -> None:
+        """Nothing of the denoiser was changed."""
+
+
 # --- pictures of the class
 
 
@@ -168,7 +189,8 @@ class Tuned(NamedTuple):
 def tune(
     prior: Prior, references: References, concepts: Sequence[Concept], prompts: Sequence[str] | Say, *, steps: int, word_rate: float = 0.0,
     weights: Weights | None = None, weight_rate: float = 0.0, beside: ClassPictures | None = None, beside_weight: float = 1.0,
-    terms: Sequence[Term] = (), record: Recorder | None = None, slots: Slots | None = None, at: Times | None = None, batch: int = 8,
+    terms: Sequence[Term] = (), record: Recorder | None = None, slots: Slots | None = None, speak: Speak | None = None,
+    before: Callable[[int, tuple[Concept, ...]], None] | None = None, at: Times | None = None, batch: int = 8,
     weight_decay: float = 0.0, clip_norm: float = 0.0, seed: int = 0, progress: bool = False,
 ) -> Tuned:  # fmt: skip
     """Minimise the denoising error of the pictures under the prompts, plus the terms.
@@ -180,6 +202,8 @@ def tune(
     weights: what of the denoiser learns, at `weight_rate`.
     beside: pictures of the class; as many as of the subject go into every batch, and the mean error of each half is taken by itself.
     record: keeps the attention that terms look at.
+    speak: what the denoiser hears of a prompt at a time, in place of the concepts' rows as they are.
+    before: called before every step with its number and the words; it may change their rows in place.
 
     Raises `BadPrompt` for a prompt without any of the concepts, and `Diverged`.
     """
@@ -196,6 +220,9 @@ def tune(
 
     def loss(numbers: Tensor) -> Tensor:
         nonlocal count
+        if before is not None:
+            with torch.no_grad():
+                before(count, live)
         texts, masks = say(numbers)
         latents, own = references.latents[numbers], len(numbers)
         said = list(texts)
@@ -205,11 +232,15 @@ def tune(
         if masks is None and references.masks is not None:
             masks = references.masks[numbers]
         words = prior.words(said, live)
-        context = prior.encode_words(words, live)
-        data = noised(prior, latents, at=at)
+        data, through = noised(prior, latents, at=at), slots
+        if speak is None:
+            context = prior.encode_words(words, live)
+        else:
+            heard = speak(words, data.t)
+            context, through = heard.keys[0], replace(slots or Slots(), context=now(heard).context)
         if record is not None:
             record.maps.clear()
-        inside = slots if record is None else Slots(record=record) if slots is None else _recording(slots, record)
+        inside = through if record is None else replace(through or Slots(), record=record)
         with weights.use(len(latents)) if weights is not None else nullcontext():
             output = prior.predict(data.seen, data.t, context, slots=inside)
         target = prior.target(data.clean, data.noise, data.t)
@@ -228,12 +259,6 @@ def tune(
     phase = Phase(steps=steps, parameters=groups, loss=loss, batch=batch, weight_decay=weight_decay, clip_norm=clip_norm)
     run = adapt(references, [phase], seed=seed, progress=progress)
     return Tuned(tuple(Concept(one.name, one.rows.detach().clone()) for one in live), run)
-
-
-def _recording(slots: Slots, record: Recorder) -> Slots:
-    from dataclasses import replace
-
-    return replace(slots, record=record)
 
 
 def _drawn(prompts: Sequence[str], names: Sequence[str]) -> Say:
