@@ -56,6 +56,9 @@ def test_own_states_decide_and_are_kept(engine, model, tmp_path):
     engine.decide(["p0"], budget=3.0, log=False)
     engine.decide({"p0": {"target": 0.5}}, budget=5.0)
     assert [one.about.get("target") for one in engine.decisions("p0")] == [0.5, None]
+    # What was decided is no taste of hers, and nothing that a state has yet to see.
+    assert [item for item, _, _ in engine.profile("p0").top_items] == ["video"]
+    assert engine.profile("p0").kinds == {"event": 25, "decision": 2}
     # New feedback makes a new state; what was decided is no feedback.
     engine.observe("p0", [{"item": "video", "level": 9.0, "value": 0.1}])
     assert engine.decide(["p0"], budget=9.0).people[0].lag == 1

@@ -165,6 +165,10 @@ class WirelessAllocation(Decider):
             out.append((asked.cost[rows, choice].sum(), curves[rows, choice].mean(), curves[rows, choice].min()))
         return np.array(out)
 
+    def in_words(self, state: State | None, situation: Mapping[str, Any] | None = None) -> str:
+        """What is believed of a person's needs, to be read."""
+        return self.response.in_words(self._theirs(state), situation)
+
     def _asked(self, states: Mapping[Any, State | None], requests: Mapping[Any, Mapping[str, Any]] | None) -> _Asked:
         self.check_fitted()
         if not states:

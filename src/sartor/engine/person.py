@@ -27,7 +27,10 @@ def profile(engine: Engine, person: str) -> Profile:
         raise UnknownId("nothing is known of this person", id=repr(person), fix="observe something first")
     loaded = engine._models.active(tenant, VERB)
     events = [record for record in records if record.frame == "events"]
-    chosen = [record for record in ev.by_kind(events, kinds.weights(store, tenant)) if ev.counts(record)]
+    # What may be used for nothing, such as the log of decisions, says nothing of her taste and waits for no state.
+    usable = [record for record in records if record.purposes is None or record.purposes]
+    given = [record for record in usable if record.frame == "events"]
+    chosen = [record for record in ev.by_kind(given, kinds.weights(store, tenant)) if ev.counts(record)]
     items = Counter(str(record.content.get("item")) for record in chosen)
     titles: dict[str, str | None] = {}
     categories: Counter[str] = Counter()
@@ -42,7 +45,7 @@ def profile(engine: Engine, person: str) -> Profile:
     with suppress(Unreadable):  # said by the answers, and made anew
         stored = None if loaded is None else store.state(tenant, person, VERB, model=loaded.fingerprint)
     after = stored.position if stored is not None else 0
-    lag = sum(record.position > after for record in records if record.frame in ev.READS[VERB])
+    lag = sum(record.position > after for record in usable if record.frame in ev.READS[VERB])
     found = Profile(
         person, len(records), dict(Counter(record.frame for record in records)), min(times, default=None), max(times, default=None),
         dict(Counter(record.kind or "event" for record in events)), [(item, titles.get(item), count) for item, count in items.most_common(10)],
