@@ -76,6 +76,13 @@ _TABLE = (
            "write", "baseline", "sartor.write.in_context:InContext", "write"),
     System("personal-lora", "LoRA: Low-rank adaptation of large language models", "Hu et al.", 2022, "ICLR",
            "write", "baseline", "sartor.write.personal_lora:PersonalLora", "write"),
+    # --- draw: the baselines
+    System("textual-inversion", "An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion", "Gal et al.", 2023, "ICLR",
+           "draw", "baseline", "sartor.draw.textual_inversion:TextualInversion", "draw"),
+    System("dreambooth", "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation", "Ruiz et al.", 2023, "CVPR",
+           "draw", "baseline", "sartor.draw.dreambooth:DreamBooth", "draw"),
+    System("custom-diffusion", "Multi-Concept Customization of Text-to-Image Diffusion", "Kumari et al.", 2023, "CVPR",
+           "draw", "baseline", "sartor.draw.custom_diffusion:CustomDiffusion", "draw"),
     # --- systems with a claim
     System("rec-eval-suite", "A Comprehensive Survey of Evaluation Techniques for Recommendation Systems", "Jadon and Patil", 2023, "arXiv",
            "evaluate", "suite", "sartor.evaluate.report:report"),
@@ -177,6 +184,8 @@ _TABLE = (
            "federate", "method", "sartor.federate.fedcluster:FedCluster", "deep"),
     System("fedpub", "Personalized Subgraph Federated Learning", "Baek et al.", 2023, "ICML",
            "federate", "method", "sartor.federate.fedpub:FedPub", "deep"),
+    System("pfedgate", "Efficient Personalized Federated Learning via Sparse Model-Adaptation", "Chen et al.", 2023, "ICML",
+           "federate", "method", "sartor.federate.pfedgate:PFedGate", "deep"),
     # --- decide
     System("zone-of-tolerance", "Big-Data-Driven and AI-Based Framework to Enable Personalization in Wireless Networks", "Alkurd et al.", 2020,
            "IEEE Communications Magazine", "decide", "method", "sartor.decide.zone_of_tolerance:ZoneOfTolerance"),

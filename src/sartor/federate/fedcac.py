@@ -78,7 +78,9 @@ class FedCAC(Federated):
         """bool [k, numbers]: the most sensitive share of each tensor."""
         if (still := (before == after).all(1)).any():
             raise BadValue(
-                "the update is exactly zero", fix="give it labelled examples and a learning rate above 0", client=int(numbers[int(still.argmax())])
+                "the update is exactly zero",
+                fix="give it labelled examples and a learning rate above 0",
+                client=int(numbers[int(still.nonzero()[0])]),
             )
         every = ((after - before) * after).abs()
         out = torch.empty_like(every, dtype=torch.bool)

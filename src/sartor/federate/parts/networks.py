@@ -88,7 +88,8 @@ class Flat:
         if buffers := [name for name, _ in module.named_buffers()]:
             raise ConfigError(f"the network keeps running values ({buffers[0]})", fix="use GroupNorm or LayerNorm instead of BatchNorm")
         named = list(module.named_parameters())
-        return cls(module, tuple(name for name, _ in named), tuple(tuple(one.shape) for _, one in named))
+        # Without dropout, but for `train`.
+        return cls(module.eval(), tuple(name for name, _ in named), tuple(tuple(one.shape) for _, one in named))
 
     @property
     def sizes(self) -> list[int]:
