@@ -351,6 +351,12 @@ def test_bad_input_is_named(engine: Engine) -> None:
     assert not engine.memories("ana")
 
 
+def test_a_question_without_words_finds_what_matters_anyway(engine: Engine) -> None:
+    engine.remember("ana", ["I love tea.", "I live in Oslo."], time=1000)
+    for query in ("???", "\U0001f44d", "!"):
+        assert len(engine.recall("ana", query).memories) == 2
+
+
 def test_memories_teach_no_model_and_are_no_events(engine: Engine) -> None:
     engine.remember("ana", "I love tea.")
     for purpose in ("recommend", "search", "train", "share"):

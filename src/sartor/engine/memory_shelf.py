@@ -228,7 +228,7 @@ class Shelves:
     def read_some(self, shelf: Shelf, query: str = "") -> None:
         """Encode some of what is unread; the caller holds the door."""
         if shelf.unread:
-            words = shelf.index.words(query) if query else np.zeros(len(shelf.index))
+            words = shelf.index.words(query)
             rows = {one: shelf.rows[one] for one in shelf.unread}
             self.read(shelf, sorted(shelf.unread, key=lambda one: (-words[rows[one]], -rows[one]))[:AT_ONCE])
 

@@ -100,8 +100,10 @@ class MemoryIndex:
         self._words.remove([row])
 
     def words(self, query: str) -> np.ndarray:
-        """float32 [memories], BM25 over stems as a share of what a memory could reach that is all about the query's words."""
+        """float32 [memories], BM25 over stems as a share of what a memory could reach that is all about the query. 0 where it has no word."""
         asked = [" ".join(terms(query))]
+        if not asked[0]:
+            return np.zeros(len(self), np.float32)
         return np.asarray(self._words.scores(asked)[0] / max(float(self._words.ceilings(asked)[0]), 1e-9))
 
     def around(self, scores: np.ndarray) -> np.ndarray:
