@@ -1,4 +1,4 @@
-"""`sartor draw`: the prior that all drawing stands on."""
+"""`sartor draw`: pictures, and the prior that all drawing stands on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from sartor.cli import _face
+from sartor.cli import _face, pictures
 from sartor.errors import ConfigError, CorruptFile, FileProblem, MissingExtra
 
 if TYPE_CHECKING:
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from sartor.draw.parts.prior import Prior
     from sartor.draw.parts.prior_training import Recipe
 
-app = typer.Typer(no_args_is_help=True, help="Pictures of a person's things, in a person's taste.")
+
+class Group(TyperGroup):
+    """What is no command is a prompt: `sartor draw --concept mug=photos/ "a <mug> on a beach"`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["picture", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Pictures of a person's things, in a person's taste.")
+app.command("learn")(pictures.learn)
+app.command("picture")(pictures.picture)
+app.command("about")(pictures.about)
 NOTE = "train.json"
 """In the checkpoint's folder: what the run is about, so that the same command goes on with it."""
 STEPS = 20_000
@@ -50,7 +64,7 @@ def train_prior(
 
         sartor draw train-prior --steps 20000 --out shapes-prior
     """
-    _check_extra()
+    check_extra()
     from sartor.data.world.shapes import ShapesWorld
     from sartor.draw.parts.prior_training import Recipe
     from sartor.draw.parts.prior_training import train_prior as train
@@ -98,7 +112,7 @@ def prior(
     as_json: _face.Json = False,
 ) -> None:
     """Measure how well a prior of the shapes world draws what full captions say, beside chance and the renderer's own pictures."""
-    _check_extra()
+    check_extra()
     from sartor.data.world.shapes import ShapesWorld
     from sartor.draw.parts.prior import Prior
 
@@ -109,7 +123,8 @@ def prior(
     _show(folder, {**made.card, "following": _measure(made, world, each, seed=seed), "parameters": made.parameters}, as_json)
 
 
-def _check_extra() -> None:
+def check_extra() -> None:
+    """Raise `MissingExtra` before anything else is looked at."""
     for name in ("torch", "transformers", "diffusers"):
         if importlib.util.find_spec(name) is None:
             raise MissingExtra(name, "draw")

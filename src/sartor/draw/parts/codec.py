@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartor.errors import BadImage, ConfigError, EmptyData, FileProblem
-
-LARGEST = 64_000_000
-"""Pixels of a picture file; larger ones are refused before they are unpacked."""
+from sartor.draw.parts.photos import open_photo, resized
+from sartor.errors import BadImage, ConfigError, EmptyData
 
 
 class SpaceToDepth(nn.Module):
@@ -59,32 +57,12 @@ def to_images(pixels: Tensor) -> np.ndarray:
     return whole.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def read_images(paths: Sequence[str | Path], size: int, *, least: int = 16) -> np.ndarray:
-    """Photos as people have them: uint8 [n, size, size, 3], the middle square of each, turned as the camera held it.
+def read_images(sources: Sequence[str | Path | bytes], size: int, *, least: int = 16) -> np.ndarray:
+    """Photos as people have them, files or their bytes: uint8 [n, size, size, 3], the middle square of each, turned as the camera held it.
 
-    Raises `FileProblem` for what is not there, `BadImage` for what is corrupt, no picture, smaller than `least` pixels or larger than 64 million.
+    Raises `EmptyData`, and what `photos.open_photo` raises.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    made = []
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise FileProblem("there is no such file", fix="check the path", file=path)
-        try:
-            with Image.open(path) as opened:
-                if opened.width * opened.height > LARGEST:
-                    raise BadImage(f"{opened.width} x {opened.height} pixels", fix="make it smaller than 64 million pixels", file=path)
-                if min(opened.size) < least:
-                    raise BadImage(f"{opened.width} x {opened.height} pixels", fix=f"give pictures of at least {least} x {least}", file=path)
-                turned = ImageOps.exif_transpose(opened).convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
-            if isinstance(cause, BadImage):
-                raise
-            raise BadImage("this cannot be read as a picture", fix="give a whole PNG, JPEG or WebP file", file=path) from cause
-        side = min(turned.size)
-        left, top = (turned.width - side) // 2, (turned.height - side) // 2
-        method = Image.Resampling.LANCZOS if side > size else Image.Resampling.NEAREST
-        made.append(np.asarray(turned.crop((left, top, left + side, top + side)).resize((size, size), method)))
+    made = [np.asarray(resized(open_photo(one, least=least), size)) for one in sources]
     if not made:
         raise EmptyData("there is no picture", fix="give at least one")
     return np.stack(made)

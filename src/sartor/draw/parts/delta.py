@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,19 +27,38 @@ def lora(unet: nn.Module, *, targets: str = ATTENTION, rank: int = 4, alpha: flo
     return LoraBank(unet, targets=targets, rank=rank, alpha=float(rank if alpha is None else alpha), seed=seed)
 
 
-def save_lora(bank: LoraBank, number: int, path: str | Path) -> Path:
-    """Write one adapter as diffusers has it (`unet.<layer>.lora_A.weight`), which `pipeline.load_lora_weights(folder)` reads.
+def save_lora(bank: LoraBank, number: int, path: str | Path, *, layout: Literal["diffusers", "kohya"] = "diffusers") -> Path:
+    """Write one adapter as diffusers has it (`unet.<layer>.lora_A.weight`) or as kohya's trainers do (`lora_unet_<layer>.lora_down.weight`);
+    `pipeline.load_lora_weights(folder)` reads both.
 
     A scale other than 1 is put into B, so that the file means the same everywhere. `path` is a folder or a .safetensors file.
     """
+    arrays = bank.get(number, np.float32)
+    return write_lora({key: array * bank.scale if key.endswith(".B") else array for key, array in arrays.items()}, path, layout=layout)
+
+
+def write_lora(arrays: Mapping[str, np.ndarray], path: str | Path, *, layout: Literal["diffusers", "kohya"] = "diffusers") -> Path:
+    """Write `<layer>.A` [rank, in] and `<layer>.B` [out, rank] of scale 1 as `save_lora` does."""
     from safetensors.numpy import save
 
     path = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / _FILE
-    arrays = {}
-    for key, array in bank.get(number, np.float32).items():
-        arrays[f"unet.{key[:-2]}.lora_{key[-1]}.weight"] = np.ascontiguousarray(array * bank.scale if key.endswith(".B") else array)
-    _storage.write_atomically(path, save(arrays, {"format": "pt"}))
+    named = {_named(key, layout): np.ascontiguousarray(array, np.float32) for key, array in arrays.items()}
+    if layout == "kohya":
+        named |= {
+            f"{_named(key, layout).partition('.')[0]}.alpha": np.array(array.shape[0], np.float32)
+            for key, array in arrays.items()
+            if key.endswith(".A")
+        }
+    _storage.write_atomically(path, save(named, {"format": "pt"}))
     return path
+
+
+def _named(key: str, layout: Literal["diffusers", "kohya"]) -> str:
+    """The key of `<layer>.A` or `<layer>.B` in a file."""
+    layer, part = key[:-2], key[-1]
+    if layout == "diffusers":
+        return f"unet.{layer}.lora_{part}.weight"
+    return f"lora_unet_{layer.replace('.', '_')}.lora_{'down' if part == 'A' else 'up'}.weight"
 
 
 def read_lora(unet: nn.Module, path: str | Path) -> tuple[LoraBank, int]:

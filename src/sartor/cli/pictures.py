@@ -1,0 +1,370 @@
+"""`sartor draw learn` and `sartor draw picture`: a person's things from a few photos, and pictures of them."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sartor.cli import _face, _settings
+from sartor.errors import ConfigError, FileProblem
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sartor.draw._base import ConceptMethod, Shown
+    from sartor.draw.concepts import Opened
+    from sartor.draw.parts.prior import Prior
+    from sartor.method import State
+
+METHOD = "textual-inversion"
+PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+Things = Annotated[list[str], typer.Option("--concept", "-c", metavar="NAME=PATH", help="A thing: a folder of photos, a photo, or a learned file.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", metavar="[NAME=]WORD", help="What it is, in a word of the model. Default: its name.", show_default=False),
+]
+Triggers = Annotated[
+    list[str] | None,
+    typer.Option("--trigger", metavar="[NAME=]WORD", help="The word a LoRA file was trained on. Default: the class.", show_default=False),
+]
+Method = Annotated[str, typer.Option("--method", "-m", help="How things are learned from photos: `sartor systems --room draw`.")]
+PriorOption = Annotated[str, typer.Option("--prior", help='"shapes", or the folder of a prior of ours or of a Stable Diffusion (1.x, 2.x, XL).')]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")]
+Kind = Annotated[str | None, typer.Option("--dtype", help="fp16 or bf16: half the memory, for GPUs.", show_default=False)]
+
+
+def learn(
+    concept: Things,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The learned file; with several things, a folder.")],
+    class_: Classes = None,
+    method: Method = METHOD,
+    set_: _settings.Set = None,
+    prior: PriorOption = "shapes",
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    embeddings: Annotated[
+        Path | None, typer.Option("--embeddings", help="Also as learned_embeds.safetensors, for diffusers.", show_default=False)
+    ] = None,
+    lora: Annotated[Path | None, typer.Option("--lora", help="Also the weights as a LoRA folder, for diffusers.", show_default=False)] = None,
+    device: Device = "cpu",
+    dtype: Kind = None,
+    as_json: _face.Json = False,
+) -> None:
+    """Learn things from three to five photos of each, into small files without the photos.
+
+    sartor draw learn --concept mug=photos/ --class mug --prior my-stable-diffusion --out mug.safetensors
+    """
+    from sartor.cli.draw import check_extra
+
+    check_extra()
+    from sartor.draw import concepts as files
+
+    things = _pairs(concept, "--concept")
+    if len(things) > 1 and out.suffix:
+        raise ConfigError("several things do not go into one file", fix="give --out a folder")
+    if lora is not None and len(things) > 1:
+        raise ConfigError("several things do not go into one LoRA", fix="learn one at a time with --lora")
+    base = _prior(prior, device, dtype)
+    made: ConceptMethod = _method(method, set_, prior, seed)
+    made.fit(on=base)
+    shown = _shown(base, things, _words(class_, things, "--class"))
+    start, cpu = time.perf_counter(), time.process_time()
+    state = made.learn(shown, seed=seed, progress=True)
+    spent = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
+    written = {}
+    for name in files.names(state):
+        path = out if len(things) == 1 else out / f"{name.strip('<>')}.safetensors"
+        written[name] = files.concept_of(made, state, name).save(path)
+    more = [str(files.write_embeddings(state, embeddings))] if embeddings is not None else []
+    more += [str(files.write_weights(state, files.names(state)[0], lora))] if lora is not None else []
+    facts = {name: _facts(state, name, path) for name, path in written.items()}
+    if as_json:
+        _face.emit({"concepts": facts, "method": method, "prior": base.fingerprint, "also": more, **spent})
+        return
+    rows = [[name, one["class"], one["images"], one["steps"], _face.size(one["bytes"]), one["file"]] for name, one in facts.items()]
+    title = f"{method}, {_face.duration(spent['seconds'])}"
+    _face.stdout().print(_face.table(title, ["thing", "class", "photos", "steps", "learned", "file"], rows, left=2))
+    for one in more:
+        _face.say(f"also {one}")
+
+
+def picture(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help='What to draw: "a <mug> on a beach". One picture of each.')],
+    concept: Annotated[
+        list[str] | None,
+        typer.Option("--concept", "-c", metavar="NAME=PATH", help="A learned file, or photos to learn from now.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture; several are numbered: out-1.png, out-2.png.")] = Path("out.png"),
+    class_: Classes = None,
+    trigger: Triggers = None,
+    method: Method = METHOD,
+    set_: _settings.Set = None,
+    prior: PriorOption = "shapes",
+    seed: Annotated[int, typer.Option("--seed", help="Of the first picture; the same seed draws the same.")] = 0,
+    count: Annotated[int, typer.Option("--n", min=1, max=256, help="Pictures of each prompt, with seeds one after another.")] = 1,
+    strength: Annotated[
+        float | None, typer.Option("--strength", min=0, max=2, help="How much learned weights count; nothing is learned again.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Of drawing. Default: the method's.", show_default=False)] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=1, max=50, help="How much the prompt counts. Default: the method's.", show_default=False)
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Also a contact sheet: reference, population, personalised, someone else's.", show_default=False)
+    ] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--other", metavar="NAME=FILE", help="For the sheet: the same thing of somebody else.", show_default=False)
+    ] = None,
+    device: Device = "cpu",
+    dtype: Kind = None,
+    as_json: _face.Json = False,
+) -> None:
+    """Draw a person's things wherever the prompt says; every PNG says inside that it was generated, and from what.
+
+    sartor draw picture "a <mug> on a beach" --concept mug=mug.safetensors --seed 7 --out beach.png
+    sartor draw --concept mug=photos/ "a <mug> on a beach"                    learns first
+    """
+    from sartor.cli.draw import check_extra
+
+    check_extra()
+    from sartor import _storage
+    from sartor.draw.parts.picture_files import png
+
+    things = _pairs(concept or [], "--concept")
+    if other and sheet is None:
+        raise ConfigError("--other is for the contact sheet", fix="add --sheet sheet.png")
+    base = _prior(prior, device, dtype)
+    words, marks = _words(class_, things, "--class"), _words(trigger, things, "--trigger")
+    settings = {name: value for name, value in (("sampling_steps", steps), ("guidance", guidance)) if value is not None}
+    spent = time.perf_counter()
+    opened, photos = _things(base, things, words, marks, _method(method, set_, prior, 0, **settings), settings)
+    options = _options(opened, strength)
+    texts = [text for text in prompts for _ in range(count)]
+    seeds = [seed + number for _ in prompts for number in range(count)]
+    learned, begun = time.perf_counter() - spent, time.perf_counter()
+    drawn = _drawn(opened, texts, seeds, opened.state, options)
+    seconds = time.perf_counter() - begun
+    paths = []
+    for number, one in enumerate(drawn):
+        path = out if len(texts) == 1 else out.with_name(f"{out.stem}-{number + 1}{out.suffix}")
+        facts = facts_of(opened, texts[number], seeds[number], options)
+        _storage.write_atomically(path, png(one, facts))
+        paths.append(path)
+    if sheet is not None:
+        _storage.write_atomically(sheet, _sheet(base, opened, texts, seeds, drawn, photos, words, _pairs(other or [], "--other"), options, settings))
+    result = {
+        "files": [str(path) for path in paths], "sheet": None if sheet is None else str(sheet), "prompts": texts, "seeds": seeds,
+        "prior": base.fingerprint,
+        "method": _slug(opened), "concepts": _hashes(opened), "size": base.size,
+        "seconds": round(seconds, 3), "seconds_to_open_or_learn": round(learned, 3),
+    }  # fmt: skip
+    if as_json:
+        _face.emit(result)
+        return
+    rows = [[str(path), text, number] for path, text, number in zip(paths, texts, seeds, strict=True)]
+    title = f"{_slug(opened)}, {_face.duration(seconds / len(texts))} a picture"
+    _face.stdout().print(_face.table(title, ["file", "prompt", "seed"], rows, left=2))
+    if sheet is not None:
+        _face.say(f"contact sheet: {sheet}")
+
+
+def about(file: Annotated[Path, typer.Argument(help="A PNG picture.")], as_json: _face.Json = False) -> None:
+    """What a picture says of how it was generated."""
+    from sartor.draw.parts.picture_files import facts_in
+
+    facts = facts_in(file)
+    if as_json:
+        _face.emit({"file": str(file), "generated": facts is not None, "facts": facts})
+    elif facts is None:
+        _face.say(f"{file} says nothing of how it was made")
+    else:
+        _face.stdout().print(_face.table(str(file), ["", ""], [[name, str(value)] for name, value in facts.items()], left=2))
+
+
+def facts_of(opened: Opened, prompt: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """What goes into a picture's file: no path, no photo, nothing of a person but her words."""
+    method = opened.method
+    return {
+        "prompt": prompt, "seed": seed, "method": _slug(opened), "prior": method.prior_fingerprint_, "concepts": _hashes(opened),
+        "steps": method.sampling_steps,
+        "guidance": method.guidance, **options,
+    }  # fmt: skip
+
+
+# --- pieces
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"{option} is '{text}'", fix="write mug=photos/")
+        name = name.strip("<>")
+        if name in found:
+            raise ConfigError(f"two concepts are called <{name}>", fix="rename one")
+        found[name] = Path(path)
+    return found
+
+
+def _words(given: Sequence[str] | None, things: dict[str, Path], option: str) -> dict[str, str]:
+    """Thing -> word, of "mug=cup" or, for a single thing, "cup"."""
+    found = {}
+    for text in given or ():
+        name, equals, word = text.partition("=")
+        if not equals:
+            if len(things) != 1:
+                raise ConfigError(f"{option} is '{text}'", fix="with several things, write NAME=WORD for each")
+            name, word = next(iter(things)), text
+        name = name.strip("<>")
+        if name not in things or not word.strip():
+            raise ConfigError(f"{option} is '{text}'", fix=f"there are {', '.join(things) or 'no things'}")
+        found[name] = word.strip()
+    return found
+
+
+def _prior(name: str, device: str, dtype: str | None) -> Prior:
+    import torch
+
+    from sartor.draw._base import open_prior
+
+    kinds = {None: None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if dtype not in kinds:
+        raise ConfigError(f"--dtype is '{dtype}'", fix="use fp16, bf16 or fp32")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device", fix="use --device cpu")
+    try:
+        return open_prior(name).to(device, kinds[dtype])
+    except RuntimeError as cause:
+        raise ConfigError(f"--device is '{device}': {str(cause).splitlines()[0][:100]}", fix="use cpu, cuda or mps") from cause
+
+
+def _method(slug: str, given: Sequence[str] | None, prior: str, seed: int, **more: Any) -> ConceptMethod:
+    from sartor.draw._base import ConceptMethod
+
+    made = _settings.build(slug, given, prior=prior, seed=seed, **more)
+    if not isinstance(made, ConceptMethod):
+        raise ConfigError(f"'{slug}' learns no things from photos", fix="use textual-inversion, dreambooth or custom-diffusion")
+    if made.population_frames:
+        raise ConfigError(f"'{slug}' learns from others first", fix="fit it in Python, and install it in an engine")
+    return made
+
+
+def _photos(path: Path) -> list[Path]:
+    """The photos of a folder in the order of their names, or the one that is given."""
+    if path.is_dir():
+        found = sorted(one for one in path.iterdir() if one.suffix.lower() in PHOTOS)
+        if not found:
+            raise FileProblem("there are no photos here", fix="give a folder of PNG, JPEG or WebP files", file=path)
+        return found
+    if not path.is_file():
+        raise FileProblem("there is nothing here", fix="check the path", file=path)
+    return [path]
+
+
+def _shown(prior: Prior, things: dict[str, Path], words: dict[str, str]) -> list[Shown]:
+    from sartor.draw._base import Shown
+    from sartor.draw.concepts import bare
+    from sartor.draw.parts.codec import read_images
+
+    return [Shown(name=bare(name), class_word=words.get(name, name), images=read_images(_photos(path), prior.size)) for name, path in things.items()]
+
+
+def _things(
+    prior: Prior, things: dict[str, Path], words: dict[str, str], triggers: dict[str, str], method: ConceptMethod, settings: dict[str, Any]
+) -> tuple[Opened, dict[str, np.ndarray]]:
+    """What prompts may say, and the photos where they are there."""
+    from sartor.draw.concepts import Opened, open_concepts
+
+    photos = {name: path for name, path in things.items() if path.suffix.lower() in PHOTOS or (path.is_dir() and not _is_lora(path))}
+    if photos and len(photos) < len(things):
+        raise ConfigError("some things are photos, others are learned", fix="learn all first: sartor draw learn")
+    if things and not photos:
+        return open_concepts(prior, things, classes=words, triggers=triggers, **settings), {}
+    method.fit(on=prior)
+    if not photos:
+        return Opened(method, method.make_state({}, notes={"concepts": {}})), {}
+    shown = _shown(prior, photos, words)
+    return Opened(method, method.learn(shown, progress=True)), {one.name: one.images for one in shown}
+
+
+def _is_lora(path: Path) -> bool:
+    return (path / "pytorch_lora_weights.safetensors").is_file()
+
+
+def _options(opened: Opened, strength: float | None) -> dict[str, Any]:
+    """What this method can do at request time, of what was asked."""
+    if strength is None:
+        return {}
+    if "strength" not in inspect.signature(opened.method._plan).parameters:
+        raise ConfigError(f"{_slug(opened)} has no strength", fix="leave --strength out, or use a method with weights: dreambooth")
+    if not any("/weights." in key for key in opened.state.arrays):
+        raise ConfigError("what was learned has no weights, and so no strength", fix="leave --strength out, or use a method with weights: dreambooth")
+    return {"strength": strength}
+
+
+def _drawn(
+    opened: Opened, texts: list[str], seeds: list[int], state: State | None, options: dict[str, Any], classes: dict[str, str] | None = None
+) -> np.ndarray:
+    """With a bar that counts steps of drawing."""
+    from sartor.draw._base import DRAWN_AT_ONCE
+    from sartor.progress import bar, reporting
+
+    total = -(-len(texts) // DRAWN_AT_ONCE) * opened.method.sampling_steps
+    with bar("drawing", total, unit="steps") as shown, reporting(lambda *_: shown.advance()):
+        return opened.method.draw(texts, [state] * len(texts), seeds=seeds, classes=classes, **(options if state is not None else {}))
+
+
+def _sheet(
+    prior: Prior, opened: Opened, texts: list[str], seeds: list[int], drawn: np.ndarray, photos: dict[str, np.ndarray], words: dict[str, str],
+    other: dict[str, Path], options: dict[str, Any], settings: dict[str, Any],
+) -> bytes:  # fmt: skip
+    from sartor.draw.concepts import open_concepts
+    from sartor.draw.parts.picture_files import png, sheet
+
+    classes = {name: facts["class_word"] for name, facts in opened.state.notes["concepts"].items()}
+    columns: dict[str, list[np.ndarray | None]] = {}
+    if photos:
+        references = [[image for name, images in photos.items() if name in text for image in images] for text in texts]
+        columns["reference"] = [own[number % len(own)] if own else None for number, own in enumerate(references)]
+    columns["population"] = list(_drawn(opened, texts, seeds, None, {}, classes))
+    columns["personalised"] = list(drawn)
+    if other:
+        theirs = open_concepts(prior, other, classes={name: word for name, word in words.items() if name in other}, **settings)
+        columns["someone else's"] = list(_drawn(theirs, texts, seeds, theirs.state, options))
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    page = sheet(rows, list(columns), [f"{text}   seed {number}" for text, number in zip(texts, seeds, strict=True)], side=max(192, prior.size))
+    return png(
+        page, {"prompt": "; ".join(dict.fromkeys(texts)), "method": _slug(opened), "prior": opened.method.prior_fingerprint_, "sheet": list(columns)}
+    )
+
+
+def _slug(opened: Opened) -> str:
+    from sartor.draw.concepts import slug_of
+
+    return slug_of(opened.method)
+
+
+def _hashes(opened: Opened) -> dict[str, str]:
+    from sartor.draw.concepts import hashes
+
+    return hashes(opened.state)
+
+
+def _facts(state: State, name: str, path: Path) -> dict[str, Any]:
+    facts = state.notes["concepts"][name]
+    size = sum(array.nbytes for key, array in state.arrays.items() if key.startswith(f"{name}/"))
+    steps = facts.get("record", {}).get("steps") or [0]
+    return {
+        "file": str(path),
+        "class": facts["class_word"],
+        "images": facts["images"],
+        "steps": sum(steps),
+        "bytes": size,
+        "file_bytes": path.stat().st_size,
+    }

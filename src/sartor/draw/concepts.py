@@ -1,0 +1,200 @@
+"""Learned things as files: a concept of ours, and the two forms that people have of Stable Diffusion (learned embeddings, LoRA)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sartor.draw._base import ConceptMethod
+from sartor.draw.dreambooth import DreamBooth
+from sartor.draw.parts.concept_file import ConceptFile
+from sartor.draw.parts.delta import read_lora, write_lora
+from sartor.draw.parts.picture_files import digest
+from sartor.draw.parts.prior import Prior
+from sartor.draw.parts.tokens import NAME, Concept, load_embeds, of_word, save_embeds
+from sartor.draw.textual_inversion import TextualInversion
+from sartor.errors import ConfigError, CorruptFile, FileProblem, UnknownId
+from sartor.method import State
+
+Form = Literal["concept", "embeddings", "lora"]
+LEARNING = frozenset(
+    {"seed", "prior", "steps", "learning_rate", "word_rate", "batch", "rank", "class_weight", "class_images", "sampling_steps", "guidance"}
+)
+"""Settings that say how a thing was learned and nothing of how it is drawn: concepts that differ in them go into one picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Things from files, ready to be drawn."""
+
+    method: ConceptMethod
+    state: State
+
+
+def bare(name: str) -> str:
+    """ "mug" or "<mug>" as it stands in prompts: "<mug>"; raises `ConfigError`."""
+    word = name if name.startswith("<") else f"<{name}>"
+    if not NAME.fullmatch(word):
+        raise ConfigError(f"'{name}' is not a name of a concept", fix="write a word without spaces and brackets: mug")
+    return word
+
+
+def concept_of(method: ConceptMethod, state: State, name: str, *, consent: str = "draw") -> ConceptFile:
+    """One thing of a state as a file can hold it; raises `UnknownId`, and `ConfigError` where things of a state do not stand apart."""
+    method.check_state(state)
+    name, things = bare(name), state.notes["concepts"]
+    if name not in things:
+        raise UnknownId("the state has no such concept", id=name, fix=f"it has {', '.join(things)}")
+    if shared := sorted(key for key in state.arrays if key.partition("/")[0] not in things):
+        raise ConfigError(f"this state holds '{shared[0]}' for all its things", fix="keep the whole state")
+    facts = things[name]
+    arrays = {key.partition("/")[2]: value for key, value in state.arrays.items() if key.startswith(f"{name}/")}
+    settings = {one.name: getattr(method, one.name) for one in fields(method) if one.init and one.name != "prior"}
+    record = {key: value for key, value in facts.items() if key not in ("class_word", "images", "hashes")}
+    return ConceptFile(
+        arrays, slug_of(method), method.prior_fingerprint_, facts["class_word"], [name], facts["images"], list(facts["hashes"]), consent,
+        settings={"method": {key: value for key, value in settings.items() if _is_plain(value)}, **record},
+    )  # fmt: skip
+
+
+def form_of(path: str | Path) -> Form:
+    """Which kind of file this is; raises `FileProblem` and `CorruptFile`."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.is_dir() and (path / "pytorch_lora_weights.safetensors").is_file():
+        return "lora"
+    if not path.is_file():
+        raise FileProblem("there is no concept here", fix="check the path", file=path)
+    try:
+        with safe_open(path, framework="np") as opened:
+            keys, facts = list(opened.keys()), opened.metadata() or {}
+    except (SafetensorError, OSError) as cause:
+        raise CorruptFile("this is not a whole safetensors file", fix="save it again", file=path) from cause
+    if any(".lora_" in key for key in keys):
+        return "lora"
+    return "embeddings" if not keys or set(facts) <= {"format"} else "concept"
+
+
+def open_concepts(
+    prior: Prior, files: Mapping[str, str | Path], *, classes: Mapping[str, str] | None = None, triggers: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Opened:  # fmt: skip
+    """Things from files under the names that prompts will say.
+
+    Parameters
+    ----------
+    files: name -> a concept of ours, learned embeddings (`learned_embeds.safetensors`), or a LoRA of diffusers (a file or its folder).
+    classes: what each is, where the file does not say (embeddings and LoRA); by default the name itself.
+    triggers: the words that a LoRA was trained on ("sks"); by default the class word.
+    settings: of drawing, such as `sampling_steps`, in place of the file's.
+
+    All must be by one method and of this prior. Raises `StateMismatch`, `ConfigError`, `FileProblem`, `CorruptFile`.
+    """
+    from sartor import systems
+
+    if not files:
+        raise ConfigError("there is no concept", fix="give at least one")
+    arrays: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {}
+    made: dict[str, tuple[str, dict[str, Any]]] = {}
+    for given, path in files.items():
+        name = bare(given)
+        if name in facts:
+            raise ConfigError(f"two concepts are called {name}", fix="rename one")
+        class_word = (classes or {}).get(given, name.strip("<>"))
+        own, facts[name], made[name] = _read(prior, Path(path), name, class_word, (triggers or {}).get(given), by_class=given in (classes or {}))
+        arrays |= {f"{name}/{key}": value for key, value in own.items()}
+    slug, known = next(iter(made.values()))
+    for name, (other, theirs) in made.items():
+        if other != slug:
+            first = next(iter(made))
+            raise ConfigError(f"{first} was learned by {slug}, {name} by {other}", fix="learn both by one method to draw them in one picture")
+        if differing := sorted(key for key in {*known, *theirs} - LEARNING if known.get(key) != theirs.get(key)):
+            raise ConfigError(f"{name} was learned with another {differing[0]}", fix="learn both with the same settings")
+    method: ConceptMethod = systems.make(slug, **{**known, **settings})
+    if method.population_frames:
+        raise ConfigError(f"{slug} learns from others, too: a concept alone cannot be drawn", fix="open the fitted model with sartor.load(folder)")
+    method.fit(on=prior)
+    return Opened(method, method.make_state(arrays, notes={"concepts": facts}, examples=sum(one["images"] for one in facts.values())))
+
+
+def _read(
+    prior: Prior, path: Path, name: str, class_word: str, trigger: str | None, *, by_class: bool
+) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, dict[str, Any]]]:
+    """Tensors, facts, and the method with its settings."""
+    form = form_of(path)
+    if form == "concept":
+        file = ConceptFile.load(path, prior=prior.fingerprint)
+        record = {key: value for key, value in file.settings.items() if key != "method"}
+        facts = {"class_word": class_word if by_class else file.class_word, "images": file.n_images, "hashes": list(file.image_hashes), **record}
+        return dict(file.arrays), facts, (file.method, dict(file.settings.get("method", {})))
+    facts = {"class_word": class_word, "images": 0, "hashes": [], "record": {"from": form}}
+    if form == "embeddings":
+        (word, *more) = load_embeds(path, dim=prior.dim)
+        if more:
+            raise ConfigError(f"this file holds {1 + len(more)} words", fix="give a file with one", file=path)
+        return {"rows": word.rows.numpy()}, facts, (slug_of(TextualInversion()), {})
+    bank, number = read_lora(prior.unet, path)
+    try:
+        weights = {f"weights.{key}": np.asarray(value, np.float16) for key, value in bank.get(number, np.float32).items()}
+    finally:
+        bank.detach()
+    rows = of_word(prior.text_encoder, prior.tokenizer, trigger or class_word).float().cpu().numpy()
+    return {"rows": rows, **weights}, facts, (slug_of(DreamBooth()), {})
+
+
+def write_embeddings(state: State, path: str | Path) -> Path:
+    """The words of a state as people exchange them; raises `ConfigError` where a thing is more than a word, or no word."""
+    import torch
+
+    words = []
+    for name in state.notes["concepts"]:
+        own = {key.partition("/")[2] for key in state.arrays if key.startswith(f"{name}/")}
+        if own != {"rows"}:
+            raise ConfigError(
+                f"{name} is more than a word: {', '.join(sorted(own - {'rows'})[:2])} ...", fix="use textual-inversion, or keep the concept"
+            )
+        words.append(Concept(name, torch.from_numpy(state.arrays[f"{name}/rows"].copy())))
+    return save_embeds(path, words)
+
+
+def write_weights(state: State, name: str, path: str | Path) -> Path:
+    """The low-rank weights of one thing as diffusers has them (its word is not among them: `write_embeddings` of that alone has no such form).
+
+    Raises `ConfigError` where it has none.
+    """
+    head = f"{bare(name)}/weights."
+    arrays = {key.removeprefix(head): value for key, value in state.arrays.items() if key.startswith(head)}
+    if not arrays or not all(key.endswith((".A", ".B")) for key in arrays):
+        raise ConfigError(f"{name} has no low-rank weights", fix="learn it with a method that has them: --method dreambooth")
+    return write_lora(arrays, path)
+
+
+def names(state: State) -> Sequence[str]:
+    """The things of a state."""
+    return list(state.notes.get("concepts", {}))
+
+
+def hashes(state: State) -> dict[str, str]:
+    """Thing -> digest of what was learned of it, by which a picture names what it was drawn from."""
+    return {name: digest({key: value for key, value in state.arrays.items() if key.startswith(f"{name}/")}) for name in names(state)}
+
+
+def slug_of(method: ConceptMethod) -> str:
+    """Of the table of systems; raises `ConfigError` for a method that is not in it."""
+    from sartor import systems
+
+    target = f"{type(method).__module__}:{type(method).__qualname__}"
+    found = next((one.slug for one in systems.SYSTEMS.values() if one.target == target), None)
+    if found is None:
+        raise ConfigError(f"{type(method).__name__} is not in the table of systems", fix="keep the whole state")
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str) or (isinstance(value, list | tuple) and all(map(_is_plain, value)))

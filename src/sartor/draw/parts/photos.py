@@ -1,0 +1,78 @@
+"""Photos as people have them: opened with care, turned upright, cut to the middle square, kept without what the camera wrote beside the picture."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from sartor.errors import BadImage, FileProblem, MissingExtra
+
+LARGEST = 64_000_000
+"""Pixels of a picture file; larger ones are refused before they are unpacked."""
+KEPT_SIDE, KEPT_BYTES = 768, 700_000
+"""Pixels and bytes of a picture that is kept."""
+QUALITIES = (95, 90, 80, 60)
+"""Of JPEG, tried in turn for pictures that are larger without loss."""
+
+
+def open_photo(source: str | Path | bytes, *, least: int = 16) -> Any:
+    """The picture of a file, or of its bytes: PIL, RGB, the middle square, turned as the camera held it.
+
+    Raises `FileProblem` for what is not there, `BadImage` for what is corrupt, no picture, smaller than `least` pixels or larger than 64 million.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as missing:
+        raise MissingExtra("pillow", "draw") from missing
+    where: dict[str, Any] = {} if isinstance(source, bytes) else {"file": Path(source)}
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise FileProblem("there is no such file", fix="check the path", **where)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            if opened.width * opened.height > LARGEST:
+                raise BadImage(f"{opened.width} x {opened.height} pixels", fix="make it smaller than 64 million pixels", **where)
+            if min(opened.size) < least:
+                raise BadImage(f"{opened.width} x {opened.height} pixels", fix=f"give pictures of at least {least} x {least}", **where)
+            turned = ImageOps.exif_transpose(opened).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
+        if isinstance(cause, BadImage):
+            raise
+        raise BadImage("this cannot be read as a picture", fix="give a whole PNG, JPEG or WebP file", **where) from cause
+    side = min(turned.size)
+    left, top = (turned.width - side) // 2, (turned.height - side) // 2
+    return turned.crop((left, top, left + side, top + side))
+
+
+def resized(square: Any, size: int) -> Any:
+    """A square picture at another size: smoothed where it shrinks, in whole blocks where it grows."""
+    from PIL import Image
+
+    method = Image.Resampling.LANCZOS if square.width > size else Image.Resampling.NEAREST
+    return square.resize((size, size), method)
+
+
+def kept_form(source: str | Path | bytes) -> bytes:
+    """A photo as it is kept: what methods see of it and no more, at most 768 pixels and 700 kB, without place, time and camera.
+
+    PNG where that fits, else JPEG. Raises as `open_photo` does.
+    """
+    square = open_photo(source)
+    if square.width > KEPT_SIDE:
+        square = resized(square, KEPT_SIDE)
+    data = _written(square, "PNG")
+    for quality in QUALITIES:
+        if len(data) <= KEPT_BYTES:
+            break
+        data = _written(square, "JPEG", quality=quality)
+    return data
+
+
+def _written(picture: Any, form: str, **settings: Any) -> bytes:
+    # A fresh picture has pixels and nothing else.
+    from PIL import Image
+
+    bare = Image.frombytes("RGB", picture.size, picture.tobytes())
+    out = io.BytesIO()
+    bare.save(out, form, **settings)
+    return out.getvalue()
