@@ -18,7 +18,7 @@ from sartor.draw.parts.tokens import Concept, load_embeds, save_embeds
 from sartor.errors import BadImage, BadPrompt, ConfigError, CorruptFile, EmptyData, FileProblem
 
 WORLD = ShapesWorld()
-SMALL = Recipe(steps=6, batch=2, widths=(16, 16))
+SMALL = Recipe(steps=6, batch=2, widths=(16, 16), simple=3)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +218,7 @@ def test_training_goes_on_where_it_was_stopped_and_keeps_the_averaged_weights(tm
     monkeypatch.setattr(training, "CHUNK", 2)
     whole = train_prior(WORLD, SMALL)
     assert whole.card["steps"] == SMALL.steps
+    assert train_prior(WORLD, replace(SMALL, simple=0)).fingerprint != whole.fingerprint
     kept = []
 
     def stop(made):

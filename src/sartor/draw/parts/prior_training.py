@@ -32,8 +32,8 @@ class Recipe:
 
     steps: int = 20_000
     batch: int = 16
-    learning_rate: float = 1e-3
-    warm_up: int = 100
+    learning_rate: float = 6e-4
+    warm_up: int = 300
     """Steps until the full rate."""
     decay: float = 0.3
     """Share of the steps, at the end, over which the rate falls to nothing."""
@@ -41,6 +41,9 @@ class Recipe:
     """Of the moving average of weights that is kept."""
     empty: float = 0.1
     """Share of captions that are left out whole, for guidance."""
+    simple: int = 3_000
+    """Steps in the beginning that show one object and say all of it: which word is which is learned in hundreds of steps from these, and in many
+    thousands from the mixture, whose pictures of several objects and whose left-out words drown it."""
     widths: tuple[int, ...] = (64, 96)
     seed: int = 0
     """Of the weights, the pictures and the order."""
@@ -118,7 +121,7 @@ def train_prior(
     def batches(rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         left = recipe.steps - int(lesson.updates)
         for _ in range(min(CHUNK, left)):
-            pictures, captions = world.batch(rng, recipe.batch)
+            pictures, captions = _simple(world, rng, recipe.batch) if int(lesson.updates) < recipe.simple else world.batch(rng, recipe.batch)
             captions = ["" if empty else caption for caption, empty in zip(captions, rng.random(recipe.batch) < recipe.empty, strict=True)]
             yield prior.latents(pictures), prior.words(captions).ids.to(prior.device)
 
@@ -135,6 +138,13 @@ def train_prior(
                 description="diffusion prior")  # fmt: skip
     lesson.follow()
     return lesson.averaged()
+
+
+def _simple(world: ShapesWorld, rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[str]]:
+    """Pictures of one object each, and whole captions."""
+    drawn = world.scenes(rng, 4 * count + 16)
+    chosen = drawn.rows(np.flatnonzero(drawn.count == 1)[:count])
+    return chosen.render(), chosen.captions()
 
 
 def seconds_per_step(world: ShapesWorld, recipe: Recipe, *, device: str = "cpu", steps: int = 8) -> float:
