@@ -1,1 +1,1 @@
-"""Building blocks of decisions: how people respond, fronts of two objectives, simulators, twins and controllers, the log."""
+"""Building blocks of decisions: how people respond, and fronts of two objectives."""
