@@ -166,6 +166,8 @@ def test_a_shortened_update_keeps_its_direction() -> None:
     done = check({"weights": update.clone()}, sent, longest=5.0)
     assert done.clipped.tolist() == [False, False, False, True]
     torch.testing.assert_close(done.replies["weights"][3], torch.tensor([3.0, 4, 0]))
+    with pytest.raises(StateMismatch, match=r"\[2\], \[3\] were sent"):
+        check({"weights": update[:, :2]}, sent, longest=5.0)
 
 
 def test_clients_without_data_or_with_one_class() -> None:
@@ -233,9 +235,3 @@ def test_own_networks() -> None:
     assert method.predict(np.zeros((2, 4), np.float32)).shape == (2, 3)
     with pytest.raises(ConfigError, match="GroupNorm or LayerNorm"):
         Normed(**SMALL, network="linear").fit(blobs(), progress=False)
-    flat = Flat.of(make_network("mlp", (4,), 3, (6,)))
-    whole = {name: one.numpy() for name, one in flat.split(flat.initial(0)).items()}
-    np.testing.assert_array_equal(flat.join(whole), flat.initial(0))
-    for wrong, words in (({**whole, "1.weight": np.zeros((5, 4))}, r"'1.weight' is \[5, 4\]"), ({**whole, "more": np.zeros(1)}, "no 'more'")):
-        with pytest.raises(StateMismatch, match=words):
-            flat.join(wrong)

@@ -134,10 +134,6 @@ class Comparison:
         """One mean per seed."""
         return np.array([row.mean(arm) for row in self.rows if row.method == method])
 
-    def best(self, method: str) -> str:
-        """Of the arms before and after the last local phase the better one on average: a deployment may leave the last phase out."""
-        return max(("before", "after"), key=lambda arm: float(np.nanmean(self.means(method, arm))))
-
     def summary(self, method: str, *, reference: str = "fedavg") -> dict[str, Any]:
         """One method's line: means over clients and seeds, evenness, gain, swap gap, cost, and a verdict against fine-tuned averaging."""
         from sartor.federate.parts.report import fairness

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sartor import _fields, _run_key
 from sartor.errors import BadValue, ConfigError, NotFitted, StateMismatch, TooLittleEvidence, WrongType
-from sartor.federate.federation import Client, Examples, Federation
+from sartor.federate.federation import Examples, Federation
 from sartor.federate.parts import privacy
 from sartor.federate.parts.networks import Flat, make_network
 from sartor.federate.parts.rounds import Log, run
@@ -308,7 +308,3 @@ class Participants:
     kept: Message
     log: Log
     turn: int
-
-    @property
-    def clients(self) -> Sequence[Client]:
-        return self.federation.clients

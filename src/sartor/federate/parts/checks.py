@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sartor.errors import StateMismatch
 from sartor.federate.parts.wire import Message
 
 
@@ -31,8 +32,13 @@ def check(replies: Message, sent: Tensor | None, *, longest: float) -> Checked:
     sent: float [k, numbers], the weights that were sent; None where a method sends none.
     longest: an update may be so many times as long as the median one of the round; 0 for any length. One client alone is not judged.
 
+    Raises `StateMismatch` when replies are weights of another network than was sent.
+
     Shortening keeps the direction: a client with ten times the examples of the others still counts, a malicious one counts no more than it.
     """
+    if sent is not None and "weights" in replies and replies["weights"].shape != sent.shape:
+        found, known = list(replies["weights"].shape[1:]), list(sent.shape[1:])
+        raise StateMismatch(f"a reply's weights are {found}, {known} were sent", fix="let every client run the same network")
     count = len(next(iter(replies.values())))
     kept = torch.ones(count, dtype=torch.bool)
     for one in replies.values():

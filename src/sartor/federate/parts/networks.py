@@ -6,7 +6,7 @@ One vector per client makes the rest simple: averages are matrix products, simil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from sartor.errors import ConfigError, StateMismatch
+from sartor.errors import ConfigError
 from sartor.parts.trainer import seeded
 
 DROPOUT = 0.5
@@ -117,16 +117,6 @@ class Flat:
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of a vector by name."""
         return {name: one.view(shape) for name, one, shape in zip(self.names, flat.split(self.sizes), self.shapes, strict=True)}
-
-    def join(self, tensors: Mapping[str, np.ndarray]) -> Tensor:
-        """The vector of named tensors; raises `StateMismatch` that names the first one which is missing, unknown or of another shape."""
-        for name, shape in zip(self.names, self.shapes, strict=True):
-            if name not in tensors or tuple(np.shape(tensors[name])) != shape:
-                found = list(np.shape(tensors[name])) if name in tensors else "missing"
-                raise StateMismatch(f"'{name}' is {found}, this network's is {list(shape)}", fix="send weights of the same network")
-        if strange := sorted(set(tensors) - set(self.names)):
-            raise StateMismatch(f"this network has no '{strange[0]}'", fix="send weights of the same network")
-        return torch.cat([torch.as_tensor(np.asarray(tensors[name], np.float32)).reshape(-1) for name in self.names])
 
     def logits(self, flat: Tensor, *inputs: Tensor, **options: Any) -> Tensor:
         """One network's output."""
