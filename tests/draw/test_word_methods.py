@@ -7,6 +7,7 @@ import torch
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw import neti, prospect
 from sartor.draw._base import Shown
+from sartor.draw.core import CoRe, apart, kept_length
 from sartor.draw.cross_init import CrossInit, said
 from sartor.draw.neti import Mapper, NeTI, past_encoder
 from sartor.draw.parts.prior import Prior
@@ -33,7 +34,7 @@ def small(kind, prior, **settings):
     return kind(steps=2, batch=2, sampling_steps=4, **settings).fit(on=prior)
 
 
-@pytest.mark.parametrize("kind", [CrossInit, NeTI, ProSpect])
+@pytest.mark.parametrize("kind", [CrossInit, NeTI, ProSpect, CoRe])
 def test_each_learns_on_a_stable_diffusion_and_draws(pipeline, kind):
     prior = Prior.from_pretrained(pipeline)
     pictures = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3)).astype(np.uint8)
@@ -191,3 +192,72 @@ def test_prospect_names_what_it_cannot_do(prior, thing):
             method.draw(["a <v>"], [state], **options)
     with pytest.raises(BadImage, match=r"16, 16.*24 x 24"):
         method.learn(Shown(name="<v>", class_word="critter", images=np.zeros((1, 16, 16, 3), np.uint8)))
+
+
+# --- CoRe
+
+
+def test_twins_differ_only_where_words_meet(prior):
+    row = of_word(prior.text_encoder, prior.tokenizer, "critter")
+    seen, t = torch.randn(2, 27, 8, 8), torch.tensor([900, 100])
+    texts = ["a <v> on sand", "a red <v>"]
+    same = apart(prior, texts, Concept("<v>", row), "critter", seen, t)
+    assert max(float(one.abs().max()) for one in same) < 1e-6
+    learning = Concept("<v>", torch.nn.Parameter(row + torch.randn(1, 16, generator=torch.Generator().manual_seed(0))))
+    own = apart(prior, texts, learning, "critter", seen, t)
+    # By hand for the first text: all places but that of the word, filler included.
+    contexts = [prior.encode([text], [learning])[0].detach() for text in ("a <v> on sand", "a critter on sand")]
+    places = [place for place in range(contexts[0].shape[0]) if place != 2]
+    wanted = np.mean([1 - float(torch.cosine_similarity(contexts[0][place], contexts[1][place], dim=0)) for place in places])
+    assert np.isclose(float(own[0][0].detach()), wanted, atol=1e-6)
+    for term in own:
+        assert (term > 0).all()
+        assert torch.autograd.grad(term.sum(), learning.rows, retain_graph=True)[0].abs().sum() > 0
+    assert not any(p.requires_grad for part in prior.modules for p in part.parameters())
+
+
+def test_the_word_keeps_its_length_in_the_middle_of_training():
+    word, before = Concept("<v>", torch.ones(1, 4)), kept_length(10)
+    lengths = []
+    for number in range(10):
+        before(number, (word,))
+        lengths.append(round(float(word.rows.norm())))
+        word.rows.mul_(2)
+    assert lengths == [2, 4, 8, 16, 32, 32, 32, 64, 128, 256]
+
+
+def test_core_repairs_a_copy_of_the_word_for_one_prompt(prior, thing):
+    method = small(CoRe, prior, second_steps=2, learning_rate=0.5)
+    state = method.learn(thing)
+    assert {"<v>/rows"} < {*state.arrays}
+    before = {key: value.copy() for key, value in state.arrays.items()}
+    word = method.taught(state)["<v>"].concept("<v>")
+    mended = method._mended(prior, ["a <v> on sand", "a <v> at center"], word, "critter", {}, 10, 0.05)
+    seen, t = torch.randn(2, 27, 8, 8), torch.tensor([999, 999])
+    was, now = (apart(prior, ["a <v> on sand", "a <v> at center"], one, "critter", seen, t)[0] for one in (word, mended))
+    assert (now < was).all()
+    plain, repaired = (method.draw(["a <v> on sand"], [state], seeds=[1], repair=steps) for steps in (0, 10))
+    assert not np.array_equal(plain, repaired)
+    assert np.array_equal(plain, method.draw(["a <v> on sand"], [state], seeds=[1]))
+    assert all(np.array_equal(before[key], value) for key, value in state.arrays.items())
+
+
+def test_core_names_what_it_cannot_do(prior, thing, pipeline):
+    for templates, says in ((["a critter"], "'a critter' has {} 0 times"), (["a {} left of a {}"], "{} 2 times")):
+        with pytest.raises(BadPrompt, match=says):
+            small(CoRe, prior, templates=templates).learn(thing)
+    with pytest.raises(ConfigError, match="no template"):
+        small(CoRe, prior, templates=[]).learn(thing)
+    with pytest.raises(ConfigError, match="twins"):
+        small(CoRe, prior, twins=0).learn(thing)
+    method = small(CoRe, prior)
+    state = method.learn(thing)
+    with pytest.raises(BadPrompt, match="<v> 2 times"):
+        method.draw(["a <v> left of a <v>"], [state], repair=2)
+    with pytest.raises(BadPrompt, match="<v> 0 times"):
+        method.draw(["a square"], [state], present=["<v>"], repair=2)
+    with pytest.raises(ConfigError, match="repair"):
+        method.draw(["a <v>"], [state], repair=-1)
+    pictures = np.zeros((1, 16, 16, 3), np.uint8)
+    with pytest.raises(BadPrompt, match="<m> takes one place, 'photo mug' takes 2"):
+        small(CoRe, Prior.from_pretrained(pipeline)).learn(Shown(name="<m>", class_word="photo mug", images=pictures))
