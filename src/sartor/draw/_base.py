@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -74,16 +73,8 @@ class Plan:
 
 
 @dataclass(kw_only=True, eq=False)
-class ConceptMethod(Illustrator):
-    """Learns things from a few pictures of each, and draws them wherever the prompt says.
-
-        method = TextualInversion().fit()                     # nothing is learned from others: it stands on a prior
-        state = method.learn(Shown(name="<mug>", class_word="mug", images=pictures))
-        pictures = method.draw(["a <mug> on sand"], [state], seeds=[7])
-
-    A state holds any number of things. Prompts name a thing by its word alone; a method that was taught "<mug> mug" puts the class word behind it
-    by itself, and somebody without a state gets a thing of the class (`draw(..., classes={"<mug>": "mug"})`).
-    """
+class OnPrior(Illustrator):
+    """Stands on a diffusion prior, which it leaves as it was."""
 
     prior: str = "shapes"
     """"shapes": the small one that comes with the package; or the folder of a prior or of a Stable Diffusion."""
@@ -92,12 +83,6 @@ class ConceptMethod(Illustrator):
     prior_fingerprint_: str = learned("")
 
     population_frames: ClassVar[tuple[str, ...]] = ()
-    says_class: ClassVar[bool] = False
-    """Whether prompts say "<mug> mug", as tuning with weights does, or "<mug>" alone."""
-    alone: ClassVar[bool] = False
-    """Whether a prompt may have one thing only."""
-
-    # --- standing on a prior
 
     def fit(self, population: Population | None = None, *, on: Prior | None = None, **settings: Any) -> Self:
         """Open the prior, and learn from the population what the method learns from others, if anything.
@@ -128,6 +113,24 @@ class ConceptMethod(Illustrator):
             raise StateMismatch(f"the prior '{self.prior}' is another than this was fitted on", fix="fit again, or open the prior it was fitted on")
         return found
 
+
+@dataclass(kw_only=True, eq=False)
+class ConceptMethod(OnPrior):
+    """Learns things from a few pictures of each, and draws them wherever the prompt says.
+
+        method = TextualInversion().fit()                     # nothing is learned from others: it stands on a prior
+        state = method.learn(Shown(name="<mug>", class_word="mug", images=pictures))
+        pictures = method.draw(["a <mug> on sand"], [state], seeds=[7])
+
+    A state holds any number of things. Prompts name a thing by its word alone; a method that was taught "<mug> mug" puts the class word behind it
+    by itself, and somebody without a state gets a thing of the class (`draw(..., classes={"<mug>": "mug"})`).
+    """
+
+    says_class: ClassVar[bool] = False
+    """Whether prompts say "<mug> mug", as tuning with weights does, or "<mug>" alone."""
+    alone: ClassVar[bool] = False
+    """Whether a prompt may have one thing only."""
+
     # --- learning
 
     def learn(self, shown: Shown | Sequence[Shown], state: State | None = None, *, seed: int | None = None, progress: bool = False) -> State:
@@ -137,11 +140,7 @@ class ConceptMethod(Illustrator):
         """
         self.check_state(state)
         _fields.check(self)
-        things = [shown] if isinstance(shown, Shown) else list(shown)
-        if not things:
-            raise EmptyData("nothing is shown", fix="give at least one thing with its pictures")
-        if twice := sorted({one.name for one in things if [other.name for other in things].count(one.name) > 1}):
-            raise ConfigError(f"two concepts are called {twice[0]}", fix="rename one")
+        things = listed(shown)
         prior = self.bundle
         arrays = dict(state.arrays) if state is not None else {}
         facts: dict[str, Any] = {name: dict(one) for name, one in (state.notes["concepts"].items() if state is not None else ())}
@@ -155,11 +154,11 @@ class ConceptMethod(Illustrator):
             facts[one.name] = {"class_word": one.class_word, "images": len(references), "hashes": list(references.hashes), "record": record}
         return self.make_state(arrays, before=state, examples=sum(len(one.images) for one in things), notes={"concepts": facts})
 
-    @abstractmethod
     def _learn(
         self, prior: Prior, references: References, shown: Shown, seed: int, progress: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
         """What is kept of one thing, by name, and the record of the run (JSON)."""
+        raise NotImplementedError
 
     @staticmethod
     def _stored(key: str, value: Tensor) -> np.ndarray:
@@ -279,6 +278,16 @@ def open_prior(name: str) -> Prior:
     if name == "shapes":
         return Prior.shapes()
     return Prior.load(name) if (Path(name) / "card.json").is_file() else Prior.from_pretrained(name)
+
+
+def listed(shown: Shown | Sequence[Shown]) -> list[Shown]:
+    """One thing or several; raises `EmptyData` for none, and `ConfigError` for two with one word."""
+    things = [shown] if isinstance(shown, Shown) else list(shown)
+    if not things:
+        raise EmptyData("nothing is shown", fix="give at least one thing with its pictures")
+    if twice := sorted({one.name for one in things if [other.name for other in things].count(one.name) > 1}):
+        raise ConfigError(f"two concepts are called {twice[0]}", fix="rename one")
+    return things
 
 
 def spell(prompt: str, classes: Mapping[str, str], taught: Mapping[str, Taught], *, says_class: bool) -> str:

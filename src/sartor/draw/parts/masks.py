@@ -62,6 +62,18 @@ def from_attention(maps: Mapping[str, Tensor], tokens: Tensor, size: int) -> Ten
     return (mean - low) / (high - low).clamp(min=1e-12)
 
 
+def finest(maps: Mapping[str, Tensor], side: int) -> Tensor:
+    """float [B, pixels, tokens]: the mean of the attention of the layers with the most pixels among those of at most side x side.
+
+    Methods that look at attention do so at 16 x 16 of a Stable Diffusion's 64: finer layers are of texture rather than of things.
+    """
+    if not maps:
+        raise ConfigError("no attention was recorded", fix="give a Recorder to the call")
+    sizes = {one.shape[1] for one in maps.values()}
+    chosen = max([size for size in sizes if size <= side**2], default=min(sizes))
+    return torch.stack([one for one in maps.values() if one.shape[1] == chosen]).mean(0)
+
+
 def threshold(soft: Tensor) -> Tensor:
     """Soft masks as 0 and 1 by Otsu's method (1979): the cut that separates two groups best; float, same shape."""
     out = []
