@@ -68,7 +68,7 @@ class WirelessAllocation(Decider):
     """How much more everybody's level costs when the others use the whole budget; above 0 only NSGA-II applies."""
     refuse: bool = False
     """Whether, when promises exceed the budget, those who need most of it get nothing; otherwise that is an error."""
-    tolerance: float = 1e-9
+    tolerance: float = 1e-7
     """Relative gap to the best allocation that is none; see `Allocator.within`."""
 
     @property

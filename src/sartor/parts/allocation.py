@@ -25,6 +25,8 @@ WIDTHS = (100, 2_000)
 """Partial answers that the search for the last bit keeps, the narrow search first: a better answer leaves fewer levels to the next."""
 MATTER = 5
 """Levels per person, on average, up to which they are few enough to be searched: until then problems are split in two."""
+MOST = 2_000
+"""The same of all together."""
 NODES = 300
 """Problems that may be split in two; what gap remains after them is said."""
 
@@ -218,7 +220,7 @@ class Allocator:
             if best <= small or missed >= best - small:
                 break
             people, levels = np.nonzero(self.allowed & (loss < best))
-            if people.size > MATTER * rows.size:
+            if people.size > min(MATTER * rows.size, MOST):
                 break
             changes, best, missed = core.search(people, levels, loss[people, levels], extra[people, levels], price, slack, best, small, width)
             if changes is not None:
