@@ -80,7 +80,7 @@ _TABLE = (
     System("textual-inversion", "An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion", "Gal et al.", 2023, "ICLR",
            "draw", "baseline", "sartor.draw.textual_inversion:TextualInversion", "draw"),
     System("dreambooth", "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation", "Ruiz et al.", 2023, "CVPR",
-           "draw", "baseline", "sartor.draw.dreambooth:DreamBooth", "draw"),
+           "draw", "method", "sartor.draw.dreambooth:DreamBooth", "draw"),
     System("custom-diffusion", "Multi-Concept Customization of Text-to-Image Diffusion", "Kumari et al.", 2023, "CVPR",
            "draw", "baseline", "sartor.draw.custom_diffusion:CustomDiffusion", "draw"),
     # --- systems with a claim
@@ -191,6 +191,16 @@ _TABLE = (
            "IEEE Communications Magazine", "decide", "method", "sartor.decide.zone_of_tolerance:ZoneOfTolerance"),
     System("wireless-allocation", "Personalized Resource Allocation in Wireless Networks: An AI-Enabled and Big Data-Driven Multi-Objective Optimization",
            "Alkurd et al.", 2020, "IEEE Access", "decide", "method", "sartor.decide.wireless_allocation:WirelessAllocation"),
+    System("perfusion", "Key-Locked Rank One Editing for Text-to-Image Personalization", "Tewel et al.", 2023, "SIGGRAPH",
+           "draw", "method", "sartor.draw.perfusion:Perfusion", "draw"),
+    System("alignit", "AlignIT: Enhancing Prompt Alignment in Customization of Text-to-Image Models", "Agarwal et al.", 2024, "WACV 2025",
+           "draw", "method", "sartor.draw.alignit:AlignIT", "draw"),
+    System("classdiffusion", "ClassDiffusion: More Aligned Personalization Tuning with Explicit Class Guidance", "Huang et al.", 2024, "ICLR 2025",
+           "draw", "method", "sartor.draw.classdiffusion:ClassDiffusion", "draw"),
+    System("break-a-scene", "Break-A-Scene: Extracting Multiple Concepts from a Single Image", "Avrahami et al.", 2023, "SIGGRAPH Asia",
+           "draw", "method", "sartor.draw.break_a_scene:BreakAScene", "draw"),
+    System("disendiff", "Attention Calibration for Disentangled Text-to-Image Personalization", "Zhang et al.", 2024, "CVPR",
+           "draw", "method", "sartor.draw.disendiff:DisenDiff", "draw"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

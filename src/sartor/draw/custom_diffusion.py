@@ -42,7 +42,7 @@ class CustomDiffusion(ConceptMethod):
         return ()
 
     def _learn(self, prior: Prior, references: References, shown: Shown, seed: int, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        start = Concept(shown.name, identifier(prior, shown.class_word, seed))
+        start = Concept(shown.name, identifier(prior, shown.class_word, seed, shown.name))
         beside = class_pictures(prior, f"a {shown.class_word}", self.class_images) if self.class_weight else None
         with (
             LowRank(prior, targets=KEYS_VALUES, rank=self.rank, seed=seed)

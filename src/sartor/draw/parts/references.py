@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,9 @@ class References:
     @classmethod
     def of(cls, prior: Prior, images: np.ndarray, *, masks: np.ndarray | None = None) -> References:
         """Check and encode; raises `EmptyData` and `BadImage`."""
-        images = np.asarray(images)
         if not len(images):
             raise EmptyData("adapt needs at least one image, got 0", fix="give three to five pictures of the subject")
+        images = _alike(images)
         if images.ndim != 4 or images.shape[1:3] != (prior.size, prior.size):
             what = f"pictures of shape {list(images.shape)}, the prior draws {prior.size} x {prior.size}"
             raise BadImage(what, fix=f"read them with read_images(paths, {prior.size})")
@@ -49,3 +49,15 @@ class References:
         order = np.concatenate([rng.permutation(len(self)) for _ in range(rounds)])
         for step in range(steps):
             yield torch.from_numpy(order[step * size : (step + 1) * size])
+
+
+def _alike(images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """As one array; raises `BadImage` with the number of the first picture that is of another size or kind."""
+    each = [np.asarray(one) for one in images]
+    for number, one in enumerate(each):
+        if one.shape != each[0].shape:
+            raise BadImage(f"picture {number} has shape {list(one.shape)}, picture 0 {list(each[0].shape)}", fix="make them one size", image=number)
+        if one.dtype != np.uint8:
+            values = f" from {one.min():g} to {one.max():g}" if one.size else ""
+            raise BadImage(f"picture {number} is {one.dtype}{values}", fix="give uint8, from 0 to 255", image=number)
+    return np.stack(each)
