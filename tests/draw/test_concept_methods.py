@@ -152,3 +152,15 @@ def test_bad_input_is_named(prior):
     for call, kind, words in cases:
         with pytest.raises(kind, match=words):
             call()
+
+
+def test_the_prior_that_comes_with_the_package_draws_what_is_said():
+    from sartor.data.world.shapes import parse, read
+    from sartor.draw.parts.sampler import sample
+    from sartor.evaluate.pictures import grade
+
+    prior = Prior.shapes()
+    prompts = [f"a red square at {place} on {ground}" for place in ("top left", "bottom right") for ground in ("snow", "sea", "grass")]
+    right = grade(read(prior.images(sample(prior, prior.encode(prompts), range(6), steps=8))), parse(prompts)).accuracy()
+    assert right["background"] == 1
+    assert right["position"] >= 5 / 6

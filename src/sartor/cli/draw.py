@@ -199,7 +199,7 @@ def _measure(made: Prior, world: ShapesWorld, each: int, *, seed: int = 100) -> 
             return np.concatenate(parts)
 
         table = following(draw, world, each=each, seed=seed)
-    return {**table, "each": each, "seed": seed, "seconds_per_image": spent[0] / spent[1], "steps": 20, "guidance": 3.5}
+    return {**table, "each": each, "seed": seed, "seconds_per_image": spent[0] / spent[1], "steps": 20, "guidance": made.guidance}
 
 
 def _show(folder: Path, card: dict[str, Any], as_json: bool) -> None:

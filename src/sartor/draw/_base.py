@@ -79,7 +79,8 @@ class OnPrior(Illustrator):
     prior: str = "shapes"
     """"shapes": the small one that comes with the package; or the folder of a prior or of a Stable Diffusion."""
     sampling_steps: int = 20
-    guidance: float = 3.5
+    guidance: float | None = None
+    """None: what suits the prior."""
     prior_fingerprint_: str = learned("")
 
     population_frames: ClassVar[tuple[str, ...]] = ()

@@ -40,7 +40,7 @@ def _planned(prior: Prior, steps: int, scheduler: Any = None) -> Any:
 
 @torch.no_grad()
 def sample(
-    prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float = 3.5, negative: Tensor | None = None, eta: float = 0.0,
+    prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float | None = None, negative: Tensor | None = None, eta: float = 0.0,
     slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, onto: Tensor | None = None, first: int = 0,
     scheduler: Any = None, callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
@@ -50,7 +50,8 @@ def sample(
     ----------
     context: [n, T, d], of the prompts.
     seeds: one for each picture.
-    steps, guidance, eta: of DDIM (Song et al. 2021) with classifier-free guidance (Ho and Salimans 2022); guidance 1 is none.
+    steps, guidance, eta: of DDIM (Song et al. 2021) with classifier-free guidance (Ho and Salimans 2022); guidance 1 is none, and by default it is
+        what suits the prior.
     negative: context [1 or n, T, d] that guidance leads away from; that of the empty prompt by default.
     slots: what happens in attention, for the prompts' half; `negative_slots` for the other half.
     start, first: latents to start from in place of noise, already noised to step number `first`.
@@ -62,6 +63,7 @@ def sample(
         raise ConfigError(f"steps {steps}, first {first}", fix="steps >= 1, 0 <= first < steps")
     if len(seeds) != len(context):
         raise ConfigError(f"{len(seeds)} seeds for {len(context)} prompts", fix="give one each")
+    guidance = prior.guidance if guidance is None else guidance
     plan = _planned(prior, steps, scheduler)
     # Only some of diffusers' schedulers have it.
     extra: dict[str, Any] = {"eta": eta} if "eta" in inspect.signature(plan.step).parameters else {}
