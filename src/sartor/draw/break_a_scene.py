@@ -78,10 +78,9 @@ class BreakAScene(SceneMethod):
         _check_apart(where)
         hashes = {name: hashlib.blake2b(mask.cpu().numpy().tobytes(), digest_size=16).hexdigest() for name, mask in where.items()}
         if self.flip:
-            images, latents = references.images[:, :, ::-1].copy(), prior.latents(references.images[:, :, ::-1].copy())
+            images = np.concatenate([references.images, references.images[:, :, ::-1]])
+            references = References(images, prior.latents(images), None, references.hashes)
             where = {name: torch.cat([mask, mask.flip(-1)]) for name, mask in where.items()}
-            references = References(torch.cat([torch.from_numpy(references.images), torch.from_numpy(images)]).numpy(),
-                                    torch.cat([references.latents, latents]), None, references.hashes)  # fmt: skip
         words: Sequence[Concept] = [Concept(one.name, of_word(prior.text_encoder, prior.tokenizer, one.class_word)[:1]) for one in things]
         record = Recorder() if self.attention_weight else None
         terms = [attends(where, self.attention_weight, self.attention_side)] if self.attention_weight else []
