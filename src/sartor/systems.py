@@ -201,6 +201,12 @@ _TABLE = (
            "draw", "method", "sartor.draw.break_a_scene:BreakAScene", "draw"),
     System("disendiff", "Attention Calibration for Disentangled Text-to-Image Personalization", "Zhang et al.", 2024, "CVPR",
            "draw", "method", "sartor.draw.disendiff:DisenDiff", "draw"),
+    System("cross-init", "Cross Initialization for Personalized Text-to-Image Generation", "Pang et al.", 2023, "CVPR 2024",
+           "draw", "method", "sartor.draw.cross_init:CrossInit", "draw"),
+    System("neti", "A Neural Space-Time Representation for Text-to-Image Personalization", "Alaluf et al.", 2023, "SIGGRAPH Asia",
+           "draw", "method", "sartor.draw.neti:NeTI", "draw"),
+    System("prospect", "ProSpect: Prompt Spectrum for Attribute-Aware Personalization of Diffusion Models", "Zhang et al.", 2023, "ACM TOG",
+           "draw", "method", "sartor.draw.prospect:ProSpect", "draw"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
