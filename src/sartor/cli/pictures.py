@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sartor.cli import _face, _settings
-from sartor.errors import ConfigError, FileProblem
+from sartor.cli import _face, _settings, _things
+from sartor.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sartor.draw._base import ConceptMethod, Shown
+    from sartor.draw._base import ConceptMethod
     from sartor.draw.concepts import Opened
     from sartor.draw.parts.prior import Prior
     from sartor.method import State
 
 METHOD = "textual-inversion"
-PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 Things = Annotated[list[str], typer.Option("--concept", "-c", metavar="NAME=PATH", help="A thing: a folder of photos, a photo, or a learned file.")]
 Classes = Annotated[
@@ -64,15 +61,15 @@ def learn(
     check_extra()
     from sartor.draw import concepts as files
 
-    things = _pairs(concept, "--concept")
+    things = _things.pairs(concept, "--concept")
     if len(things) > 1 and out.suffix:
         raise ConfigError("several things do not go into one file", fix="give --out a folder")
     if lora is not None and len(things) > 1:
         raise ConfigError("several things do not go into one LoRA", fix="learn one at a time with --lora")
-    base = _prior(prior, device, dtype)
-    made: ConceptMethod = _method(method, set_, prior, seed)
+    base = _things.prior(prior, device, dtype)
+    made: ConceptMethod = _things.method(method, set_, prior, seed)
     made.fit(on=base)
-    shown = _shown(base, things, _words(class_, things, "--class"))
+    shown = _things.shown(base, things, _things.words(class_, things, "--class"))
     start, cpu = time.perf_counter(), time.process_time()
     state = made.learn(shown, seed=seed, progress=True)
     spent = {"seconds": round(time.perf_counter() - start, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
@@ -133,17 +130,18 @@ def picture(
 
     check_extra()
     from sartor import _storage
+    from sartor.draw.concepts import request_options
     from sartor.draw.parts.picture_files import png
 
-    things = _pairs(concept or [], "--concept")
+    things = _things.pairs(concept or [], "--concept")
     if other and sheet is None:
         raise ConfigError("--other is for the contact sheet", fix="add --sheet sheet.png")
-    base = _prior(prior, device, dtype)
-    words, marks = _words(class_, things, "--class"), _words(trigger, things, "--trigger")
+    base = _things.prior(prior, device, dtype)
+    words, marks = _things.words(class_, things, "--class"), _things.words(trigger, things, "--trigger")
     settings = {name: value for name, value in (("sampling_steps", steps), ("guidance", guidance)) if value is not None}
     spent = time.perf_counter()
-    opened, photos = _things(base, things, words, marks, _method(method, set_, prior, 0, **settings), settings)
-    options = _options(opened, strength)
+    opened, photos = _things.things(base, things, words, marks, _things.method(method, set_, prior, 0, **settings), settings)
+    options = request_options(opened.method, opened.state, strength)
     texts = [text for text in prompts for _ in range(count)]
     seeds = [seed + number for _ in prompts for number in range(count)]
     learned, begun = time.perf_counter() - spent, time.perf_counter()
@@ -156,7 +154,9 @@ def picture(
         _storage.write_atomically(path, png(one, facts))
         paths.append(path)
     if sheet is not None:
-        _storage.write_atomically(sheet, _sheet(base, opened, texts, seeds, drawn, photos, words, _pairs(other or [], "--other"), options, settings))
+        _storage.write_atomically(
+            sheet, _sheet(base, opened, texts, seeds, drawn, photos, words, _things.pairs(other or [], "--other"), options, settings)
+        )
     result = {
         "files": [str(path) for path in paths], "sheet": None if sheet is None else str(sheet), "prompts": texts, "seeds": seeds,
         "prior": base.fingerprint,
@@ -197,115 +197,6 @@ def facts_of(opened: Opened, prompt: str, seed: int, options: dict[str, Any]) ->
 
 
 # --- pieces
-
-
-def _pairs(given: Sequence[str], option: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path:
-            raise ConfigError(f"{option} is '{text}'", fix="write mug=photos/")
-        name = name.strip("<>")
-        if name in found:
-            raise ConfigError(f"two concepts are called <{name}>", fix="rename one")
-        found[name] = Path(path)
-    return found
-
-
-def _words(given: Sequence[str] | None, things: dict[str, Path], option: str) -> dict[str, str]:
-    """Thing -> word, of "mug=cup" or, for a single thing, "cup"."""
-    found = {}
-    for text in given or ():
-        name, equals, word = text.partition("=")
-        if not equals:
-            if len(things) != 1:
-                raise ConfigError(f"{option} is '{text}'", fix="with several things, write NAME=WORD for each")
-            name, word = next(iter(things)), text
-        name = name.strip("<>")
-        if name not in things or not word.strip():
-            raise ConfigError(f"{option} is '{text}'", fix=f"there are {', '.join(things) or 'no things'}")
-        found[name] = word.strip()
-    return found
-
-
-def _prior(name: str, device: str, dtype: str | None) -> Prior:
-    import torch
-
-    from sartor.draw._base import open_prior
-
-    kinds = {None: None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    if dtype not in kinds:
-        raise ConfigError(f"--dtype is '{dtype}'", fix="use fp16, bf16 or fp32")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("there is no CUDA device", fix="use --device cpu")
-    try:
-        return open_prior(name).to(device, kinds[dtype])
-    except RuntimeError as cause:
-        raise ConfigError(f"--device is '{device}': {str(cause).splitlines()[0][:100]}", fix="use cpu, cuda or mps") from cause
-
-
-def _method(slug: str, given: Sequence[str] | None, prior: str, seed: int, **more: Any) -> ConceptMethod:
-    from sartor.draw._base import ConceptMethod
-
-    made = _settings.build(slug, given, prior=prior, seed=seed, **more)
-    if not isinstance(made, ConceptMethod):
-        raise ConfigError(f"'{slug}' learns no things from photos", fix="use textual-inversion, dreambooth or custom-diffusion")
-    if made.population_frames:
-        raise ConfigError(f"'{slug}' learns from others first", fix="fit it in Python, and install it in an engine")
-    return made
-
-
-def _photos(path: Path) -> list[Path]:
-    """The photos of a folder in the order of their names, or the one that is given."""
-    if path.is_dir():
-        found = sorted(one for one in path.iterdir() if one.suffix.lower() in PHOTOS)
-        if not found:
-            raise FileProblem("there are no photos here", fix="give a folder of PNG, JPEG or WebP files", file=path)
-        return found
-    if not path.is_file():
-        raise FileProblem("there is nothing here", fix="check the path", file=path)
-    return [path]
-
-
-def _shown(prior: Prior, things: dict[str, Path], words: dict[str, str]) -> list[Shown]:
-    from sartor.draw._base import Shown
-    from sartor.draw.concepts import bare
-    from sartor.draw.parts.codec import read_images
-
-    return [Shown(name=bare(name), class_word=words.get(name, name), images=read_images(_photos(path), prior.size)) for name, path in things.items()]
-
-
-def _things(
-    prior: Prior, things: dict[str, Path], words: dict[str, str], triggers: dict[str, str], method: ConceptMethod, settings: dict[str, Any]
-) -> tuple[Opened, dict[str, np.ndarray]]:
-    """What prompts may say, and the photos where they are there."""
-    from sartor.draw.concepts import Opened, open_concepts
-
-    photos = {name: path for name, path in things.items() if path.suffix.lower() in PHOTOS or (path.is_dir() and not _is_lora(path))}
-    if photos and len(photos) < len(things):
-        raise ConfigError("some things are photos, others are learned", fix="learn all first: sartor draw learn")
-    if things and not photos:
-        return open_concepts(prior, things, classes=words, triggers=triggers, **settings), {}
-    method.fit(on=prior)
-    if not photos:
-        return Opened(method, method.make_state({}, notes={"concepts": {}})), {}
-    shown = _shown(prior, photos, words)
-    return Opened(method, method.learn(shown, progress=True)), {one.name: one.images for one in shown}
-
-
-def _is_lora(path: Path) -> bool:
-    return (path / "pytorch_lora_weights.safetensors").is_file()
-
-
-def _options(opened: Opened, strength: float | None) -> dict[str, Any]:
-    """What this method can do at request time, of what was asked."""
-    if strength is None:
-        return {}
-    if "strength" not in inspect.signature(opened.method._plan).parameters:
-        raise ConfigError(f"{_slug(opened)} has no strength", fix="leave --strength out, or use a method with weights: dreambooth")
-    if not any("/weights." in key for key in opened.state.arrays):
-        raise ConfigError("what was learned has no weights, and so no strength", fix="leave --strength out, or use a method with weights: dreambooth")
-    return {"strength": strength}
 
 
 def _drawn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -178,6 +179,18 @@ def write_weights(state: State, name: str, path: str | Path) -> Path:
 def names(state: State) -> Sequence[str]:
     """The things of a state."""
     return list(state.notes.get("concepts", {}))
+
+
+def request_options(method: ConceptMethod, state: State, strength: float | None) -> dict[str, Any]:
+    """What `draw` takes for a strength; raises `ConfigError` where the method or what was learned has none."""
+    if strength is None:
+        return {}
+    fix = "leave the strength out, or use a method with weights: dreambooth"
+    if "strength" not in inspect.signature(method._plan).parameters:
+        raise ConfigError(f"{slug_of(method)} has no strength", fix=fix)
+    if not any("/weights." in key for key in state.arrays):
+        raise ConfigError("what was learned has no weights, and so no strength", fix=fix)
+    return {"strength": strength}
 
 
 def hashes(state: State) -> dict[str, str]:

@@ -17,9 +17,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sartor.engine import draw
 from sartor.engine import evidence as ev
 from sartor.engine.answers import Adapting
 from sartor.errors import SartorError, StoreProblem
+from sartor.method import Illustrator
 
 if TYPE_CHECKING:
     from sartor.engine.catalogue import Shelves
@@ -33,6 +35,8 @@ POLL = 0.25
 """Seconds between looks for people whom other processes have marked."""
 LEASE = 15.0
 """Seconds after which another worker may take over."""
+DRAWING_LEASE = 600.0
+"""The same while things are learned from somebody's photos."""
 FEWEST, MOST = 16, 512
 """People claimed at once; as many as take about a second."""
 FIRST_RETRY, LAST_RETRY = 1.0, 900.0
@@ -160,10 +164,21 @@ class Adapter:
             own = {claim.person: records.get(claim.person, []) for claim in waiting}
             # The active model last: its states end the mark, once those of all verbs are there. What fails for one that is only prepared
             # is counted there.
+            failed: dict[str, str] = {}
             for loaded in targets:
-                states, failed = made(loaded, own, self._shelves.ids(loaded.method), background=self._thread is not None)
-                whole, others = ([one for one in waiting if (one.person in failures) is lame] for lame in (False, True))
-                failed |= self._put(tenant, verb, loaded, states, whole, clear=last) | self._put(tenant, verb, loaded, states, others, clear=False)
+                known = {one.person: draw.before(self._store, tenant, one.person, loaded) for one in waiting} if verb == draw.VERB else {}
+                if verb == draw.VERB and loaded is targets[-1]:
+                    # Learning from photos takes seconds to minutes: not again for what has nothing to do with them.
+                    waiting = [one for one in waiting if not draw.is_current(known[one.person], own[one.person])]
+                failed = {}
+                for some in [[one] for one in waiting] if verb == draw.VERB else [waiting]:
+                    if verb == draw.VERB:
+                        self._store.extend(claims, DRAWING_LEASE)
+                    mine = {one.person: own[one.person] for one in some}
+                    states, lost = made(loaded, mine, self._shelves.ids(loaded.method), background=self._thread is not None, before=known)
+                    whole, others = ([one for one in some if (one.person in failures) is lame] for lame in (False, True))
+                    failed |= lost | self._put(tenant, verb, loaded, states, whole, clear=last)
+                    failed |= self._put(tenant, verb, loaded, states, others, clear=False)
             failures |= failed
             ended = {claim.person for claim in waiting} if last else ended
         if idle := [claim for claim in claims if claim.person not in ended and claim.person not in failures]:
@@ -254,11 +269,17 @@ class Adapter:
 
 
 def made(
-    loaded: Loaded, by_person: Mapping[str, Sequence[Record]], ids: ItemIds, *, background: bool = False
+    loaded: Loaded,
+    by_person: Mapping[str, Sequence[Record]],
+    ids: ItemIds,
+    *,
+    background: bool = False,
+    before: Mapping[str, State | None] | None = None,
 ) -> tuple[dict[str, State], dict[str, str]]:
     """States of several people from their records (oldest first), and why there is none of the others.
 
-    They are made as one batch; when that fails, one by one, so that nobody waits for somebody else's broken evidence.
+    They are made as one batch; when that fails, one by one, so that nobody waits for somebody else's broken evidence. `before`: what a model that
+    draws has learned of them already.
     """
     from sartor.parts.threads import limit
 
@@ -266,6 +287,13 @@ def made(
     failures: dict[str, str] = {}
     # In the background of a server one processor is enough: requests come first.
     with limit(1) if background else nullcontext():
+        if isinstance(loaded.method, Illustrator):
+            for person, records in by_person.items():
+                try:
+                    states[person] = draw.learned(loaded.method, records, (before or {}).get(person))
+                except Exception as problem:
+                    failures[person] = type(problem).__name__
+            return states, failures
         try:
             if len(by_person) > 1:
                 states = loaded.method.adapt_all(ev.as_population(by_person, ids, _also(loaded.method)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sartor.engine.answers import Answer
 from sartor.engine.decide import Deciding, DecisionsAnswer, Logged, ids_of
+from sartor.engine.draw import Drawing, Drawn
 from sartor.engine.ids import Id, item_id, person_id
 from sartor.engine.rerank import RerankAsk, Reranked, Reranking
 from sartor.engine.search import SearchAnswer, SearchAsk, Searching
@@ -29,6 +30,7 @@ class Answering:
     _searching: Searching
     _reranking: Reranking
     _deciding: Deciding
+    _drawing: Drawing
 
     def recommend(
         self,
@@ -131,6 +133,30 @@ class Answering:
         """
         names, asked = ids_of(people)
         return self._deciding.decide(self.tenant, names, budget, asked, personal=personal, log=log)
+
+    def draw(
+        self, person: Id | None, prompts: str | Sequence[str], *, seed: int = 0, strength: float | None = None, personal: bool = True,
+        size: tuple[int, ...] | None = None,
+    ) -> Drawn:  # fmt: skip
+        """Pictures of a person's own things, as she has shown them (`show`); needs a model that was installed with `verb="draw"`.
+
+        Parameters
+        ----------
+        person: None is nobody: everybody's pictures, in which "<mug>" is any mug.
+        prompts: what to draw, her things by their words: "a <mug> on a beach".
+        seed: of the first picture; the next ones have the next numbers. The same seed and state draw the same picture.
+        strength: how much what was learned counts, where it has weights; 1 is as learned.
+        personal: False is everybody's pictures; nothing of the person is looked at.
+        size: width and height that are wanted; None is what the model draws, and another than that a `ConfigError`.
+
+        Raises `BadPrompt` for a thing that she has not shown, and `ConfigError`. Unknown people, and who does not allow "draw", get everybody's
+        pictures; `fallback` and `note` say so.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigError(f"the seed is {seed!r}", fix="give a whole number")
+        who = None if person is None else person_id(person)
+        return self._drawing.draw(self.tenant, who, texts, [seed + number for number in range(len(texts))], strength, personal=personal, size=size)
 
     def decisions(self, person: Id, limit: int = 100) -> list[Logged]:
         """What was decided for a person, newest first."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sartor.data.ids import IdMap
 from sartor.engine.ids import ItemIds
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Shelves:
         """The id map of a fitted model, made once."""
         found = self._ids.get(method.fingerprint_)
         if found is None:
-            found = ItemIds(method.items_)  # type: ignore[attr-defined]
+            # A model that draws knows no items.
+            found = ItemIds(getattr(method, "items_", None) or IdMap([]))
             with self._lock:
                 found = self._ids.setdefault(method.fingerprint_, found)
                 while len(self._ids) > 32:

@@ -12,6 +12,7 @@ from sartor.engine.answering import Answering
 from sartor.engine.answers import Answer, Status
 from sartor.engine.counts import Counts
 from sartor.engine.decide import Deciding
+from sartor.engine.draw import Drawing, photo_bytes, photo_record
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_keeping import Memories
 from sartor.engine.owning import Owning
@@ -77,6 +78,7 @@ class Engine(Answering, Owning, Writing):
             self._searching = Searching(self.store, self._models, self._serving)
             self._reranking = Reranking(self._models, self._serving, self._searching)
             self._deciding = Deciding(self.store, self._models, self._serving.shelves)
+            self._drawing = Drawing(self.store, self._models, self._serving.shelves)
             self._counts = Counts(self.store)
             self._memories = Memories(self.store, memory_encoder)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)
@@ -134,7 +136,7 @@ class Engine(Answering, Owning, Writing):
         ----------
         events: item ids, dicts (`item`, and maybe `id`, `time`, `kind`, `value`, `weight`, `session`, context), or a table of such columns.
             An event whose `id` is known already is a duplicate and changes nothing.
-        texts, images: texts and paths, or dicts of the columns of those frames.
+        texts, images: texts and paths, or dicts of the columns of those frames. Of a path only the path is kept; see `show` for pictures themselves.
         attributes: what is known about the person; each replaces what was said of it before.
         purposes: what this evidence may be used for, within the person's consent; None is all of that.
         source: where it comes from.
@@ -148,10 +150,34 @@ class Engine(Answering, Owning, Writing):
                 raise ConfigError(f"{frame} is a single text", fix="give a list")
             for one in given:
                 row = one if isinstance(one, Mapping) else {key: one}
+                if frame == "images" and "data" in row:
+                    records.append(photo_record(who, row, purposes=purposes, source=source))
+                    continue
                 records.append(ev.other_record(who, frame, row, purposes=purposes, source=source))  # type: ignore[arg-type]
         if attributes is not None:
             records.append(ev.other_record(who, "people", attributes, purposes=purposes, source=source))
         return self._append(records)
+
+    def show(
+        self, person: Id, thing: str, images: Sequence[str | Path | bytes], *, class_word: str | None = None, purposes: Sequence[str] = ("draw",),
+        source: str = "python",
+    ) -> Receipt:  # fmt: skip
+        """Keep photos of one of a person's things, by whose word prompts of `draw` will say it; her state learns it in the background.
+
+        Parameters
+        ----------
+        thing: the word: "mug".
+        images: files or their bytes; kept are the pixels that methods see (the middle square, at most 768 pixels), encrypted, without place and time.
+        class_word: what it is, in a word that the model knows; the thing's own word by default.
+        purposes: what they may be used for, within her consent.
+
+        Raises `BadImage`, `FileProblem`, `BadValue`; then nothing is kept.
+        """
+        if isinstance(images, str | bytes | Path) or not images:
+            raise BadValue("there are no pictures", fix="give a list of files or of their bytes")
+        who = person_id(person)
+        rows = [{"item": thing, "class_word": class_word, "data": photo_bytes(one)} for one in images]
+        return self._append([photo_record(who, row, purposes=purposes, source=source) for row in rows])
 
     def observe_many(self, records: Sequence[Record] | pl.DataFrame, *, source: str = "python") -> Receipt:
         """Keep evidence of many people in one transaction: records, or a table of events with the columns `person` and `item`."""

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 NEWEST = 2_000
 """Events of one person that a state is made from, the newest ones; and so many records of her attributes."""
 
-READS: dict[str, tuple[FrameName, ...]] = {"recommend": ("events", "people"), "search": ("events", "people"), "decide": ("events",)}
+READS: dict[str, tuple[FrameName, ...]] = {
+    "recommend": ("events", "people"),
+    "search": ("events", "people"),
+    "decide": ("events",),
+    "draw": ("images",),
+}
 """Which frames of a person's evidence a verb may read, each for the purpose of the verb's own name."""
 
 _OWN = ("id", "person", "time", "kind", "purposes", "expires")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _REFUSED = {
     "recommend": "this person does not allow recommending: the population's answer, nothing of hers was used",
     "search": "this person does not allow her searches to be personal: the population's order, nothing of hers was used",
+    "draw": "this person does not allow drawing from her pictures: the population's answer, nothing of hers was used",
     "decide": "this person does not allow decisions from what is known of her: the population's answer, nothing of hers was used",
 }
 
@@ -82,7 +83,8 @@ class Owners:
         facts = stored.state.notes
         seen += tuple(facts.get("passed", ()))
         events, known = int(facts.get("events", stored.state.examples)), int(facts.get("known", stored.state.examples))
-        note = f"{counted(events, 'event')}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
+        what = "picture" if self._verb == "draw" else "event"
+        note = f"{counted(events, what)}, {known} known to the model" + (f"; {len(newer)} newer not in the state yet" if newer else "")
         if stored.held:
             note += f"; version {stored.version} is held"
         if says_something(stored.state, known):
@@ -96,6 +98,10 @@ class Owners:
     def _without_state(self, tenant: str, person: str, loaded: Loaded) -> Own:
         records = self._newer(tenant, person, 0)
         seen = tuple(record.content.get("item") for record in records if record.frame == "events")
+        photos = sum(record.frame == "images" for record in records)
+        if photos:
+            note = f"{counted(photos, 'picture')}, not learned yet: the population's answer"
+            return Own(None, None, None, seen, len(records), "not adapted yet", note)
         if self._shelves.ids(loaded.method).numbers(seen).size:
             note = f"{counted(len(seen), 'event')}, none in a state of this model yet: the population's answer"
             return Own(None, None, None, seen, len(records), "not adapted yet", note)

@@ -96,8 +96,8 @@ def fit(
     people to fit and measure, `ConfigError`, `Cancelled`. A model that is not good enough is no error: see `Rollout.refused`.
     """
     started = time.perf_counter()
-    if verb == "decide":
-        raise ConfigError("a model that decides is not fitted here", fix='fit it on a population, and install it with verb="decide"')
+    if verb in ("decide", "draw"):
+        raise ConfigError(f"a model that can {verb} is not fitted here", fix=f'fit it outside, and install it with verb="{verb}"')
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}", fix="hold out a share of people between 0 and 1, such as 0.1")
     model, store, tenant = _method(method, settings, seed, verb), engine.store, engine.tenant
@@ -214,7 +214,7 @@ def _method(method: Recommender | str, settings: Mapping[str, Any] | None, seed:
 
 def _check_verb(method: Any, verb: str) -> None:
     """Raise `ConfigError` for a method that cannot do what it is to serve."""
-    from sartor.method import Decider, Recommender, Searcher
+    from sartor.method import Decider, Illustrator, Recommender, Searcher
     from sartor.recommend._base import ItemRecommender
 
     name = type(method).__name__
@@ -224,6 +224,8 @@ def _check_verb(method: Any, verb: str) -> None:
         raise ConfigError(f"'{name}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
     if verb == "decide" and not (isinstance(method, Decider) and hasattr(method, "items_")):
         raise ConfigError(f"'{name}' does not decide from events", fix="use zone-of-tolerance or wireless-allocation")
+    if verb == "draw" and not (isinstance(method, Illustrator) and hasattr(method, "learn")):
+        raise ConfigError(f"'{name}' does not draw things that people show", fix="use textual-inversion, dreambooth or custom-diffusion")
     if verb == "search" and not (isinstance(method, Searcher) and isinstance(method, ItemRecommender)):
         raise ConfigError(f"'{name}' does not search by people's own taste", fix="use personal-search")
 

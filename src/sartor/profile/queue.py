@@ -73,6 +73,18 @@ class Queue:
                     connection, tenant, {subject: one.position for subject, one in tokens.items()}, now, {s: one.token for s, one in tokens.items()}
                 )
 
+    def extend(self, claims: Iterable[Claim], lease: float) -> None:
+        """See `ProfileStore.extend`."""
+        due = time.time() + min(lease, LONGEST)
+        by_tenant: dict[str, list[Claim]] = {}
+        for one in claims:
+            by_tenant.setdefault(one.tenant, []).append(one)
+        for tenant, own in by_tenant.items():
+            with self.db.write(tenant, durable=False) as connection:
+                for one in own:
+                    here = (stale.c.tenant == tenant, stale.c.subject == self.keyring.subject(tenant, one.person), stale.c.token == one.token)
+                    connection.execute(stale.update().where(*here).values(due=due))
+
     def failed(self, claim: Claim, reason: str, retry_in: float) -> None:
         """See `ProfileStore.failed`."""
         subject = self.keyring.subject(claim.tenant, claim.person)

@@ -251,6 +251,10 @@ class ProfileStore(OfTenant):
         """There is nothing (more) to do for these: take their marks away, unless newer evidence has come."""
         self._queue.done(claims)
 
+    def extend(self, claims: Iterable[Claim], lease: float) -> None:
+        """These take longer: nobody else takes them over for so many seconds (at most an hour) from now."""
+        self._queue.extend(claims, lease)
+
     def failed(self, claim: Claim, reason: str, retry_in: float) -> None:
         """Try again in so many seconds (at most an hour); `reason` holds nothing personal."""
         self._queue.failed(claim, reason, retry_in)
