@@ -37,7 +37,7 @@ _FIXES = {
 }
 
 
-CHAT = frozenset({"/v1/chat/completions", "/v1/embeddings"})
+CHAT = frozenset({"/v1/chat/completions", "/v1/embeddings", "/v1/images/generations"})
 """Routes of OpenAI's API: clients of theirs look for an `error` in what they get."""
 _OPENAI = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 

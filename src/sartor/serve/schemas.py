@@ -95,7 +95,7 @@ Facts = Annotated[
     Field(max_length=200),
     AfterValidator(_small),
 ]
-Verb = Literal["recommend", "search", "decide"]
+Verb = Literal["recommend", "search", "decide", "draw"]
 Purpose = Literal["recommend", "search", "write", "draw", "recognize", "decide", "train", "share"]
 Scope = Literal["read", "write", "profile", "erase", "models", "admin"]
 
