@@ -98,9 +98,9 @@ class Layout:
         """A text of a source, up to where its evaluation is due."""
         return [self.number(EVIDENCE), self.number(self.control.source(source)), *self.encode(text), self.number(JUDGE)]
 
-    def checked(self, text: str, answer: str) -> list[int]:
-        """A text and an answer, up to where their consistency is due."""
-        return [self.number(EVIDENCE), *self.encode(text), self.number(RESPOND), *self.encode(answer), self.number(CHECK)]
+    def checked(self, text: str, answer: str, most: int | None = None) -> list[int]:
+        """A text and an answer, of `most` tokens at most, up to where their consistency is due."""
+        return [self.number(EVIDENCE), *self.encode(text), self.number(RESPOND), *self.encode(answer)[:most], self.number(CHECK)]
 
     def numbers(self, names: Sequence[str]) -> list[int]:
         return [self.number(one) for one in names]
@@ -172,7 +172,8 @@ class TokenMind:
         return [self.text(one.ids) for one in generate(self.network, prompts, sampling)] if prompts else []
 
     def consistency(self, asked: Sequence[tuple[str, str]]) -> np.ndarray:
-        return self._evaluated([self.layout.checked(text, answer) for text, answer in asked])
+        # Broken bytes that were written are more tokens when they are read again.
+        return self._evaluated([self.layout.checked(text, answer, self.most) for text, answer in asked])
 
     def _begun(self, context: Conversation, plan: Sequence[str]) -> list[int]:
         ids = [*self.layout.context(context, self.room), self.layout.number(ACT)]
