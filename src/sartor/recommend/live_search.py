@@ -123,7 +123,7 @@ class _Renumbered:
         return self
 
     @property
-    def fields(self) -> dict[str, float]:
+    def fields(self) -> Mapping[str, float]:
         """Columns that are searched."""
         return self._index.words.fields
 

@@ -102,8 +102,9 @@ class Prior:
         with torch.no_grad():
             # CLIP starts words at a fiftieth of what its layers add, and attention even over all words: two words of a prompt ("top left") then
             # take thousands of steps to be heard, here a hundred.
-            text.get_input_embeddings().weight.mul_(WORDS_START)
-            for name, layer in unet.named_modules():
+            modules: list[tuple[str, Any]] = [("words", text.get_input_embeddings()), *nn.Module.named_modules(unet)]
+            modules[0][1].weight.mul_(WORDS_START)
+            for name, layer in modules[1:]:
                 if name.endswith(("attn2.to_q", "attn2.to_k")):
                     layer.weight.mul_(ATTENTION_START)
         scheduler = DDIMScheduler(

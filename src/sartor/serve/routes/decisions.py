@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -24,7 +25,7 @@ def decide(call: Here, asked: shapes.DecideIn) -> Response:
     """
     check_people(call.caller, [one.person for one in asked.people])
     with call.server.span("decide"):
-        people: dict[str | int, dict[str, Any]] = {one.person: one.request() for one in asked.people}
+        people: dict[str | int, Mapping[str, Any]] = {one.person: one.request() for one in asked.people}
         answer = call.engine.decide(people, budget=asked.budget, personal=asked.personal, log=asked.log)
     for one in answer.people:
         call.server.fallback(one.fallback)

@@ -51,7 +51,7 @@ def annotated_replies(population: Population, source: str = "PERSONA") -> Popula
             rows.append((person, "turn", text, "assistant", at, 1, [source], [texts[near]]))
     names = ("kind", "text", "role", "dialogue", "turn", "sources", "evidence")
     kinds = (pl.String, pl.String, pl.String, pl.Int64, pl.Int64, pl.List(pl.String), pl.List(pl.String))
-    schema = {"person": frame["person"].dtype} | dict(zip(names, kinds, strict=True))
+    schema: dict[str, Any] = {"person": frame["person"].dtype} | dict(zip(names, kinds, strict=True))
     return Population({"texts": pl.DataFrame(rows, schema=schema, orient="row")}, name=population.name)
 
 
