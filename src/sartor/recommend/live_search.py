@@ -17,7 +17,7 @@ from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import Hits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sartor.data.interactions import Interactions
     from sartor.method import States

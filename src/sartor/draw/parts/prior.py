@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -102,9 +102,9 @@ class Prior:
         with torch.no_grad():
             # CLIP starts words at a fiftieth of what its layers add, and attention even over all words: two words of a prompt ("top left") then
             # take thousands of steps to be heard, here a hundred.
-            modules: list[tuple[str, Any]] = [("words", text.get_input_embeddings()), *nn.Module.named_modules(unet)]
-            modules[0][1].weight.mul_(WORDS_START)
-            for name, layer in modules[1:]:
+            words, denoiser = cast("Any", text.get_input_embeddings()), cast("Any", unet)
+            words.weight.mul_(WORDS_START)
+            for name, layer in denoiser.named_modules():
                 if name.endswith(("attn2.to_q", "attn2.to_k")):
                     layer.weight.mul_(ATTENTION_START)
         scheduler = DDIMScheduler(
