@@ -47,8 +47,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     world, prior, prompts = ShapesWorld(), Prior.shapes(), hard()
     bases: dict[str, ConceptMethod] = {
         WORD: TextualInversion(steps=STEPS, batch=BATCH, learning_rate=WORD_RATE, sampling_steps=SAMPLING),
-        WEIGHTS: CustomDiffusion(steps=STEPS, batch=BATCH, learning_rate=RATE, sampling_steps=SAMPLING),
-        EDIT: Perfusion(steps=STEPS, batch=BATCH, sampling_steps=SAMPLING),
+        WEIGHTS: CustomDiffusion(steps=STEPS, batch=BATCH, learning_rate=RATE, word_rate=WORD_RATE, sampling_steps=SAMPLING),
+        EDIT: Perfusion(steps=STEPS, batch=BATCH, word_rate=1e-2, value_rate=1e-1, sampling_steps=SAMPLING),
     }
     arms: dict[str, list[Measured]] = {}
     apart = {}

@@ -15,7 +15,7 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.drawing import NAME, Measured
 from sartor.evaluate.pictures import grade
 
-STEPS, BATCH, SAMPLING, RATE, WORD_RATE = 150, 8, 10, 2e-3, 5e-3
+STEPS, BATCH, SAMPLING, RATE, WORD_RATE = 150, 8, 10, 2e-3, 2e-2
 OWN, PLAIN = "ClassDiffusion", "without the loss"
 
 CLAIM = Claim(

@@ -20,7 +20,7 @@ from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
 STEPS, BATCH, SAMPLING, RATE = 200, 4, 10, 2e-3
-WORD_RATE, VALUE_RATE = 6e-3, 3e-2
+WORD_RATE, VALUE_RATE = 1e-2, 1e-1
 BETAS = (0.55, 0.65, 0.75, 0.85)
 OWN, FREE, WEIGHTS = "Perfusion", "keys learned, too", "DreamBooth, low rank"
 

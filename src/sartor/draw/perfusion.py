@@ -39,8 +39,9 @@ class Perfusion(ConceptMethod):
     """
 
     steps: int = 200
-    word_rate: float = 6e-3
-    value_rate: float = 3e-2
+    word_rate: float = 1e-2
+    value_rate: float = 1e-1
+    """Of the paper 6e-3 and 3e-2; here a little more is better (a pilot on one subject)."""
     batch: int = 8
     beta: float = 0.75
     """Where the gate is half open, as a share of the concept's own energy."""
