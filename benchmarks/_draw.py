@@ -1,0 +1,60 @@
+"""What the picture benchmarks share: a Stable Diffusion of random weights, large enough that a step is work and small enough for a laptop."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+SIZE, LATENT, WIDTH, WORDS = 256, 32, 128, 49_408
+"""Pixels, latent pixels, width of the text encoder, and rows of its table (as CLIP has)."""
+VOCABULARY = ("a", "photo", "of", "mug", "on", "the", "beach", "snow", "abcdefghijklmnopqrstuvwxyz")
+
+
+def pipeline() -> Any:
+    """StableDiffusionPipeline: 3 levels, 14 million weights in the denoiser; the same weights in every process."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from sartor.draw.parts.word_tokenizer import word_tokenizer
+
+    torch.set_num_threads(int(os.environ.get("SARTOR_BENCH_THREADS", "1")))
+    torch.manual_seed(0)
+    tokenizer = word_tokenizer(VOCABULARY, 77)
+    unet = UNet2DConditionModel(
+        sample_size=LATENT, layers_per_block=1, block_out_channels=(64, 128, 192), cross_attention_dim=WIDTH, attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(16, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=8, latent_channels=4, sample_size=SIZE,
+    )  # fmt: skip
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=77,
+            bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )
+    )  # fmt: skip
+    schedule: Any = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
+    made = StableDiffusionPipeline(vae, text, tokenizer, unet, schedule, None, None, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    for part in (unet, vae, text):
+        part.requires_grad_(False).eval()
+    return made
+
+
+def photos(count: int = 4) -> Any:
+    """uint8 [count, 256, 256, 3]: one critter of the shapes world on several backgrounds."""
+    import numpy as np
+
+    from sartor.data.world.shapes import ShapesWorld
+    from sartor.draw.parts.photos import resized
+
+    from PIL import Image  # isort: skip
+
+    world = ShapesWorld()
+    scenes = world.references(world.subjects(1, noun="critter")[0], count)
+    return np.stack([np.asarray(resized(Image.fromarray(one), SIZE)) for one in scenes.render()])
