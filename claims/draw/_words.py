@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,15 @@ def run(
                 figures = {key: round(float(np.mean([one.figures[key] for one in made])), 3) for key in made[0].figures}
                 print(seed, name, figures, flush=True)
     return arms
+
+
+def best_rate(
+    make: Callable[[float], ConceptMethod], world: ShapesWorld, rates: Sequence[float] = (5e-3, 2e-2, 6e-2)
+) -> tuple[float, dict[str, float]]:
+    """The rate with which a baseline is most alike, on a subject that no check is about, and the subject score of each."""
+    other = world.subjects(1, noun="critter", start=100)
+    scores = {rate: concepts(make(rate), world, other, seed=100, prompts=HALF)[0].figures["subject"] for rate in rates}
+    return max(scores, key=scores.__getitem__), {str(rate): score for rate, score in scores.items()}
 
 
 def over(made: Sequence[Measured], figure: str) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import _words
 import numpy as np
@@ -13,7 +15,7 @@ from sartor.draw.cross_init import CrossInit
 from sartor.draw.parts.prior import Prior
 from sartor.evaluate.claim import Claim, Outcome
 
-FEW, MANY, RATE, BATCH = 100, 320, 2e-2, 4
+FEW, MANY, BATCH = 100, 320, 4
 OWN, FREE, USUAL, LONG = f"cross, {FEW} steps", f"cross, {FEW} steps, no regulariser", f"usual start, {FEW} steps", f"usual start, {MANY} steps"
 GAP = 1.5
 
@@ -35,10 +37,12 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """Four arms, equal rate and batch."""
     world, prior = ShapesWorld(), Prior.shapes()
 
-    def method(**settings: object) -> ConceptMethod:
-        return CrossInit(**{"steps": FEW, "learning_rate": RATE, "batch": BATCH, "sampling_steps": 10, **settings}).fit(on=prior)  # type: ignore[arg-type]
+    def method(**settings: Any) -> ConceptMethod:
+        return CrossInit(**{"steps": FEW, "batch": BATCH, "sampling_steps": 10, **settings}).fit(on=prior)
 
-    methods = {OWN: method(), FREE: method(near=0.0), USUAL: method(start="inputs", near=0.0), LONG: method(start="inputs", near=0.0, steps=MANY)}
+    rate, swept = _words.best_rate(lambda rate: method(start="inputs", near=0.0, learning_rate=rate), world)
+    arm = partial(method, learning_rate=rate)
+    methods = {OWN: arm(), FREE: arm(near=0.0), USUAL: arm(start="inputs", near=0.0), LONG: arm(start="inputs", near=0.0, steps=MANY)}
     arms = _words.run(methods, world, seeds, progress=progress, prompts=_words.HALF)
     for made in arms.values():
         for one in made:
@@ -56,7 +60,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     figures = _words.table(arms)
     return Outcome(
         passed=all(conditions.values()),
-        measured={OWN: figures.pop(OWN), "output to input": ratio, "cosine of output and input": cosine, "conditions": conditions,
+        measured={OWN: figures.pop(OWN), "output to input": ratio, "cosine of output and input": cosine, "conditions": conditions, "rate": rate,
+                  "subject of the usual start by rate": swept,
                   "subject by seed": subject, "moved by seed": moved},
         baseline=figures,
         **_words.scales(arms[OWN]),

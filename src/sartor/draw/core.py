@@ -144,8 +144,8 @@ class CoRe(ConceptMethod):
         t = torch.full((len(texts),), times(prior, self.sampling_steps)[0], device=prior.device)
         for _ in range(steps):
             of_text, of_maps = apart(prior, texts, live, class_word, seen, t, attention=self.attention_weight > 0)
-            optimizer.zero_grad()
-            (self.context_weight * of_text + self.attention_weight * of_maps).sum().backward()
+            loss = (self.context_weight * of_text + self.attention_weight * of_maps).sum()
+            live.rows.grad = torch.autograd.grad(loss, live.rows)[0]
             optimizer.step()
         return Concept(word.name, live.rows.detach())
 

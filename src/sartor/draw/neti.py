@@ -102,7 +102,7 @@ class NeTI(ConceptMethod):
         parts = {name: one(time, layer, truncation, dropout=dropout) for name, one in mappers.items()}
         concepts = [Concept(name, row[:, None]) for name, (row, _) in parts.items()]
         keys, values = past_encoder(prior, many, concepts, {name: part for name, (_, part) in parts.items()}, self.bypass)
-        return Heard(keys.unflatten(0, (count, n)), values.unflatten(0, (count, n)))
+        return Heard(keys.reshape(count, n, *keys.shape[1:]), values.reshape(count, n, *values.shape[1:]))
 
 
 class Mapper(nn.Module):

@@ -130,7 +130,8 @@ class Block(nn.Module):
         x = self.attn2(self.norm2(x), encoder_hidden_states=self.start) + x
         rows: Tensor = self.ff(self.norm3(x)).reshape(STAGES, -1)
         scale = self.start.norm() / self.start.shape[-1] ** 0.5
-        return self.start[0] + scale * rows
+        out: Tensor = self.start[0] + scale * rows
+        return out
 
 
 def stage(prior: Prior, t: Tensor) -> Tensor:
