@@ -207,6 +207,8 @@ _TABLE = (
            "draw", "method", "sartor.draw.neti:NeTI", "draw"),
     System("prospect", "ProSpect: Prompt Spectrum for Attribute-Aware Personalization of Diffusion Models", "Zhang et al.", 2023, "ACM TOG",
            "draw", "method", "sartor.draw.prospect:ProSpect", "draw"),
+    System("core", "CoRe: Context-Regularized Text Embedding Learning for Text-to-Image Personalization", "Wu et al.", 2024, "AAAI 2025",
+           "draw", "method", "sartor.draw.core:CoRe", "draw"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

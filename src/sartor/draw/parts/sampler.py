@@ -40,9 +40,9 @@ def _planned(prior: Prior, steps: int, scheduler: Any = None) -> Any:
 
 @torch.no_grad()
 def sample(
-    prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float | None = None, negative: Tensor | None = None, eta: float = 0.0,
-    slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, onto: Tensor | None = None, first: int = 0,
-    scheduler: Any = None, callback: Callback | None = None,
+    prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float | None = None, negative: Tensor | None = None,
+    eta: float = 0.0, slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, onto: Tensor | None = None,
+    first: int = 0, scheduler: Any = None, callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
     """Draw: latents float [n, c, h, w].
 
@@ -69,6 +69,7 @@ def sample(
     extra: dict[str, Any] = {"eta": eta} if "eta" in inspect.signature(plan.step).parameters else {}
     if eta and "generator" in inspect.signature(plan.step).parameters:
         extra["generator"] = [torch.Generator().manual_seed((int(seed) + 1) * 7_919 % 2**63) for seed in seeds]
+    x: Tensor
     if onto is not None:
         x = plan.add_noise(onto.expand(len(context), -1, -1, -1), noise(prior, seeds), plan.timesteps[first].expand(len(context)))
     else:
