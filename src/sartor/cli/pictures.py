@@ -192,7 +192,7 @@ def facts_of(opened: Opened, prompt: str, seed: int, options: dict[str, Any]) ->
     return {
         "prompt": prompt, "seed": seed, "method": _slug(opened), "prior": method.prior_fingerprint_, "concepts": _hashes(opened),
         "steps": method.sampling_steps,
-        "guidance": method.guidance, **options,
+        "guidance": method.bundle.guidance if method.guidance is None else method.guidance, **options,
     }  # fmt: skip
 
 
