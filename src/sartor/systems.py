@@ -209,6 +209,8 @@ _TABLE = (
            "draw", "method", "sartor.draw.prospect:ProSpect", "draw"),
     System("core", "CoRe: Context-Regularized Text Embedding Learning for Text-to-Image Personalization", "Wu et al.", 2024, "AAAI 2025",
            "draw", "method", "sartor.draw.core:CoRe", "draw"),
+    System("ppd", "Personalized Preference Fine-tuning of Diffusion Models", "Dang et al.", 2025, "CVPR",
+           "draw", "method", "sartor.draw.ppd:PPD", "draw"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}
