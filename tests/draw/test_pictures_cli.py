@@ -140,12 +140,12 @@ def test_files_of_others_are_drawn_and_ours_are_theirs(pipeline, photos):
     pipeline.load_textual_inversion(str(embeds))
     assert "<cup>" in pipeline.tokenizer.get_vocab()
     pipeline.unload_textual_inversion()
-    # Half precision, as on a GPU.
+    # Half precision, as on a GPU, of what was learned in full.
     code, said = call(
         "picture",
         "a <cup> on the beach",
         "-c",
-        f"cup={embeds}",
+        ways["own"],
         "--class",
         "mug",
         "--dtype",
@@ -160,6 +160,7 @@ def test_files_of_others_are_drawn_and_ours_are_theirs(pipeline, photos):
     )
     assert code == 0, said
     assert np.asarray(Image.open(faint)).shape == (16, 16, 3)
+    assert call("learn", "-c", f"cup={photos / 'ana'}", "--out", photos / "half.safetensors", "--dtype", "bf16", *tuned, *few)[0] == 0
 
 
 @pytest.mark.parametrize(

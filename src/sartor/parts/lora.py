@@ -123,7 +123,9 @@ class LoraBank(nn.Module):
     def get(self, number: int, dtype: Any = np.float16) -> dict[str, np.ndarray]:
         """An adapter's arrays."""
         self._check(number)
-        return {key: one[number].detach().cpu().numpy().astype(dtype) for key, one in self._named()}
+        # numpy knows no bfloat16.
+        kept = {key: one[number].detach().cpu() for key, one in self._named()}
+        return {key: (one.float() if one.dtype == torch.bfloat16 else one).numpy().astype(dtype) for key, one in kept.items()}
 
     def fill(self, adapters: Sequence[Arrays]) -> None:
         """Replace all adapters by these, numbered in their order."""
