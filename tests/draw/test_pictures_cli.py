@@ -51,7 +51,8 @@ def test_a_thing_is_learned_drawn_and_told_of(prior, photos):
     other = photos / "other.safetensors"
     assert call("learn", "-c", f"pip={photos / 'ben'}", "--class", "critter", "--prior", prior, "--out", other, *FEW, "--json")[0] == 0
     code, said = call(
-        "picture", "a <pip> on snow", "--concept", f"pip={out}", "--other", f"pip={other}", "--prior", prior, "--n", 2, "--seed", 7, "--steps", 2,
+        "picture", "a <pip> on snow", "--concept", f"pip={out}", "--other", f"pip={other}", "--reference", f"pip={photos / 'ana'}", "--prior", prior,
+        "--n", 2, "--seed", 7, "--steps", 2,
         "--out", photos / "drawn.png", "--sheet", photos / "sheet.png", "--json",
     )  # fmt: skip
     assert code == 0, said
@@ -69,7 +70,7 @@ def test_a_thing_is_learned_drawn_and_told_of(prior, photos):
     # No path of anybody goes out with a picture.
     assert str(photos).encode() not in data + out.read_bytes() + (photos / "sheet.png").read_bytes()
     # Photos are gone into numbers: population, personalised and the other's stand beside each other.
-    assert facts_in(photos / "sheet.png")["sheet"] == ["population", "personalised", "someone else's"]
+    assert facts_in(photos / "sheet.png")["sheet"] == ["reference", "population", "personalised", "someone else's"]
     assert call("about", photos / "drawn-1.png", "--json")[1]["facts"]["seed"] == 7
     # The whole way in one command, photos first.
     code, one_step = call(

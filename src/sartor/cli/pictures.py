@@ -114,6 +114,9 @@ def picture(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Also a contact sheet: reference, population, personalised, someone else's.", show_default=False)
     ] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option("--reference", metavar="NAME=PHOTOS", help="For the sheet: photos of a learned thing.", show_default=False)
+    ] = None,
     other: Annotated[
         list[str] | None, typer.Option("--other", metavar="NAME=FILE", help="For the sheet: the same thing of somebody else.", show_default=False)
     ] = None,
@@ -134,13 +137,14 @@ def picture(
     from sartor.draw.parts.picture_files import png
 
     things = _things.pairs(concept or [], "--concept")
-    if other and sheet is None:
-        raise ConfigError("--other is for the contact sheet", fix="add --sheet sheet.png")
+    if (other or reference) and sheet is None:
+        raise ConfigError("--other and --reference are for the contact sheet", fix="add --sheet sheet.png")
     base = _things.prior(prior, device, dtype)
     words, marks = _things.words(class_, things, "--class"), _things.words(trigger, things, "--trigger")
     settings = {name: value for name, value in (("sampling_steps", steps), ("guidance", guidance)) if value is not None}
     spent = time.perf_counter()
     opened, photos = _things.things(base, things, words, marks, _things.method(method, set_, prior, 0, **settings), settings)
+    photos |= {one.name: one.images for one in _things.shown(base, _things.pairs(reference or [], "--reference"), {})}
     options = request_options(opened.method, opened.state, strength)
     texts = [text for text in prompts for _ in range(count)]
     seeds = [seed + number for _ in prompts for number in range(count)]
