@@ -4,7 +4,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pipeline():
     """StableDiffusionPipeline with an AutoencoderKL, 16 x 16 latents, random weights, a CLIP vocabulary of letters and a few words."""
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel

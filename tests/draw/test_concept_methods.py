@@ -146,6 +146,7 @@ def test_bad_input_is_named(prior):
         (lambda: method.draw(["a <v> on mars"], [state]), BadPrompt, "mars"),
         (lambda: method.draw(["a <v>"], [None]), BadPrompt, "without a state, give classes"),
         (lambda: method.draw(["a <v>"], [state, state]), ConfigError, "1 prompts, 2 states"),
+        (lambda: method.draw(["a <v>"], [state], loudness=2), ConfigError, "does not draw with 'loudness'"),
         (lambda: TextualInversion(steps=3, batch=4).fit(on=prior).draw(["a <v>"], [state]), StateMismatch, "the state was made by"),
         (lambda: DreamBooth(class_weight=-1.0).fit(on=prior).learn(thing()), ConfigError, "class_weight"),
     ]

@@ -74,7 +74,7 @@ def test_what_dreambooth_exports_is_drawn_alike_by_diffusers(pipeline, layout, t
     start = noise(method.bundle, [5])
 
     def draw(prompt):
-        return theirs(prompt, latents=start, num_inference_steps=2, guidance_scale=3.5, output_type="np").images[0] * 255
+        return theirs(prompt, latents=start, num_inference_steps=2, guidance_scale=method.bundle.guidance, output_type="np").images[0] * 255
 
     plain = draw("a photo of <v> mug")
     theirs.load_lora_weights(str(weights.parent), weight_name=weights.name)
@@ -194,12 +194,17 @@ def test_perfusion_says_what_it_cannot_take(prior, critters):
         inverse_moment(prior, count=0)
 
 
+def alike(a, b):
+    """The same pictures: guidance draws its halves together or apart, which rounds differently in the last bit."""
+    return np.abs(a.astype(int) - b).max() <= 1
+
+
 def test_aligned_prompts_differ_at_the_concept_alone(prior, critters):
     prompts = ["a <a> at top left on sand", "a <a> with a red hat"]
     nothing = TextualInversion(steps=0, sampling_steps=2)
     same = AlignIT(base=nothing, sampling_steps=2).fit(on=prior)
     state = same.learn(critters[0])
-    assert np.array_equal(same.draw(prompts, [state] * 2), same.draw(prompts, [None] * 2, classes={"<a>": "critter"}))
+    assert alike(same.draw(prompts, [state] * 2), same.draw(prompts, [None] * 2, classes={"<a>": "critter"}))
     for base in (TextualInversion(**QUICK, learning_rate=0.5), Perfusion(**QUICK, counted=200, word_rate=0.5)):
         method = AlignIT(base=base, sampling_steps=2).fit(on=prior)
         learned = base.learn(critters[0])
@@ -210,7 +215,7 @@ def test_aligned_prompts_differ_at_the_concept_alone(prior, critters):
         assert (after[there.numpy()] > 1e-4).all()
         assert (after[~there.numpy()] == 0).all()
         drawn = [method.draw(prompts, [state] * 2, **how) for how in ({}, {"mix": 0.0}, {"infuse": "keys"}, {"infuse": "values"})]
-        assert np.array_equal(drawn[1], method.draw(prompts, [None] * 2, classes={"<a>": "critter"}))
+        assert alike(drawn[1], method.draw(prompts, [None] * 2, classes={"<a>": "critter"}))
         assert len({one.tobytes() for one in drawn}) == 4
         with pytest.raises(StateMismatch):
             method.draw(prompts, [learned] * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -215,6 +216,8 @@ class ConceptMethod(OnPrior):
         seeds = list(range(len(prompts))) if seeds is None else list(seeds)
         if not len(prompts) == len(states) == len(seeds):
             raise ConfigError(f"{len(prompts)} prompts, {len(states)} states, {len(seeds)} seeds", fix="give one each")
+        if unknown := sorted({*options} - self.drawing_options()):
+            raise ConfigError(f"{type(self).__name__} does not draw with '{unknown[0]}'", fix=f"it has {', '.join(sorted(self.drawing_options()))}")
         prior = self.bundle
         for state in {id(one): one for one in states}.values():
             self.check_state(state)
@@ -253,6 +256,18 @@ class ConceptMethod(OnPrior):
                 stack.enter_context(plan.inside)
                 pictures.append(prior.images(sample(prior, plan.context, seeds[part], slots=plan.slots, **settings)))
         return np.concatenate(pictures)
+
+    @classmethod
+    def drawing_options(cls) -> set[str]:
+        """What `draw` takes beside prompts, states and seeds: what the method's plan names."""
+        names: set[str] = set()
+        for owner in cls.__mro__:
+            if "_plan" in vars(owner):
+                own = inspect.signature(vars(owner)["_plan"]).parameters.values()
+                names |= {one.name for one in own if one.kind is one.KEYWORD_ONLY}
+                if not any(one.kind is one.VAR_KEYWORD for one in own):
+                    break
+        return names
 
     def taught(self, state: State | None) -> dict[str, Taught]:
         """The things of a state, by their words."""

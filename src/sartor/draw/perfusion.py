@@ -74,7 +74,7 @@ class Perfusion(ConceptMethod):
         )  # fmt: skip
         return {"rows": tuned.concepts[0].rows, "direction": edit.directions[0], **edit.arrays()}, tuned.record
 
-    def _plan(
+    def _plan(  # type: ignore[override]  # it has a gate in place of a strength
         self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, beta: float | None = None, tau: float | None = None,
         global_lock: bool = False,
     ) -> Plan:  # fmt: skip

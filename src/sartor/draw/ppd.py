@@ -132,7 +132,8 @@ class PPD(OnPrior):
                 before = scale * weighted(prior.predict(seen, t, said), target)
             branch = network["branch"].stream(tokens.repeat(2, 1, 1))
             after = scale * weighted(prior.predict(seen, t, said, slots=Slots(streams=(branch,))), target)
-            return diffusion_dpo(*after.chunk(2), *before.chunk(2), beta=self.beta).mean()
+            (chosen, rejected), (chosen_before, rejected_before) = after.chunk(2), before.chunk(2)
+            return diffusion_dpo(chosen, rejected, chosen_before, rejected_before, self.beta).mean()
 
         learning = nn.ModuleList([network["branch"], network["shared"]])
         Trainer(
