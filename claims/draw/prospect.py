@@ -20,7 +20,7 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
-NAME, STEPS, BATCH, RATE, WORD_RATE, PICTURES, REFERENCES = "<v>", 150, 4, 2e-3, 2e-2, 16, 3
+NAME, STEPS, BATCH, RATE, WORD_RATE, PICTURES, REFERENCES = "<v>", 150, 4, 2e-3, 6e-2, 16, 3
 ATTRIBUTES = ("layout", "content", "material")
 RANGES = [
     tuple(range(low, high)) for low, high in ((9, 10), (8, 9), (8, 10), (7, 10), (7, 8), (6, 8), (5, 7), (4, 7), (3, 6), (0, 4), (0, 6), (0, 8))
