@@ -24,6 +24,9 @@ from sartor.method import State
 class DreamBooth(ConceptMethod):
     """Weights that know one thing by a rare identifier before its class word, and still know the class.
 
+    Measured on the shapes world (claims/draw/dreambooth.py): subject 0.56 against 0.36 of a learned word at equal steps; without the class pictures
+    0.53 of the subject leaks into "a class", with them 0.11.
+
     Source: Ruiz et al., DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation, CVPR 2023. The class pictures are
     drawn by the frozen prior itself. Differs from the paper in: low rank by default, as most people train it; the text encoder is not tuned; and
     the identifier may be a free row in place of a rare word, since a small vocabulary has none.
