@@ -60,7 +60,7 @@ def train_prior(
     """Train the small text-to-picture prior on the shapes world, and measure how well it draws what is said.
 
     Press Ctrl-C at any time: the same command goes on where it stopped, and OUT holds the averaged weights of at most 2,000 steps before.
-    A step takes about 0.13 CPU-seconds on one thread; 20,000 of them about 45 minutes.
+    A step takes about 0.16 CPU-seconds on one thread; 20,000 of them about 55 minutes.
 
         sartor draw train-prior --steps 20000 --out shapes-prior
     """
