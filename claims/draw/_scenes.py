@@ -11,8 +11,10 @@ import numpy as np
 from sartor.data.world.shapes import BACKGROUNDS, NOUNS, RELATIONS, ShapesWorld, Subject, parse, read
 from sartor.data.world.shapes.scenes import SIDES, Scenes
 from sartor.draw._base import ConceptMethod, Shown
+from sartor.evaluate.claim import Outcome
 from sartor.evaluate.pictures import grade, strangers, subject_score, unmixed
 from sartor.method import State
+from sartor.parts.statistics import bootstrap
 
 NAMES = ("<a>", "<b>")
 KINDS = {"<a>": "critter", "<b>": "badge"}
@@ -128,3 +130,28 @@ def gains(made: Sequence[Measured], populations: Sequence[np.ndarray]) -> tuple[
     following = [*made[1:], made[0]]
     other = np.array([judge(one.scene, next_.pictures, drawn)["subject"] for one, next_, drawn in zip(made, following, populations, strict=True)])
     return own - none, own - other
+
+
+def outcome(
+    own: str, arms: Mapping[str, Sequence[Measured]], populations: Sequence[np.ndarray], ceilings: Sequence[Mapping[str, float]],
+    conditions: Mapping[str, bool], notes: str = "",
+) -> Outcome:  # fmt: skip
+    """What a check of several things in one picture says: the arm `own` beside all others, and what the prior itself can draw."""
+    gain, swap = gains(arms[own], populations)
+    figures = table(arms)
+    ceiling = {name: float(np.mean([one[name] for one in ceilings])) for name in ("prompt", "relation", "all of two", "all of one")}
+    about = (
+        "Gain and swap gap are of the subject score of each thing asked alone. Confusion is bounded by how the prior draws two things in a relation."
+    )
+    return Outcome(
+        passed=all(conditions.values()),
+        measured={own: figures.pop(own), "conditions": dict(conditions), "the prior's own ceiling, both class words": ceiling},
+        baseline=figures,
+        gain=float(gain.mean()),
+        gain_interval=bootstrap(gain).tolist(),
+        swap_gap=float(swap.mean()),
+        swap_gap_interval=bootstrap(swap).tolist(),
+        state_bytes=float(over(arms[own], "bytes").mean()),
+        adapt_seconds=float(over(arms[own], "adapt_seconds").mean()),
+        notes=f"{about} {notes}".strip(),
+    )

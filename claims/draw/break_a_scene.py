@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from _scenes import Measured, Scene, draw, gains, judge, measure, over, table
+from _scenes import Measured, Scene, draw, judge, measure, outcome, over
 
 from sartor.data.world.shapes import ShapesWorld
 from sartor.draw._base import ConceptMethod
@@ -14,7 +13,6 @@ from sartor.draw.dreambooth import DreamBooth
 from sartor.draw.parts.prior import Prior
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
-from sartor.parts.statistics import bootstrap
 
 STEPS = 150
 BATCH = 4
@@ -64,23 +62,5 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     }
     conditions["leak of the other thing <= 0.05"] = 1 - mean(FULL, "isolation") <= 0.05
     conditions["prompt >= DreamBooth - 0.05"] = mean(FULL, "prompt") >= mean("DreamBooth, cut out", "prompt") - 0.05
-    gain, swap = gains(arms[FULL], populations)
-    figures = table(arms)
-    return Outcome(
-        passed=all(conditions.values()),
-        measured={
-            FULL: figures.pop(FULL), "conditions": conditions,
-            "the prior's own ceiling, both class words": {
-                name: float(np.mean([one[name] for one in ceilings])) for name in ("prompt", "relation", "all of two", "all of one")
-            },
-        },
-        baseline=figures,
-        gain=float(gain.mean()),
-        gain_interval=bootstrap(gain).tolist(),
-        swap_gap=float(swap.mean()),
-        swap_gap_interval=bootstrap(swap).tolist(),
-        state_bytes=mean(FULL, "bytes"),
-        adapt_seconds=mean(FULL, "adapt_seconds"),
-        notes="Gain and swap gap are of the subject score of each thing asked alone. Confusion can be no better than the prior draws two things in a "
-        "relation. DreamBooth gets each thing with the other painted over by the true background, and 150 steps for each of the two.",
-    )  # fmt: skip
+    notes = "DreamBooth gets each thing with the other painted over by the true background, and 150 steps for each of the two."
+    return outcome(FULL, arms, populations, ceilings, conditions, notes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from _scenes import Measured, Scene, draw, gains, judge, measure, over, table
+from _scenes import Measured, Scene, draw, judge, measure, outcome, over
 
 from sartor.data.world.shapes import ShapesWorld
 from sartor.draw._base import ConceptMethod
@@ -17,7 +17,6 @@ from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.tap import Recorder, Slots
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
-from sartor.parts.statistics import bootstrap
 
 STEPS = 150
 CAPTION = "a <a> critter left of a <b> badge on sand"
@@ -66,26 +65,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     conditions = {f"{one} >= no calibration + 0.08": mean(own, one) >= mean(plain, one) + 0.08 for one in ("confusion", "isolation")}
     conditions["attention IoU >= no calibration + 0.10"] = mean(own, "attention IoU") >= mean(plain, "attention IoU") + 0.10
     conditions |= {f"{one} <= with true masks + 0.02": mean(own, one) <= mean(bound, one) + 0.02 for one in ("confusion", "isolation")}
-    gain, swap = gains(arms[own], populations)
-    figures = table(arms)
-    return Outcome(
-        passed=all(conditions.values()),
-        measured={
-            own: figures.pop(own), "conditions": conditions,
-            "the prior's own ceiling, both class words": {
-                name: float(np.mean([one[name] for one in ceilings])) for name in ("prompt", "relation", "all of two", "all of one")
-            },
-        },
-        baseline=figures,
-        gain=float(gain.mean()),
-        gain_interval=bootstrap(gain).tolist(),
-        swap_gap=float(swap.mean()),
-        swap_gap_interval=bootstrap(swap).tolist(),
-        state_bytes=mean(own, "bytes"),
-        adapt_seconds=mean(own, "adapt_seconds"),
-        notes="Gain and swap gap are of the subject score of each thing asked alone. Confusion can be no better than the prior draws two things in a "
-        "relation.",
-    )  # fmt: skip
+    return outcome(own, arms, populations, ceilings, conditions)
 
 
 @torch.no_grad()

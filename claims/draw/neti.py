@@ -56,8 +56,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
             rows.append([[score(world, pictures, prompts, one.subject)[figure] for pictures in drawn] for figure in ("subject", "prompt")])
         whole = np.array([[[one.figures[figure]] for figure in ("subject", "prompt")] for one in arms[name]])
         # [subjects, figures, places of the dial], the last of which is no truncation.
-        swept = np.concatenate([np.array(rows), whole], 2)
-        dials[name] = {figure: swept[:, at] for at, figure in enumerate(("subject", "prompt"))}
+        turned = np.concatenate([np.array(rows), whole], 2)
+        dials[name] = {figure: turned[:, at] for at, figure in enumerate(("subject", "prompt"))}
     subject = {name: float(_words.over(made, "subject").mean()) for name, made in arms.items()}
     swept_by_seed = {figure: np.stack([_words.by_seed(column) for column in values.T], 1) for figure, values in dials[OWN].items()}
     signs = {figure: [float(np.nan_to_num(spearmanr(DIAL, row).statistic)) for row in rows] for figure, rows in swept_by_seed.items()}
