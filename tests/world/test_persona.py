@@ -67,7 +67,10 @@ def test_replies_are_annotated_with_another_one_of_the_same_person(personas: Per
     answers = found.filter(pl.col("role") == "assistant")
     assert answers["text"].equals(replies["text"])
     own = {person: part for (person,), part in replies.partition_by("person", as_dict=True).items()}
-    for person, text, sources, evidence in answers.select("person", "text", "sources", "evidence").iter_rows():
+    written_from = answers.filter(pl.col("sources").list.len() > 0)
+    assert answers.height > written_from.height == answers.height - sum(part.height // 4 for part in own.values())
+    assert answers["sources"].list.len().equals(answers["evidence"].list.len())
+    for person, text, sources, evidence in written_from.select("person", "text", "sources", "evidence").iter_rows():
         asked = {row["text"]: set(words_of(row["prompt"])) for row in own[person].iter_rows(named=True)}
         shared = {other: len(words & asked[text]) for other, words in asked.items() if other != text}
         assert (sources, shared[evidence[0]]) == (["PERSONA"], max(shared.values()))

@@ -13,6 +13,9 @@ from sartor.data.world.persona.grading import shown, words_of
 from sartor.data.world.persona.words import ALWAYS
 from sartor.errors import ConfigError, EmptyData
 
+ALONE = 4
+"""One in so many annotated replies is written from nothing."""
+
 
 def labelled(population: Population, habits: Sequence[str] = tuple(ALWAYS)) -> Population:
     """The replies of `Personas.population`, with `attribute` (a habit) and `aspect` (which option of it the reply shows).
@@ -36,6 +39,7 @@ def annotated_replies(population: Population, source: str = "PERSONA") -> Popula
 
     `texts` has the replies themselves (kind "reply"), and two turns of each (kind "turn", role, dialogue, turn; sources and evidence at the
     answer), as `UniMSRAG` reads them. Similar are requests that share words; of equal ones it is the earliest. Who replied once is left out.
+    Every fourth answer names no source: how people answer of whom nothing is known is learned from these.
     """
     frame = _replies(population)
     rows: list[tuple[Any, ...]] = []
@@ -48,7 +52,8 @@ def annotated_replies(population: Population, source: str = "PERSONA") -> Popula
                 continue
             near = max((one for one in range(len(texts)) if one != at), key=lambda one: (len(words[one] & words[at]), -one))
             rows.append((person, "turn", prompt, "user", at, 0, None, None))
-            rows.append((person, "turn", text, "assistant", at, 1, [source], [texts[near]]))
+            alone = at % ALONE == ALONE - 1
+            rows.append((person, "turn", text, "assistant", at, 1, [] if alone else [source], [] if alone else [texts[near]]))
     names = ("kind", "text", "role", "dialogue", "turn", "sources", "evidence")
     kinds = (pl.String, pl.String, pl.String, pl.Int64, pl.Int64, pl.List(pl.String), pl.List(pl.String))
     schema: dict[str, Any] = {"person": frame["person"].dtype} | dict(zip(names, kinds, strict=True))
