@@ -68,7 +68,7 @@ def test_greedy_is_near_the_best_choice() -> None:
 def test_the_gate_is_switchable_and_batch_normalisation_of_a_linear_layer() -> None:
     method = PFedGate(**SMALL).fit(skewed(2), progress=False)
     _, sizes, _ = method._cut()
-    kept = method._fresh(1)
+    kept = method._fresh(Shards([skewed(1).clients[0].train]))
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(1, 7, 8, generator=rng)
     weight = torch.tensor([[1.0, 1, 1, 1, 1, 0, 0]])
@@ -105,9 +105,9 @@ def test_a_newcomer_learns_its_gate_alone(fitted: PFedGate) -> None:
     state = fitted.adapt(late.train)
     assert set(state.arrays) == {"scale", "keep"}
     start = fitted._server()["weights"][None]
-    own, kept = fitted._learn(Shards([late.train]), start, fitted._fresh(1), fitted.rounds, shared=False)
+    own, kept = fitted._learn(Shards([late.train]), start, fitted._fresh(Shards([late.train])), fitted.rounds, shared=False)
     torch.testing.assert_close(own, start)
-    assert not torch.equal(kept["gate"], fitted._fresh(1)["gate"])
+    assert not torch.equal(kept["gate"], fitted._fresh(Shards([late.train]))["gate"])
     assert (fitted.predict(late.test.x, state).argmax(1) == late.test.y).mean() > 0.6
 
 

@@ -13,47 +13,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sartor import _fields, _run_key
-from sartor.errors import BadValue, ConfigError, NotFitted, StateMismatch, TooLittleEvidence, WrongType
+from sartor.errors import BadValue, ConfigError, NotFitted, TooLittleEvidence, WrongType
+from sartor.federate._device import OnDevice
 from sartor.federate.federation import Examples, Federation
 from sartor.federate.parts import privacy
-from sartor.federate.parts.networks import Flat, make_network
 from sartor.federate.parts.rounds import Log, run
 from sartor.federate.parts.shards import Shards, inputs_of
-from sartor.federate.parts.training import Loss, Optimizer, classify, train
 from sartor.federate.parts.wire import Message
-from sartor.method import Method, State, learned
+from sartor.method import State, learned
 from sartor.parts.checkpoint import Checkpoint
-from sartor.parts.trainer import seeded
 
 
 @dataclass(kw_only=True, eq=False)
-class Federated(Method):
+class Federated(OnDevice):
     """A model that clients learn together, and a small part of it that is each client's own."""
 
-    network: str = "mlp"
-    """linear, mlp, cnn (images [channels, height, width]) or gcn (nodes of a graph); for one of your own override `make_network`."""
-    hidden: Sequence[int] = (64, 64)
-    """Widths of hidden layers."""
     rounds: int = 40
-    epochs: int = 3
-    """Of each local phase, also of the last one."""
-    batch: int = 10
-    """Examples a step; 0 for all at once."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    keep_moments: bool = False
-    """Devices keep their optimiser's moments between rounds; without, every local phase starts with none. Matters where a phase is a step or two."""
-    gradient_clip: float = 0.0
-    """Largest length of a gradient; 0 for any."""
     participation: float = 1.0
     """Share of clients that are asked in a round."""
     dropout: float = 0.0
@@ -65,9 +47,6 @@ class Federated(Method):
     update_length: float = 1.0
     """With noise: what updates are clipped to."""
 
-    shape_: list[int] = learned()
-    """Of one input."""
-    classes_: int = learned(0)
     server_: dict[str, np.ndarray] = learned()
     """What the server knows at the end; `weights` is the shared model."""
 
@@ -96,15 +75,8 @@ class Federated(Method):
         """
         if not isinstance(federation, Federation):
             raise WrongType(f"this is a {type(federation).__name__}", fix="give a sartor.federate.federation.Federation, or use `sartor federate`")
-        _fields.check(self)
-        self._check()
         shards = Shards([client.train for client in federation])
-        self.shape_, self.classes_ = list(federation.shape), federation.classes
-        if shards.graphs != (self.network == "gcn"):
-            raise ConfigError(
-                f"the network '{self.network}' with {'graphs' if shards.graphs else 'examples that stand alone'}", fix="graphs need gcn"
-            )
-        self._prepare(federation)
+        self._open(federation.shape, federation.classes, int((shards.counts > 0).sum()), graphs=shards.graphs)
         place = None
         if checkpoint is not None:
             place = Checkpoint(
@@ -121,6 +93,15 @@ class Federated(Method):
         self.fitted_on_ = federation.digest()
         self._seal()
         return self
+
+    def _open(self, shape: Sequence[int], classes: int, able: int, *, graphs: bool = False) -> None:
+        """Before the first round, here or on a server: sizes, and whether the settings make sense for so many clients with labels."""
+        _fields.check(self)
+        self._check()
+        self.shape_, self.classes_ = list(shape), classes
+        if graphs != (self.network == "gcn"):
+            raise ConfigError(f"the network '{self.network}' with {'graphs' if graphs else 'examples that stand alone'}", fix="graphs need gcn")
+        self._prepare(able)
 
     def _fit(self, population: Any, run: Any) -> None:
         raise NotImplementedError  # `fit` takes a federation
@@ -162,7 +143,7 @@ class Federated(Method):
             arrays = {"weights": self._phase(start, shards, self._moments(1, start.shape[1]), turn + state.version)[0]}
         else:
             server = self._server()
-            arrays = self._personal(shards, self._welcome(server, shards), self._fresh(1), turn, True)
+            arrays = self._personal(shards, self._welcome(server, shards), self._fresh(shards), turn, True)
         own = self._compact({name: one[0].numpy().copy() for name, one in arrays.items()})
         return self.make_state(own, before=state, examples=evidence.labelled, notes={"tuned": True})
 
@@ -191,21 +172,18 @@ class Federated(Method):
         """What happened in the rounds of the last `fit`."""
         return self._participants().log
 
-    def make_network(self) -> nn.Module:
-        """The untrained network."""
-        return make_network(self.network, self.shape_, self.classes_, self.hidden)
-
     # --- what a method may override: its difference from federated averaging
 
-    def _prepare(self, federation: Federation) -> None:
-        """Look at sizes before the first round."""
+    def _prepare(self, able: int) -> None:
+        """Look at sizes before the first round; so many clients have labels."""
 
-    def _begin(self, shards: Shards) -> tuple[Message, Message]:
-        return {"weights": self._net.initial(self.seed)}, self._fresh(len(shards))
+    def _begin(self, count: int) -> Message:
+        """What the server knows of so many clients before the first round."""
+        return {"weights": self._net.initial(self.seed)}
 
-    def _fresh(self, count: int) -> Message:
-        """What so many devices keep before their first round."""
-        return self._moments(count, self._net.size)
+    def _fresh(self, shards: Shards) -> Message:
+        """What these devices keep before their first round."""
+        return self._moments(len(shards), self._net.size)
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         return {"weights": server["weights"].expand(len(numbers), -1)}
@@ -235,33 +213,6 @@ class Federated(Method):
 
     # --- helpers
 
-    def _phase(self, start: Tensor, shards: Shards, kept: Message, turn: int, *, loss: Loss | None = None) -> tuple[Tensor, Message]:
-        """A local phase from a table of weights: where it ends, and what the devices keep then."""
-        optimizer = Optimizer(self.optimizer, self.lr, self.momentum, self.weight_decay, self.gradient_clip)
-        if self.keep_moments:
-            optimizer.moments = {name[8:]: one.clone() for name, one in kept.items() if name.startswith("moments.")}
-        loss = loss or classify(self._net)
-        own = train(self._net, start, shards, loss, optimizer, epochs=self.epochs, batch=self.batch, key=(self.seed, turn))
-        return own, {**kept, **({f"moments.{name}": one for name, one in optimizer.moments.items()} if self.keep_moments else {})}
-
-    def _moments(self, count: int, size: int) -> Message:
-        """Nothing yet, for the moments that devices keep of so many numbers."""
-        if not self.keep_moments or (self.optimizer == "sgd" and not self.momentum):
-            return {}
-        adam = {"moments.second": torch.zeros(count, size), "moments.steps": torch.zeros(count, 1)} if self.optimizer == "adam" else {}
-        return {"moments.first": torch.zeros(count, size), **adam}
-
-    @property
-    def _net(self) -> Flat:
-        """The network of the present shape."""
-        key = (self.network, tuple(self.hidden), tuple(self.shape_), self.classes_)
-        known: tuple[Any, Flat] | None = self.__dict__.get("_flat")
-        if known is None or known[0] != key:
-            with seeded(self.seed):
-                known = key, Flat.of(self.make_network())
-            self.__dict__["_flat"] = known
-        return known[1]
-
     def _server(self) -> Message:
         return {name: torch.from_numpy(one) for name, one in self.server_.items()}
 
@@ -276,11 +227,9 @@ class Federated(Method):
         self._part = Participants(federation, shards, server, kept, log, turn)
 
     def _check(self) -> None:
+        self._check_local()
         for name, good, fix in (
             ("rounds", self.rounds >= 1, "use at least 1"),
-            ("epochs", self.epochs >= 1, "use at least 1"),
-            ("batch", self.batch >= 0, "use 0 for all at once, or more"),
-            ("lr", self.lr > 0, "use a number above 0"),
             ("participation", 0 < self.participation <= 1, "use a share above 0, at most 1"),
             ("dropout", 0 <= self.dropout < 1, "use a share below 1"),
             ("longest", self.longest == 0 or self.longest > 1, "use 0, or a number above 1"),
@@ -291,11 +240,6 @@ class Federated(Method):
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix=fix)
         if self.noise and (more := sorted(set(self.leaves) - {"weights", "examples"})):
             raise ConfigError(f"{type(self).__name__} also sends {', '.join(more)}, which no noise covers", fix="use noise 0, or FedAvg or FedPer")
-
-    def _check_inputs(self, x: np.ndarray) -> None:
-        self.check_fitted()
-        if list(x.shape[1:]) != list(self.shape_):
-            raise StateMismatch(f"an input is {list(x.shape[1:])}, this model reads {self.shape_}", fix="give inputs of the same kind")
 
 
 @dataclass(frozen=True, eq=False)

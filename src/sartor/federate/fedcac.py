@@ -21,7 +21,6 @@ from torch import Tensor
 
 from sartor.errors import BadValue, ConfigError
 from sartor.federate._base import Federated
-from sartor.federate.federation import Federation
 from sartor.federate.parts import wire
 from sartor.federate.parts.shards import Shards
 from sartor.federate.parts.wire import Message
@@ -46,25 +45,24 @@ class FedCAC(Federated):
         "examples": "how many labelled examples there are",
     }  # fmt: skip
 
-    def _prepare(self, federation: Federation) -> None:
+    def _prepare(self, able: int) -> None:
         if not 0 < self.critical <= 1:
             raise ConfigError(f"critical (tau) is {self.critical}", fix="use a share above 0, at most 1")
         if self.cautious < 1:
             raise ConfigError(f"cautious (beta) is {self.cautious}", fix="use at least 1")
-        if sum(client.train.labelled > 0 for client in federation) < 2:
+        if able < 2:
             raise ConfigError("overlap needs at least two clients with labels", fix="use FedAvg, or add clients")
 
-    def _begin(self, shards: Shards) -> tuple[Message, Message]:
-        start, count = self._net.initial(self.seed), len(shards)
+    def _begin(self, count: int) -> Message:
+        start = self._net.initial(self.seed)
         many = start.repeat(count, 1)
-        server = {
+        return {
             "weights": start, "starts": many, "models": many.clone(), "masks": torch.zeros(count, -(-self._net.size // 8), dtype=torch.uint8),
             "seen": torch.zeros(count, dtype=torch.bool),
         }  # fmt: skip
-        return server, self._fresh(count)
 
-    def _fresh(self, count: int) -> Message:
-        return {"mask": torch.zeros(count, -(-self._net.size // 8), dtype=torch.uint8), **super()._fresh(count)}
+    def _fresh(self, shards: Shards) -> Message:
+        return {"mask": torch.zeros(len(shards), -(-self._net.size // 8), dtype=torch.uint8), **super()._fresh(shards)}
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         return {"weights": server["starts"][numbers]}

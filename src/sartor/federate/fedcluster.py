@@ -20,7 +20,6 @@ from torch import Tensor
 
 from sartor.errors import ConfigError
 from sartor.federate._base import Federated
-from sartor.federate.federation import Federation
 from sartor.federate.parts.clustering import by_direction
 from sartor.federate.parts.shards import Shards
 from sartor.federate.parts.wire import Message
@@ -44,8 +43,7 @@ class FedCluster(Federated):
     """Reptile's step at the first clustered round, falling linearly to `outer_end` at the last. 1 and 1 is plain averaging in each cluster."""
     outer_end: float = 0.3
 
-    def _prepare(self, federation: Federation) -> None:
-        able = sum(client.train.labelled > 0 for client in federation)
+    def _prepare(self, able: int) -> None:
         if self.clusters > able:
             raise ConfigError(f"{self.clusters} clusters of {able} clients with labels", fix="use fewer, or 0 to find out")
         if self.warm_up < 1 or self.every < 1:
@@ -53,13 +51,12 @@ class FedCluster(Federated):
         if not (0 < self.outer <= 1 and 0 < self.outer_end <= 1):
             raise ConfigError(f"outer {self.outer} to {self.outer_end}", fix="use steps above 0, at most 1")
 
-    def _begin(self, shards: Shards) -> tuple[Message, Message]:
+    def _begin(self, count: int) -> Message:
         start = self._net.initial(self.seed)
-        server = {
+        return {
             "weights": start, "nodes": start[None].clone(), "parents": torch.tensor([-1]), "signatures": torch.zeros(1, start.numel()),
-            "leaves": torch.zeros(len(shards), dtype=torch.int64), "silhouettes": torch.full((1,), torch.nan),
+            "leaves": torch.zeros(count, dtype=torch.int64), "silhouettes": torch.full((1,), torch.nan),
         }  # fmt: skip
-        return server, self._fresh(len(shards))
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         return {"weights": server["nodes"][server["leaves"][numbers]]}

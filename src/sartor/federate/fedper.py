@@ -29,8 +29,8 @@ class FedPer(Federated):
         """Where the last layer (a weight and a bias) starts."""
         return self._net.place(self._net.names[-2]).start
 
-    def _fresh(self, count: int) -> Message:
-        return {"head": self._net.initial(self.seed)[self._cut :].repeat(count, 1), **self._moments(count, self._net.size)}
+    def _fresh(self, shards: Shards) -> Message:
+        return {"head": self._net.initial(self.seed)[self._cut :].repeat(len(shards), 1), **super()._fresh(shards)}
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         return {"weights": server["weights"][: self._cut].expand(len(numbers), -1)}

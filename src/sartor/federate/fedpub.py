@@ -20,7 +20,6 @@ from torch import Tensor
 
 from sartor.errors import ConfigError
 from sartor.federate._base import Federated
-from sartor.federate.federation import Federation
 from sartor.federate.parts.shards import Batch, Shards, normalised
 from sartor.federate.parts.training import mean_cross_entropy
 from sartor.federate.parts.wire import Message
@@ -54,20 +53,19 @@ class FedPub(Federated):
         "examples": "how many labelled examples there are",
     }  # fmt: skip
 
-    def _prepare(self, federation: Federation) -> None:
+    def _prepare(self, able: int) -> None:
         if self.network != "gcn":
             raise ConfigError(f"the network is '{self.network}'", fix="FED-PUB compares hidden outputs of a gcn")
 
-    def _begin(self, shards: Shards) -> tuple[Message, Message]:
-        start, count = self._net.initial(self.seed), len(shards)
-        server = {
+    def _begin(self, count: int) -> Message:
+        start = self._net.initial(self.seed)
+        return {
             "weights": start, "models": start.repeat(count, 1), "embeddings": torch.zeros(count, self.hidden[0]),
             "seen": torch.zeros(count, dtype=torch.bool),
         }  # fmt: skip
-        return server, self._fresh(count)
 
-    def _fresh(self, count: int) -> Message:
-        masked = int(self._masked().sum())
+    def _fresh(self, shards: Shards) -> Message:
+        masked, count = int(self._masked().sum()), len(shards)
         return {"mask": torch.ones(count, masked), **self._moments(count, self._net.size + masked)}
 
     def _masked(self) -> Tensor:
@@ -140,7 +138,7 @@ class FedPub(Federated):
         return {"weights": out}
 
     def _welcome(self, server: Message, shards: Shards) -> Message:
-        weights, kept = self._learn(shards, server["weights"][None], self._fresh(1), 0)
+        weights, kept = self._learn(shards, server["weights"][None], self._fresh(shards), 0)
         return {"weights": self.alphas(server, self._embed(weights, kept["mask"])) @ server["models"]}
 
     def _personal(self, shards: Shards, message: Message, kept: Message, turn: int, tuned: bool) -> Message:

@@ -20,8 +20,8 @@ class Local(Federated):
 
     leaves: ClassVar[Mapping[str, str]] = {}
 
-    def _fresh(self, count: int) -> Message:
-        return {"own": self._net.initial(self.seed).repeat(count, 1), **self._moments(count, self._net.size)}
+    def _fresh(self, shards: Shards) -> Message:
+        return {"own": self._net.initial(self.seed).repeat(len(shards), 1), **super()._fresh(shards)}
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         return {}
@@ -39,7 +39,7 @@ class Local(Federated):
 
     def _welcome(self, server: Message, shards: Shards) -> Message:
         # Who joins later learns alone for as long as the others did.
-        kept = self._fresh(len(shards))
+        kept = self._fresh(shards)
         for turn in range(self.rounds):
             _, kept = self._local(shards, {}, kept, turn)
         return {"own": kept["own"]}

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from sartor.errors import ConfigError
 from sartor.federate._base import Federated
-from sartor.federate.federation import Federation
 from sartor.federate.parts import wire
 from sartor.federate.parts.shards import Batch, Shards
 from sartor.federate.parts.training import Optimizer, mean_cross_entropy, train
@@ -48,7 +47,7 @@ class PFedGate(Federated):
 
     # --- blocks
 
-    def _prepare(self, federation: Federation) -> None:
+    def _prepare(self, able: int) -> None:
         if self.blocks < 1 or self.lr_gate <= 0:
             raise ConfigError(f"blocks {self.blocks}, lr_gate {self.lr_gate}", fix="use at least one block, and a rate above 0")
         if self.network == "gcn":
@@ -104,7 +103,7 @@ class PFedGate(Federated):
 
     # --- the gate
 
-    def _fresh(self, count: int) -> Message:
+    def _fresh(self, shards: Shards) -> Message:
         _, sizes, _ = self._cut()
         d = int(np.prod(self.shape_))
         bound = 1 / np.sqrt(d)
@@ -112,7 +111,7 @@ class PFedGate(Federated):
         weight = rng.uniform(-bound, bound, d * sizes.size)
         # Mixing weights of two statistics for mean and spread, then the linear layer, then scale and shift of its normalised output.
         gate = np.concatenate([np.zeros(4), weight, np.ones(sizes.size), np.full(sizes.size, OPEN)]).astype(np.float32)
-        return {"gate": torch.from_numpy(gate).repeat(count, 1), "number": torch.arange(count)[:, None]}
+        return {"gate": torch.from_numpy(gate).repeat(len(shards), 1), "number": torch.from_numpy(shards.numbers)[:, None]}
 
     def _gates(self, gate: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """float [k, blocks]: of clients' gates [k, ...] on their batches [k, n, d], the mean over each batch."""

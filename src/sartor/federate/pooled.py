@@ -25,6 +25,6 @@ class Pooled(Federated):
         shards = Shards([client.train for client in federation])
         assert self._part is not None
         self._part = Participants(
-            federation, shards, {"weights": torch.from_numpy(self.server_["weights"])}, self._fresh(len(shards)), self._part.log, self.rounds
+            federation, shards, {"weights": torch.from_numpy(self.server_["weights"])}, self._fresh(shards), self._part.log, self.rounds
         )
         return self

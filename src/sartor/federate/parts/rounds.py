@@ -41,8 +41,11 @@ class Steps(Protocol):
     update_length: float
     seed: int
 
-    def _begin(self, shards: Shards) -> tuple[Message, Message]:
-        """What the server knows before the first round (any shapes), and what each device keeps ([clients, ...])."""
+    def _begin(self, count: int) -> Message:
+        """What the server knows of so many clients before the first round (any shapes)."""
+
+    def _fresh(self, shards: Shards) -> Message:
+        """What each device keeps before its first round ([clients, ...])."""
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
         """What the server sends to some clients, by number."""
@@ -101,7 +104,7 @@ def run(
 
     watch: told (rounds done, server, kept) after every round.
     """
-    server, kept = steps._begin(shards)
+    server, kept = steps._begin(len(shards)), steps._fresh(shards)
     log, first = Log(), 0
     place = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, {})
     if (left := place.resume()) is not None:
@@ -126,10 +129,7 @@ def run(
 
 
 def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: np.ndarray, turn: int, log: Log) -> tuple[Message, Message, Round]:
-    rng = np.random.default_rng([steps.seed, 7, turn])
-    count = max(1, round(steps.participation * able.size))
-    asked = np.sort(rng.permutation(able)[:count])
-    lost = rng.random(asked.size) < steps.dropout
+    asked, lost = asked_in(steps, able, turn)
     start = time.process_time()
     down, pieces = 0, []
     kept = {name: one.clone() for name, one in kept.items()}
@@ -137,10 +137,7 @@ def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: n
         numbers = asked[first : first + AT_ONCE]
         message = steps._send(server, numbers, turn)
         down += wire.size(message) * len(numbers)
-        reply, after = steps._local(shards.take(numbers), message, {name: one[numbers] for name, one in kept.items()}, turn)
-        reply = _private(steps, reply, message, numbers, turn)
-        if reply and not steps.noise:
-            reply["examples"] = torch.from_numpy(shards.counts[numbers])
+        reply, after = on_device(steps, shards.take(numbers), message, {name: one[numbers] for name, one in kept.items()}, turn)
         pieces.append((numbers, message, reply, after))
     seconds = time.process_time() - start
     replies = {name: torch.cat([reply[name] for _, _, reply, _ in pieces]) for name in pieces[0][2]}
@@ -148,24 +145,50 @@ def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: n
     # A device that drops out has its work undone: it does not know whether its reply arrived.
     here = torch.from_numpy(~lost)
     keeps = here.clone()
-    up, refused, shortened = 0, [], []
+    up = 0
+    refused: list[int] = []
+    shortened: list[int] = []
     if replies and bool(here.any()):
         replies = {name: one[here] for name, one in replies.items()}
         log.note(replies)
         up = wire.size(replies) * int(here.sum())
-        checked = check(replies, None if sent is None else sent[here], longest=steps.longest)
         numbers = asked[here.numpy()]
-        refused, shortened = numbers[~checked.kept.numpy()].tolist(), numbers[checked.clipped.numpy()].tolist()
-        keeps[here] = checked.kept
-        if bool(checked.kept.any()):
-            shares = checked.replies.pop("examples", torch.ones(int(checked.kept.sum()))).double()
-            server = steps._receive(server, numbers[checked.kept.numpy()], checked.replies, (shares / shares.sum()).float(), turn)
+        server, good, refused, shortened = on_server(steps, server, numbers, replies, None if sent is None else sent[here], turn)
+        keeps[here] = good
     for name in kept:
         table = torch.cat([piece[3][name] for piece in pieces])
         finite = torch.isfinite(table).flatten(1).all(1) if table.is_floating_point() else torch.ones_like(keeps)
         rows = (keeps & finite).numpy()
         kept[name][asked[rows]] = table[torch.from_numpy(rows)]
     return server, kept, Round(int(asked.size), asked[lost].tolist(), refused, shortened, down, up, seconds)
+
+
+def on_device(steps: Steps, shards: Shards, message: Message, kept: Message, turn: int) -> tuple[Message, Message]:
+    """What some devices reply to a message, clipped and with noise where that is asked for, and what they keep."""
+    reply, after = steps._local(shards, message, kept, turn)
+    reply = _private(steps, reply, message, shards.numbers, turn)
+    if reply and not steps.noise:
+        reply["examples"] = torch.from_numpy(shards.counts)
+    return reply, after
+
+
+def on_server(
+    steps: Steps, server: Message, numbers: np.ndarray, replies: Message, sent: Tensor | None, turn: int
+) -> tuple[Message, Tensor, list[int], list[int]]:
+    """What the server knows after these clients' replies; bool [k], whose replies counted; who was refused, and whose update was shortened."""
+    checked = check(replies, sent, longest=steps.longest)
+    refused, shortened = numbers[~checked.kept.numpy()].tolist(), numbers[checked.clipped.numpy()].tolist()
+    if bool(checked.kept.any()):
+        shares = checked.replies.pop("examples", torch.ones(int(checked.kept.sum()))).double()
+        server = steps._receive(server, numbers[checked.kept.numpy()], checked.replies, (shares / shares.sum()).float(), turn)
+    return server, checked.kept, refused, shortened
+
+
+def asked_in(steps: Steps, able: np.ndarray, turn: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64, the clients that are asked in a round, of those that are able; and bool, who of them drops out before it replies."""
+    rng = np.random.default_rng([steps.seed, 7, turn])
+    asked = np.sort(rng.permutation(able)[: max(1, round(steps.participation * able.size))])
+    return asked, rng.random(asked.size) < steps.dropout
 
 
 def _private(steps: Steps, reply: Message, message: Message, numbers: np.ndarray, turn: int) -> Message:
