@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,18 +18,14 @@ from torch import Tensor, nn
 from sartor import _storage
 from sartor.draw.parts import tokens as _tokens
 from sartor.draw.parts.codec import SpaceToDepth, to_images, to_tensor
-from sartor.draw.parts.pipeline_files import PARTS, quiet, read_parts
-from sartor.draw.parts.tap import Slots, install
+from sartor.draw.parts.encoders import TwoEncoders, check_denoiser, tables
+from sartor.draw.parts.pipeline_files import parts_of, read_parts, write_parts
+from sartor.draw.parts.small_prior import small_parts
+from sartor.draw.parts.tap import Layer, Slots, install, layers_of
 from sartor.draw.parts.tokens import Concept, Words
-from sartor.draw.parts.word_tokenizer import word_tokenizer
 from sartor.errors import ConfigError, CorruptFile, FileProblem
-from sartor.parts.trainer import seeded
 
 CARD = "card.json"
-GUIDANCE = 2.0
-"""Of small priors: of 1, 1.5, 2 and 3.5 what follows short prompts best."""
-WORDS_START, ATTENTION_START = 50.0, 3.0
-"""Where training from nothing starts, times the libraries' own start."""
 SHIPPED = Path(__file__).parents[1] / "shapes_prior"
 """Folder of the prior that comes with the package."""
 
@@ -45,7 +41,7 @@ class Prior:
     unet: Any
     """`UNet2DConditionModel`, with a tap in every attention layer."""
     text_encoder: Any
-    """`CLIPTextModel`."""
+    """`CLIPTextModel`, or the two encoders of an SDXL as one."""
     tokenizer: Any
     """`CLIPTokenizer`."""
     vae: Any
@@ -63,6 +59,7 @@ class Prior:
         kind = self.scheduler.config.prediction_type
         if kind not in ("sample", "epsilon", "v_prediction"):
             raise ConfigError(f"the denoiser predicts '{kind}'", fix="use one that predicts sample, epsilon or v_prediction")
+        check_denoiser(self.unet, self.text_encoder)
         install(self.unet)
         _tokens.attach(self.text_encoder)
         # Convolutions of small pictures are a quarter faster with channels innermost; what they compute is the same up to rounding.
@@ -78,54 +75,19 @@ class Prior:
         text_layers: int = 2, longest: int = 24, seed: int = 0,
     ) -> Self:  # fmt: skip
         """An untrained prior for pictures of `size` pixels and a closed language; 2.9 million weights at the default size. It predicts x0."""
-        from diffusers import DDIMScheduler, UNet2DConditionModel
-        from transformers import CLIPTextConfig, CLIPTextModel
-
-        if size % (factor * 2 ** (len(widths) - 1)) or any(width % 16 for width in widths):
-            fix = "size must be a multiple of factor * 2 ** (levels - 1), widths multiples of 16"
-            raise ConfigError(f"size {size}, factor {factor}, widths {list(widths)}", fix=fix)
-        tokenizer = word_tokenizer(vocabulary, longest)
-        with seeded(seed):
-            text = CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=len(tokenizer), hidden_size=text_width, intermediate_size=4 * text_width, num_hidden_layers=text_layers,
-                    num_attention_heads=4, max_position_embeddings=longest, hidden_act="gelu", projection_dim=text_width,
-                    bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-                )
-            )  # fmt: skip
-            levels = len(widths)
-            unet = UNet2DConditionModel(
-                sample_size=size // factor, in_channels=3 * factor**2, out_channels=3 * factor**2, layers_per_block=1,
-                block_out_channels=tuple(widths), down_block_types=("CrossAttnDownBlock2D",) * levels,
-                up_block_types=("CrossAttnUpBlock2D",) * levels, cross_attention_dim=text_width, attention_head_dim=4, norm_num_groups=16,
-            )  # fmt: skip
-        with torch.no_grad():
-            # CLIP starts words small beside what its layers add, and attention even over all words: which of five places a prompt says
-            # ("top left") was then not learned in 400 steps of a trial, and from this start in 160.
-            words, denoiser = cast("Any", text.get_input_embeddings()), cast("Any", unet)
-            words.weight.mul_(WORDS_START)
-            for name, layer in denoiser.named_modules():
-                if name.endswith(("attn2.to_q", "attn2.to_k")):
-                    layer.weight.mul_(ATTENTION_START)
-        scheduler = DDIMScheduler(
-            beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=True, set_alpha_to_one=True, timestep_spacing="trailing",
-        )  # fmt: skip
-        card = {"vocabulary": list(vocabulary), "size": size, "steps": 0, "seed": seed, "guidance": GUIDANCE}
-        return cls(unet, text, tokenizer, SpaceToDepth(factor), scheduler, card)
+        return cls(
+            **small_parts(
+                vocabulary, size=size, factor=factor, widths=widths, text_width=text_width, text_layers=text_layers, longest=longest, seed=seed
+            )
+        )
 
     @classmethod
     def from_pretrained(cls, source: Any, *, dtype: torch.dtype | None = None) -> Self:
-        """A Stable Diffusion (1.x, 2.x and fine-tunes of them): a `StableDiffusionPipeline`, or a folder that one was saved into.
+        """A Stable Diffusion (1.x, 2.x, XL and fine-tunes of them): an open pipeline, or a folder that one was saved into.
 
         Nothing is downloaded. Raises `FileProblem` when a part is missing and `ConfigError` for pipelines of another kind.
         """
-        if hasattr(source, "unet"):
-            given = {name: getattr(source, name) for name in PARTS}
-        else:
-            given = read_parts(Path(source), dtype)
-        if getattr(source, "text_encoder_2", None) is not None or (not hasattr(source, "unet") and (Path(source) / "text_encoder_2").exists()):
-            raise ConfigError("this pipeline has two text encoders", fix="use a Stable Diffusion of the classes 1.x or 2.x")
-        return cls(**given)
+        return cls(**(parts_of(source) if hasattr(source, "unet") else read_parts(Path(source), dtype)))
 
     # --- files
 
@@ -134,19 +96,7 @@ class Prior:
         facts = {**self.card, "fingerprint": self.fingerprint}
 
         def write(fresh: Path) -> None:
-            for name in ("unet", "text_encoder"):
-                part = getattr(self, name)
-                before = next(part.parameters()).dtype
-                with quiet():
-                    part.to(dtype).save_pretrained(fresh / name, safe_serialization=True)
-                    part.to(before)
-            self.tokenizer.save_pretrained(fresh / "tokenizer")
-            self.scheduler.save_pretrained(fresh / "scheduler")
-            if isinstance(self.vae, SpaceToDepth):
-                text = json.dumps({"_class_name": "SpaceToDepth", "factor": self.vae.factor})
-                _storage.write_atomically(fresh / "vae" / "config.json", text.encode())
-            else:
-                self.vae.save_pretrained(fresh / "vae", safe_serialization=True)
+            write_parts(self, fresh, dtype)
             _storage.write_atomically(fresh / CARD, json.dumps(facts, indent=1).encode())
             for file in (fresh, *fresh.rglob("*")):
                 file.chmod(0o755 if file.is_dir() else 0o644)
@@ -209,7 +159,12 @@ class Prior:
     @property
     def dim(self) -> int:
         """Of the rows of words, in and out."""
-        return int(self.text_encoder.get_input_embeddings().weight.shape[1])
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> list[int]:
+        """Of a row's part in each text encoder."""
+        return [int(table.weight.shape[1]) for table in tables(self.text_encoder)]
 
     @property
     def size(self) -> int:
@@ -223,8 +178,8 @@ class Prior:
 
     @property
     def guidance(self) -> float:
-        """How strongly pictures are led to the prompt unless asked otherwise: what its card says, or Stable Diffusion's usual 7.5."""
-        return float(self.card.get("guidance", 7.5))
+        """How strongly pictures are led to the prompt unless asked otherwise: what its card says, or the usual 7.5 of Stable Diffusion, 5 of XL."""
+        return float(self.card.get("guidance", 5.0 if isinstance(self.text_encoder, TwoEncoders) else 7.5))
 
     @property
     def parameters(self) -> int:
@@ -232,9 +187,10 @@ class Prior:
         return sum(p.numel() for part in (self.unet, self.text_encoder) for p in part.parameters())
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
-        """Move everything; half precision is for GPUs."""
+        """Move everything; half precision is for GPUs. An SDXL's autoencoder that says so (`force_upcast`) stays in float32: float16 overflows."""
         for part in self.modules:
-            part.to(device) if dtype is None else part.to(device, dtype)
+            upcast = part is self.vae and isinstance(self.text_encoder, TwoEncoders) and getattr(self.vae.config, "force_upcast", False)
+            part.to(device) if dtype is None else part.to(device, torch.float32 if upcast and dtype == torch.float16 else dtype)
         return self
 
     # --- words
@@ -247,26 +203,42 @@ class Prior:
         return _tokens.tokenize(self.tokenizer, prompts, counts, vocabulary=self.card.get("vocabulary"))
 
     def encode_words(self, words: Words, concepts: Sequence[Concept] = ()) -> Tensor:
-        """Context float [n, T, d]; gradients reach the concepts' rows."""
+        """Context float [n, T, d], of an SDXL [n, T + 1, d] (`encoders.TwoEncoders`); gradients reach the concepts' rows."""
+        ids = words.ids.to(self.device)
         with _tokens.standing(words, concepts):
-            return self.text_encoder(words.ids.to(self.device)).last_hidden_state
+            if isinstance(self.text_encoder, TwoEncoders):
+                return self.text_encoder(ids, words.lengths)
+            return self.text_encoder(ids).last_hidden_state
 
     def encode(self, prompts: Sequence[str], concepts: Sequence[Concept] = ()) -> Tensor:
-        """Context float [n, T, d] of prompts, in which learned words stand as `<mug>`."""
+        """Context of prompts, in which learned words stand as `<mug>`."""
         return self.encode_words(self.words(prompts, concepts), concepts)
+
+    def nothing(self) -> Tensor:
+        """Context [1, ...] of no prompt, which guidance leads away from."""
+        silent = self.text_encoder.nothing(int(self.tokenizer.model_max_length)) if isinstance(self.text_encoder, TwoEncoders) else None
+        return self.encode([""]) if silent is None else silent
+
+    def tokens(self, context: Tensor) -> Tensor:
+        """The rows of a context that stand for tokens, [n, T, d]: all but an SDXL's summary."""
+        return self.text_encoder.tokens(context) if isinstance(self.text_encoder, TwoEncoders) else context
 
     # --- pictures
 
     def latents(self, images: np.ndarray) -> Tensor:
         """float [n, c, h, w] of uint8 [n, H, W, 3]; raises `BadImage`."""
-        pixels = to_tensor(images).to(self.device, self.dtype)
+        pixels = to_tensor(images).to(self.device, self._codec_dtype)
         with torch.no_grad():
-            return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
+            return (self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor).to(self.dtype)
 
     def images(self, latents: Tensor) -> np.ndarray:
         """uint8 [n, H, W, 3] of latents."""
         with torch.no_grad():
-            return to_images(self.vae.decode(latents / self.vae.config.scaling_factor).sample)
+            return to_images(self.vae.decode(latents.to(self._codec_dtype) / self.vae.config.scaling_factor).sample)
+
+    @property
+    def _codec_dtype(self) -> torch.dtype:
+        return next((one.dtype for one in self.vae.parameters()), self.dtype)
 
     # --- denoising
 
@@ -287,8 +259,15 @@ class Prior:
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor, *, slots: Slots | None = None) -> Tensor:
         """The denoiser's own output (x0, noise or v) for noised latents at times int64 [n] or a single one."""
-        extra = None if slots is None else {"slots": slots.at(t)}
-        return self.unet(x, t, encoder_hidden_states=context, cross_attention_kwargs=extra).sample
+        slots, added = None if slots is None else slots.at(t), None
+        if isinstance(self.text_encoder, TwoEncoders):
+            context, slots, added = self.text_encoder.given(context, slots, t, self._first, self.size)
+        extra = None if slots is None else {"slots": slots}
+        return self.unet(x, t, encoder_hidden_states=context, cross_attention_kwargs=extra, added_cond_kwargs=added).sample
+
+    @cached_property
+    def _first(self) -> Layer:
+        return layers_of(self.unet, cross=True)[0]
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What that output should be."""

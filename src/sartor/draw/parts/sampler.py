@@ -52,7 +52,7 @@ def sample(
     seeds: one for each picture.
     steps, guidance, eta: of DDIM (Song et al. 2021) with classifier-free guidance (Ho and Salimans 2022); guidance 1 is none, and by default it is
         what suits the prior.
-    negative: context [1 or n, T, d] that guidance leads away from; that of the empty prompt by default.
+    negative: context [1 or n, T, d] that guidance leads away from; `Prior.nothing` by default.
     slots: what happens in attention, for the prompts' half; `negative_slots` for the other half.
     start, first: latents to start from in place of noise, already noised to step number `first`.
     onto: latents [1 or n, c, h, w] of a picture to start from; each gets its own seed's noise, up to step number `first`.
@@ -76,7 +76,7 @@ def sample(
         x = start if start is not None else noise(prior, seeds) * plan.init_noise_sigma
     away = None
     if guidance != 1:
-        away = negative if negative is not None else prior.encode([""])
+        away = negative if negative is not None else prior.nothing()
         away = away.expand(len(context), -1, -1)
     # Whoever listens to progress is told of every step; a bar of its own it has not.
     going = track(plan.timesteps[first:], "drawing", total=steps - first, enabled=False)

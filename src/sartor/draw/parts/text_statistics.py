@@ -45,7 +45,7 @@ def inverse_moment(prior: Prior, *, count: int = 4_000, batch: int = 256) -> Ten
         texts = captions_for(prior, count)
         total, tokens = torch.zeros(prior.dim, prior.dim, dtype=torch.float64), 0
         for start in range(0, count, batch):
-            rows = prior.encode(texts[start : start + batch]).flatten(0, 1).cpu().double()
+            rows = prior.tokens(prior.encode(texts[start : start + batch])).flatten(0, 1).cpu().double()
             total += rows.T @ rows
             tokens += len(rows)
         moment = total / tokens

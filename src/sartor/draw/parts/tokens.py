@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor import _storage
+from sartor.draw.parts.encoders import tables
 from sartor.errors import BadPrompt, ConfigError, CorruptFile, FileProblem
 
 NAME = re.compile(r"<[^<>\s]+>")
@@ -115,13 +117,16 @@ _rows: ContextVar[tuple[Words, Mapping[str, Tensor]] | None] = ContextVar("sarto
 
 def attach(text_encoder: nn.Module) -> nn.Module:
     """Let a text encoder take rows of concepts (`standing`); without any it is what it was. Once per encoder."""
-    if not getattr(text_encoder, "_sartor_rows", False):
-        text_encoder.get_input_embeddings().register_forward_hook(_put)  # type: ignore[operator]
-        text_encoder._sartor_rows = True  # type: ignore[assignment]
+    start = 0
+    for table in tables(text_encoder):
+        columns = slice(start, start := start + table.weight.shape[1])
+        if not getattr(table, "_sartor_rows", False):
+            table.register_forward_hook(partial(_put, columns))
+            table._sartor_rows = True  # type: ignore[assignment]
     return text_encoder
 
 
-def _put(_module: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
+def _put(columns: slice, _module: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
     now = _rows.get()
     if now is None:
         return out
@@ -130,7 +135,7 @@ def _put(_module: nn.Module, _inputs: Any, out: Tensor) -> Tensor:
         place = words.places[name].to(out.device)
         if own.ndim == 3 and own.shape[0] != out.shape[0]:
             raise ConfigError(f"{own.shape[0]} rows of {name} for {out.shape[0]} prompts", fix="give one each")
-        own, number = own.to(out), place.clamp(min=0)
+        own, number = own[..., columns].to(out), place.clamp(min=0)
         here = own[number] if own.ndim == 2 else own.gather(1, number[..., None].expand(*number.shape, own.shape[-1]))
         out = torch.where((place >= 0)[..., None], here, out)
     return out
@@ -150,11 +155,11 @@ def standing(words: Words, concepts: Sequence[Concept]) -> Iterator[None]:
 
 
 def of_word(text_encoder: Any, tokenizer: Any, word: str) -> Tensor:
-    """float [m, d], the input rows of a word or a phrase."""
+    """float [m, d], the input rows of a word or a phrase; of two encoders side by side."""
     ids = tokenizer(word, add_special_tokens=False).input_ids
     if not ids:
         raise BadPrompt(f"'{word}' has no tokens", fix="give a word")
-    return text_encoder.get_input_embeddings().weight[torch.tensor(ids)].detach().clone()
+    return torch.cat([table.weight[torch.tensor(ids)] for table in tables(text_encoder)], -1).detach().clone()
 
 
 def at_norm(rows: Tensor, norm: Tensor | float) -> Tensor:
@@ -165,22 +170,34 @@ def at_norm(rows: Tensor, norm: Tensor | float) -> Tensor:
 # --- files
 
 
-def save_embeds(path: str | Path, concepts: Sequence[Concept]) -> Path:
-    """Write learned words as people exchange them (learned_embeds.safetensors: name -> [m, d]), which diffusers' `load_textual_inversion` reads."""
+DOUBLE = ("clip_l", "clip_g")
+"""Names of a word's two parts in files for SDXL."""
+
+
+def save_embeds(path: str | Path, concepts: Sequence[Concept], *, widths: Sequence[int] = ()) -> Path:
+    """Write learned words as people exchange them (learned_embeds.safetensors: name -> [m, d]), which diffusers' `load_textual_inversion` reads.
+
+    widths: of two text encoders (`Prior.widths`); a file then holds a single word, as `clip_l` and `clip_g`.
+    """
     from safetensors.torch import save
 
     path = Path(path)
     if twice := sorted({one.name for one in concepts if [other.name for other in concepts].count(one.name) > 1}):
         raise ConfigError(f"two concepts are called {twice[0]}", fix="rename one")
-    _storage.write_atomically(path, save({one.name: one.rows.detach().float().cpu().contiguous() for one in concepts}, {"format": "pt"}))
+    named = {one.name: one.rows.detach().float().cpu() for one in concepts}
+    if len(widths) == 2:
+        if len(concepts) != 1:
+            raise ConfigError(f"{len(concepts)} words for an SDXL", fix="write each into a file of its own")
+        named = dict(zip(DOUBLE, next(iter(named.values())).split(list(widths), -1), strict=True))
+    _storage.write_atomically(path, save({name: rows.contiguous() for name, rows in named.items()}, {"format": "pt"}))
     return path
 
 
 def load_embeds(path: str | Path, *, dim: int | None = None, name: str | None = None) -> list[Concept]:
     """The concepts of a file; `dim` is what the text encoder takes, `name` renames a single one.
 
-    Reads name -> [m, d] or [d], and the older `emb_params` of single-vector files. Raises `FileProblem`, `CorruptFile`, and `ConfigError` when the
-    rows are of another text encoder.
+    Reads name -> [m, d] or [d], the older `emb_params` of single-vector files, and the `clip_l` and `clip_g` of an SDXL. Raises `FileProblem`,
+    `CorruptFile`, and `ConfigError` when the rows are of another text encoder.
     """
     from safetensors.torch import load
 
@@ -191,6 +208,8 @@ def load_embeds(path: str | Path, *, dim: int | None = None, name: str | None = 
         found = load(path.read_bytes())
     except Exception as cause:
         raise CorruptFile("this is not a whole safetensors file", fix="save it again", file=path) from cause
+    if {*found} == {*DOUBLE}:
+        found = {path.stem: torch.cat([found[part].reshape(-1, found[part].shape[-1]) for part in DOUBLE], -1)}
     made = []
     for key, rows in found.items():
         rows = rows[None] if rows.ndim == 1 else rows
