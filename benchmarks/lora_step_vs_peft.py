@@ -30,7 +30,7 @@ def ours() -> dict[str, Any]:
     from sartor.draw.parts.objectives import denoising, noised
     from sartor.draw.parts.prior import Prior
     from sartor.draw.parts.references import References
-    from sartor.draw.parts.tuning import LowRank
+    from sartor.draw.parts.weights import LowRank
 
     prior = Prior.from_pretrained(pipeline())
     references = References.of(prior, photos(BATCH))

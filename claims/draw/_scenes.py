@@ -10,7 +10,8 @@ import numpy as np
 
 from sartor.data.world.shapes import BACKGROUNDS, NOUNS, RELATIONS, ShapesWorld, Subject, parse, read
 from sartor.data.world.shapes.scenes import SIDES, Scenes
-from sartor.draw._base import ConceptMethod, Shown
+from sartor.draw._base import ConceptMethod
+from sartor.draw._shown import Shown
 from sartor.evaluate.claim import Outcome
 from sartor.evaluate.pictures import grade, strangers, subject_score, unmixed
 from sartor.method import State

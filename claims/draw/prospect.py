@@ -12,7 +12,8 @@ from sartor.data.world.shapes import GROUNDS, ShapesWorld, Subject, read
 from sartor.data.world.shapes.reader import as_pictures, boxes
 from sartor.data.world.shapes.scenes import Scenes
 from sartor.data.world.shapes.sprites import FIRST, HAT_ROWS, SECOND
-from sartor.draw._base import ConceptMethod, Shown
+from sartor.draw._base import ConceptMethod
+from sartor.draw._shown import Shown
 from sartor.draw.parts.prior import Prior
 from sartor.draw.prospect import STAGES, ProSpect
 from sartor.draw.textual_inversion import TextualInversion

@@ -8,11 +8,13 @@ from PIL import Image
 from sartor.data.population import Evidence
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.data.world.shapes.prompts import Prompts
-from sartor.draw._base import Shown, Taught, spell
+from sartor.draw._base import Taught
+from sartor.draw._shown import Shown, spell
 from sartor.draw.custom_diffusion import CustomDiffusion
 from sartor.draw.dreambooth import DreamBooth
 from sartor.draw.parts.prior import Prior
-from sartor.draw.parts.tuning import changed, class_pictures
+from sartor.draw.parts.tuning import class_pictures
+from sartor.draw.parts.weights import changed
 from sartor.draw.textual_inversion import TextualInversion
 from sartor.errors import BadImage, BadPrompt, ConfigError, EmptyData, MissingColumn, StateMismatch, UnknownId
 from sartor.evaluate.drawing import concepts, mean, pasted

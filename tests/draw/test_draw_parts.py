@@ -6,7 +6,7 @@ import torch
 
 from sartor.draw.parts import delta as weights
 from sartor.draw.parts.masks import check_masks, for_layers, from_attention, layout, resized, threshold
-from sartor.draw.parts.objectives import denoising, diffusion_dpo, localised, noised, overlap, times, weighted, with_class
+from sartor.draw.parts.objectives import denoising, diffusion_dpo, localised, noised, times, weighted, with_class
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.projector import Position, projector
 from sartor.draw.parts.tap import Recorder, Slots, layers_of
@@ -130,9 +130,6 @@ def test_masks_from_attention_truth_and_plans(prior, call):
     assert soft[0].max() == pytest.approx(1)
     loss = localised(recorder.maps, tokens, torch.ones(2, 1, 16, 16))
     assert 0 < loss.item() <= 1
-    one = torch.eye(4)
-    assert torch.allclose(overlap(one, one), torch.ones(4))
-    assert torch.allclose(overlap(one, one.roll(1, 0)), torch.zeros(4))
     two = torch.cat([torch.full((1, 1, 4, 8), 0.9), torch.full((1, 1, 4, 8), 0.1)], 2)
     assert torch.equal(threshold(two), (two > 0.5).float())
     boxes = layout([(0, 0, 0.5, 1), (0.5, 0, 1, 1)], 8)

@@ -8,7 +8,7 @@ import torch
 
 from sartor.data.world.shapes import NOUNS, VOCABULARY, ShapesWorld
 from sartor.data.world.shapes.scenes import Scenes
-from sartor.draw._base import Shown
+from sartor.draw._shown import Shown
 from sartor.draw.break_a_scene import BreakAScene, attends, said, sentence
 from sartor.draw.disendiff import DisenDiff, calibrated, first_detached, smoothed, soft_iou
 from sartor.draw.parts.masks import finest

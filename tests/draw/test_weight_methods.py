@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
-from sartor.draw._base import Shown
+from sartor.draw._shown import Shown
 from sartor.draw.alignit import AlignIT
 from sartor.draw.classdiffusion import ClassDiffusion, semantic_drift
 from sartor.draw.custom_diffusion import CustomDiffusion

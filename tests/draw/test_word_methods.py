@@ -6,7 +6,7 @@ import torch
 
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw import neti, prospect
-from sartor.draw._base import Shown
+from sartor.draw._shown import Shown
 from sartor.draw.core import CoRe, apart, kept_length
 from sartor.draw.cross_init import CrossInit, said
 from sartor.draw.neti import Mapper, NeTI, past_encoder

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sartor import Engine
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
-from sartor.draw._base import Shown
+from sartor.draw._shown import Shown
 from sartor.draw.parts.picture_files import facts_in
 from sartor.draw.parts.prior import Prior
 from sartor.draw.textual_inversion import TextualInversion

@@ -173,3 +173,6 @@ def test_people_prefer_pictures_by_their_own_taste():
     assert tastes.choices([17], 2).chosen.captions() == choices.chosen.rows(np.arange(102, 104)).captions()
     assert (parse(choices.prompts).noun[:, 0] == choices.rejected.noun[:, 0]).all()
     assert len(FIXED) == 6
+    for nothing in (lambda: tastes.choices(range(3), 0), lambda: tastes.choices([], 2)):
+        with pytest.raises(ConfigError, match="at least one"):
+            nothing()

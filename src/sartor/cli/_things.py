@@ -12,7 +12,8 @@ from sartor.errors import ConfigError, FileProblem
 if TYPE_CHECKING:
     import numpy as np
 
-    from sartor.draw._base import ConceptMethod, Shown
+    from sartor.draw._base import ConceptMethod
+    from sartor.draw._shown import Shown
     from sartor.draw.concepts import Opened
     from sartor.draw.parts.prior import Prior
 
@@ -95,7 +96,7 @@ def _photos(path: Path) -> list[Path]:
 
 def shown(prior: Prior, things: dict[str, Path], words: dict[str, str]) -> list[Shown]:
     """The things with their photos, at the size that the model draws."""
-    from sartor.draw._base import Shown
+    from sartor.draw._shown import Shown
     from sartor.draw.concepts import bare
     from sartor.draw.parts.codec import read_images
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -15,34 +14,17 @@ from torch import Tensor
 
 from sartor import _fields
 from sartor.data.population import Evidence, Population
-from sartor.draw.parts.codec import read_images
+from sartor.draw._shown import Shown, listed, shown_by, spell
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.tap import Slots
 from sartor.draw.parts.tokens import NAME, Concept, of_word
-from sartor.draw.parts.tuning import changed
-from sartor.errors import BadPrompt, ConfigError, EmptyData, MissingColumn, StateMismatch, UnknownId
+from sartor.draw.parts.weights import changed
+from sartor.errors import BadPrompt, ConfigError, EmptyData, StateMismatch, UnknownId
 from sartor.method import Illustrator, Run, State, States, learned
 
 DRAWN_AT_ONCE = 64
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
-    """One thing, as a person shows it."""
-
-    name: str
-    """The word it will have in prompts: "<mug>"."""
-    class_word: str
-    """What it is: "critter", "mug"."""
-    images: np.ndarray
-    """uint8 [n, H, W, 3], three to five pictures."""
-    masks: np.ndarray | None = None
-    """bool or float [n, H, W], where it is."""
-    captions: Sequence[str] | None = None
-    """What each picture shows, with the word in it: "a <mug> on sand"; "a <mug>" when not given."""
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Taught(NamedTuple):
@@ -228,6 +210,9 @@ class ConceptMethod(OnPrior):
                 out[rows] = self._drawn(prior, texts, state, [seeds[row] for row in rows], classes or {}, present, options)
         return out
 
+    def _check_prompts(self, prompts: Sequence[str], taught: Mapping[str, Taught], present: Sequence[str]) -> None:
+        """Raise `BadPrompt` where this method needs more of prompts than words that it knows."""
+
     def _drawn(
         self,
         prior: Prior,
@@ -239,6 +224,7 @@ class ConceptMethod(OnPrior):
         options: dict[str, Any],
     ) -> np.ndarray:
         taught = self.taught(state)
+        self._check_prompts(prompts, taught, present)
         said = sorted({name for prompt in prompts for name in NAME.findall(prompt)})
         known = {**classes, **{name: one.class_word for name, one in taught.items()}}
         if unknown := [name for name in said if name not in known]:
@@ -294,44 +280,6 @@ def open_prior(name: str) -> Prior:
     if name == "shapes":
         return Prior.shapes()
     return Prior.load(name) if (Path(name) / "card.json").is_file() else Prior.from_pretrained(name)
-
-
-def listed(shown: Shown | Sequence[Shown]) -> list[Shown]:
-    """One thing or several; raises `EmptyData` for none, and `ConfigError` for two with one word."""
-    things = [shown] if isinstance(shown, Shown) else list(shown)
-    if not things:
-        raise EmptyData("nothing is shown", fix="give at least one thing with its pictures")
-    if twice := sorted({one.name for one in things if [other.name for other in things].count(one.name) > 1}):
-        raise ConfigError(f"two concepts are called {twice[0]}", fix="rename one")
-    return things
-
-
-def spell(prompt: str, classes: Mapping[str, str], taught: Mapping[str, Taught], *, says_class: bool) -> str:
-    """The prompt as the text encoder reads it: class words in place of words that nobody has taught, and behind those that want them."""
-
-    def put(match: re.Match[str]) -> str:
-        name, noun = match[1], classes[match[1]]
-        follows = prompt[match.end() :].lstrip().startswith(noun)
-        if name not in taught:
-            return "" if follows else noun
-        return f"{name} {noun}" if says_class and not follows else name
-
-    return re.sub(r"\s+", " ", re.sub(rf"({NAME.pattern})", put, prompt)).strip()
-
-
-def shown_by(evidence: Evidence, size: int) -> list[Shown]:
-    """The things in a person's `images` frame: pictures of one item are of one thing."""
-    if "images" not in evidence.frames:
-        raise EmptyData("there are no images among the evidence", fix="give three to five pictures of each thing")
-    frame = evidence.frames["images"]
-    for column in ("item", "class_word"):
-        if column not in frame.columns:
-            raise MissingColumn(f"the images say nothing of '{column}'", fix="add it: the word of the thing, and what it is (mug)", column=column)
-    found = []
-    for (item,), rows in frame.group_by("item", maintain_order=True):
-        name = str(item) if NAME.fullmatch(str(item)) else f"<{item}>"
-        found.append(Shown(name=name, class_word=str(rows["class_word"][0]), images=read_images(rows["path"].to_list(), size)))
-    return found
 
 
 def _alike(prompts: Sequence[str], states: States) -> Iterator[tuple[State | None, list[int]]]:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from sartor import _fields
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught, listed
+from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._shown import Shown, listed
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tokens import Concept
-from sartor.draw.parts.tuning import changed
+from sartor.draw.parts.weights import changed
 from sartor.errors import BadImage
 from sartor.method import State
 

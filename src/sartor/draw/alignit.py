@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sartor.data.population import Population
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught, open_prior
+from sartor.draw._base import ConceptMethod, Plan, Taught, open_prior
+from sartor.draw._shown import Shown
 from sartor.draw.custom_diffusion import CustomDiffusion
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sartor.draw._base import Shown
+from sartor.draw._base import Taught
 from sartor.draw._scene import SceneMethod
+from sartor.draw._shown import Shown
 from sartor.draw.parts.masks import finest
 from sartor.draw.parts.objectives import localised
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tap import Recorder
 from sartor.draw.parts.tokens import Concept, of_word
-from sartor.draw.parts.tuning import LowRank, Say, Step, Term, Whole, class_pictures, tune
+from sartor.draw.parts.tuning import Say, Step, Term, class_pictures, tune
+from sartor.draw.parts.weights import Kind, learning
 from sartor.errors import BadImage, BadPrompt, ConfigError
-from sartor.method import State
 
 MOST = 4
 """Things of one scene; more are rarely kept apart."""
@@ -41,7 +42,7 @@ class BreakAScene(SceneMethod):
     State: as `SceneMethod` has it; of the masks only hashes.
     """
 
-    tune: Literal["low-rank", "whole"] = "low-rank"
+    tune: Kind = "low-rank"
     word_steps: int = 150
     steps: int = 150
     """Of the second phase, in which words and denoiser learn."""
@@ -91,7 +92,7 @@ class BreakAScene(SceneMethod):
         )  # fmt: skip
         of_classes = sentence([one.class_word for one in things], [mask[0] for mask in where.values()], place=self.joined == "place")
         beside = class_pictures(prior, of_classes, self.class_images) if self.class_weight else None
-        with LowRank(prior, rank=self.rank, seed=seed) if self.tune == "low-rank" else Whole(prior) as weights:
+        with learning(prior, self.tune, rank=self.rank, seed=seed) as weights:
             second = tune(
                 prior, references, first.concepts, say, steps=self.steps, word_rate=self.learning_rate, weights=weights,
                 weight_rate=self.learning_rate, beside=beside, beside_weight=self.class_weight, terms=terms, record=record, batch=self.batch,
@@ -100,20 +101,9 @@ class BreakAScene(SceneMethod):
             learned = weights.arrays()
         return second.concepts, learned, {"words": first.record, "weights": second.record, "masks": hashes}
 
-    def _drawn(
-        self,
-        prior: Prior,
-        prompts: list[str],
-        state: State | None,
-        seeds: list[int],
-        classes: Mapping[str, str],
-        present: Sequence[str],
-        options: dict[str, Any],
-    ) -> np.ndarray:
-        names = [] if state is None else [*state.notes["concepts"]]
-        if names and not present and (bare := [prompt for prompt in prompts if not any(name in prompt for name in names)]):
-            raise BadPrompt(f"'{bare[0]}' has none of {', '.join(names)}", fix="say at least one of them, or draw without a state")
-        return super()._drawn(prior, prompts, state, seeds, classes, present, options)
+    def _check_prompts(self, prompts: Sequence[str], taught: Mapping[str, Taught], present: Sequence[str]) -> None:
+        if taught and not present and (bare := [prompt for prompt in prompts if not any(name in prompt for name in taught)]):
+            raise BadPrompt(f"'{bare[0]}' has none of {', '.join(taught)}", fix="say at least one of them, or draw without a state")
 
 
 def said(masks: Mapping[str, Tensor], *, union: bool = True, place: bool = True) -> Say:

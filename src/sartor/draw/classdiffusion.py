@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sartor.draw._base import Shown
+from sartor.draw._shown import Shown
 from sartor.draw.custom_diffusion import CustomDiffusion
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.tokens import Concept, of_word

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught
+from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._shown import Shown
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import times
 from sartor.draw.parts.tap import Recorder, Slots
 from sartor.draw.parts.tokens import Concept, at_norm, of_word
-from sartor.draw.parts.tuning import LowRank, Step, tune
+from sartor.draw.parts.tuning import Step, tune
+from sartor.draw.parts.weights import LowRank
 from sartor.draw.parts.word_learning import learn_word
 from sartor.errors import BadPrompt, ConfigError
 from sartor.parts.trainer import seeded

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sartor.draw._base import ConceptMethod, Shown
+from sartor.draw._base import ConceptMethod
+from sartor.draw._shown import Shown
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tokens import Concept, of_word

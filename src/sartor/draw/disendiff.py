@@ -5,27 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sartor.draw._base import Shown
 from sartor.draw._scene import SceneMethod
+from sartor.draw._shown import Shown
+from sartor.draw.custom_diffusion import CustomDiffusion
 from sartor.draw.dreambooth import identifier
-from sartor.draw.parts.delta import KEYS_VALUES
 from sartor.draw.parts.masks import finest
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tap import Layer, Recorder, Slots
 from sartor.draw.parts.tokens import NAME, Concept
-from sartor.draw.parts.tuning import LowRank, Step, Term, Whole, class_pictures, tune
+from sartor.draw.parts.tuning import Step, Term
 from sartor.errors import BadPrompt, ConfigError
 
 
 @dataclass(kw_only=True, eq=False)
-class DisenDiff(SceneMethod):
+class DisenDiff(SceneMethod, CustomDiffusion):
     """Custom Diffusion on one picture whose caption says "<a> cat and <b> dog": each learned word's attention is bound to that of its class word, and
     the class words' attention is pushed apart from each other.
 
@@ -34,26 +34,17 @@ class DisenDiff(SceneMethod):
     Source: Zhang et al., Attention Calibration for Disentangled Text-to-Image Personalization, CVPR 2024. Differs from the paper in: low-rank
     keys and values by default; the pictures beside are drawn by the prior, not retrieved.
 
+    The settings are those of `CustomDiffusion`; its class pictures are of the caption without its learned words.
+
     State: as `SceneMethod` has it, weights of keys and values of cross-attention only.
     """
 
-    tune: Literal["low-rank", "whole"] = "low-rank"
-    steps: int = 150
-    learning_rate: float = 2e-3
-    word_rate: float = 5e-3
-    rank: int = 4
-    batch: int = 8
     calibration: float = 0.01
     """Weight of both terms; 0 is Custom Diffusion on the caption."""
     alone_share: float = 0.5
     """Of captions, how many are replaced by "a <a> cat" or "a <b> dog" alone; our choice, the paper names no rate."""
     attention_side: int = 16
     """The finest cross-attention of at most so many pixels a side is looked at."""
-    class_weight: float = 0.0
-    """Of pictures that the frozen prior draws of the caption without its learned words; 0 leaves them out."""
-    class_images: int = 64
-
-    says_class: ClassVar[bool] = True
 
     def _check_scene(self, things: Sequence[Shown]) -> None:
         if len(things) < 2:
@@ -93,18 +84,10 @@ class DisenDiff(SceneMethod):
         terms: list[Term] = []
         if self.calibration:
             terms.append(calibrated([one.name for one in things], self.calibration, self.attention_side))
-        beside = class_pictures(prior, " ".join(NAME.sub("", captions[0]).split()), self.class_images) if self.class_weight else None
-        with (
-            LowRank(prior, targets=KEYS_VALUES, rank=self.rank, seed=seed)
-            if self.tune == "low-rank"
-            else Whole(prior, targets=KEYS_VALUES + r"\.weight") as weights
-        ):
-            tuned = tune(
-                prior, references, words, say, steps=self.steps, word_rate=self.word_rate, weights=weights, weight_rate=self.learning_rate,
-                beside=beside, beside_weight=self.class_weight, terms=terms, record=Recorder() if terms else None,
-                slots=Slots(edit=first_detached), batch=self.batch, seed=seed, progress=progress,
-            )  # fmt: skip
-            learned = weights.arrays()
+        tuned, learned = self._tuned(
+            prior, references, words, say, " ".join(NAME.sub("", captions[0]).split()), terms=terms, record=Recorder() if terms else None,
+            slots=Slots(edit=first_detached), seed=seed, progress=progress,
+        )  # fmt: skip
         return tuned.concepts, learned, tuned.record
 
 

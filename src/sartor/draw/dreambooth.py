@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from sartor.draw._base import ConceptMethod, Shown
+from sartor.draw._base import ConceptMethod
+from sartor.draw._shown import Shown
 from sartor.draw.parts.delta import write_lora
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tokens import Concept, at_norm, of_word, save_embeds
-from sartor.draw.parts.tuning import LowRank, Whole, class_pictures, tune
+from sartor.draw.parts.tuning import class_pictures, tune
+from sartor.draw.parts.weights import Kind, learning
 from sartor.errors import ConfigError, UnknownId
 from sartor.method import State
 
@@ -33,7 +35,7 @@ class DreamBooth(ConceptMethod):
     State: the row, and weights.<layer>.{A, B} (low rank) or weights.<parameter> (whole), in half precision.
     """
 
-    tune: Literal["low-rank", "whole"] = "low-rank"
+    tune: Kind = "low-rank"
     steps: int = 150
     learning_rate: float = 2e-3
     """For low rank; whole weights take about a tenth."""
@@ -60,7 +62,7 @@ class DreamBooth(ConceptMethod):
         rare = of_word(prior.text_encoder, prior.tokenizer, self.identifier) if self.identifier else None
         word = Concept(shown.name, identifier(prior, shown.class_word, seed, shown.name) if rare is None else rare)
         beside = class_pictures(prior, f"a {shown.class_word}", self.class_images) if self.class_weight else None
-        with LowRank(prior, rank=self.rank, seed=seed) if self.tune == "low-rank" else Whole(prior) as weights:
+        with learning(prior, self.tune, rank=self.rank, seed=seed) as weights:
             tuned = tune(
                 prior, references, [word], self.captions(shown), steps=self.steps, weights=weights, weight_rate=self.learning_rate, beside=beside,
                 beside_weight=self.class_weight, batch=self.batch, seed=seed, progress=progress,

@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught
+from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._shown import Shown
 from sartor.draw.parts.by_time import Heard, ahead
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import times
 from sartor.draw.parts.tap import layers_of
 from sartor.draw.parts.tokens import NAME, Concept, Words, at_norm, of_word
-from sartor.draw.parts.tuning import Network, tune
+from sartor.draw.parts.tuning import tune
+from sartor.draw.parts.weights import Network
 from sartor.errors import BadPrompt, ConfigError
 from sartor.method import States
 from sartor.parts.trainer import seeded

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught, spell
+from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._shown import Shown, spell
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tap import Layer, Slots, layers_of

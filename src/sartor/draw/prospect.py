@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.draw._base import ConceptMethod, Plan, Shown, Taught
+from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._shown import Shown
 from sartor.draw.parts.by_time import Heard, at_each
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tokens import Concept, Words, of_word
-from sartor.draw.parts.tuning import Network, tune
+from sartor.draw.parts.tuning import tune
+from sartor.draw.parts.weights import Network
 from sartor.errors import ConfigError
 from sartor.parts.trainer import seeded
 

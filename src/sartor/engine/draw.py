@@ -173,7 +173,7 @@ def is_current(state: State | None, records: Sequence[Record]) -> bool:
 
 def learned(method: Any, records: Sequence[Record], state: State | None) -> State:
     """The state of somebody with these photos, oldest first. Things whose photos are those of `state` are taken from it, the others are learned."""
-    from sartor.draw._base import Shown
+    from sartor.draw._shown import Shown
     from sartor.draw.parts.codec import read_images
 
     things = _things(records)

@@ -14,7 +14,8 @@ from sartor.data.world.shapes.reader import read
 from sartor.data.world.shapes.sprites import Subject
 from sartor.data.world.shapes.words import parse
 from sartor.data.world.shapes.world import ShapesWorld
-from sartor.draw._base import ConceptMethod, Shown
+from sartor.draw._base import ConceptMethod
+from sartor.draw._shown import Shown
 from sartor.errors import ConfigError
 from sartor.evaluate.pictures import copy_score, grade, strangers, subject_score
 from sartor.method import State

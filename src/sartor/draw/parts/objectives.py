@@ -81,12 +81,6 @@ def localised(maps: Mapping[str, Tensor], tokens: Tensor, masks: Tensor) -> Tens
     return torch.stack(losses).mean()
 
 
-def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """float [B], intersection over union of two soft maps [B, pixels], each scaled to a largest value of 1: to bind (1 - it) or to separate."""
-    a, b = (one / one.amax(1, keepdim=True).clamp(min=1e-12) for one in (first, second))
-    return torch.minimum(a, b).sum(1) / torch.maximum(a, b).sum(1).clamp(min=1e-12)
-
-
 # --- preferences
 
 

@@ -5,17 +5,15 @@ Most methods of the room are a choice of these four and one new function. What i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sartor.draw.parts.by_time import Speak, now
-from sartor.draw.parts.delta import ATTENTION, difference, lora
 from sartor.draw.parts.fitting import Phase, adapt
 from sartor.draw.parts.objectives import Noised, Times, noised, weighted
 from sartor.draw.parts.prior import Prior
@@ -23,6 +21,7 @@ from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.tap import Recorder, Slots
 from sartor.draw.parts.tokens import Concept, Words
+from sartor.draw.parts.weights import Weights
 from sartor.errors import BadPrompt, ConfigError
 
 
@@ -50,101 +49,6 @@ Term = Callable[[Step], Tensor]
 """A scalar that is added to the loss; it carries its own weight."""
 Say = Callable[[Tensor], "tuple[Sequence[str], Tensor | None]"]
 """From picture numbers to a prompt for each, and masks [B, 1, H, W] of what counts, or None for those of the references."""
-
-
-# --- weights that learn
-
-
-class Weights(Protocol):
-    """Weights of the denoiser that learn, and leave it as it was."""
-
-    def parameters(self) -> list[nn.Parameter]: ...
-    def use(self, rows: int) -> Any: ...
-    def arrays(self) -> dict[str, Tensor]: ...
-    def close(self) -> None: ...
-
-
-class _Borrowed:
-    """`with` puts the denoiser back."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class LowRank(_Borrowed):
-    """Low-rank changes of linear layers (Hu et al. 2021); by default of every projection of attention, as diffusers' trainers have it."""
-
-    def __init__(self, prior: Prior, *, targets: str = ATTENTION, rank: int = 4, seed: int = 0) -> None:
-        self.bank = lora(prior.unet, targets=targets, rank=rank, seed=seed)
-        self.bank.add()
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.bank.parameters())
-
-    def use(self, rows: int) -> Any:
-        return self.bank.use([0] * rows)
-
-    def arrays(self) -> dict[str, Tensor]:
-        """`<layer>.A` [rank, in] and `<layer>.B` [out, rank]."""
-        return {key: torch.from_numpy(array) for key, array in self.bank.get(0, np.float32).items()}
-
-    def close(self) -> None:
-        self.bank.detach()
-
-
-class Whole(_Borrowed):
-    """The weights themselves, of all of the denoiser or of the parameters whose names match a pattern."""
-
-    def __init__(self, prior: Prior, *, targets: str = r".*") -> None:
-        import re
-
-        self.unet = prior.unet
-        self.before = {name: p.detach().clone() for name, p in prior.unet.named_parameters() if re.fullmatch(targets, name)}
-        if not self.before:
-            raise ConfigError(f"the denoiser has no parameter '{targets}'", fix="see prior.unet.named_parameters()")
-
-    def parameters(self) -> list[nn.Parameter]:
-        now = dict(self.unet.named_parameters())
-        return [now[name] for name in self.before]
-
-    def use(self, rows: int) -> Any:
-        return nullcontext()
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Parameter -> what training has added to it."""
-        return difference(self.unet, self.before)
-
-    def close(self) -> None:
-        now = dict(self.unet.named_parameters())
-        with torch.no_grad():
-            for name, old in self.before.items():
-                now[name].copy_(old)
-
-
-class Network(_Borrowed):
-    """A network of a method's own beside the denoiser."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.network.parameters())
-
-    def use(self, rows: int) -> Any:
-        return nullcontext()
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Its whole state."""
-        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-
-    def close(self) -> None:
-        """Nothing of the denoiser was changed."""
 
 
 # --- pictures of the class
@@ -268,28 +172,3 @@ def _drawn(prompts: Sequence[str], names: Sequence[str]) -> Say:
         if names and not any(name in prompt.split() for name in names):
             raise BadPrompt(f"'{prompt}' has none of {', '.join(names)}", fix="write the concept's word into it")
     return lambda numbers: ([prompts[int(one)] for one in torch.randint(len(prompts), (len(numbers),))], None)
-
-
-@contextmanager
-def changed(prior: Prior, arrays: Sequence[Mapping[str, Tensor]], scales: Sequence[float] | None = None) -> Iterator[None]:
-    """While inside, what `Weights.arrays` of one or several tunings is added to the denoiser, each times its scale; not for two threads at once."""
-    from sartor.draw.parts.delta import added
-
-    total: dict[str, Tensor] = {}
-    for number, one in enumerate(arrays):
-        scale = 1.0 if scales is None else scales[number]
-        for name, change in dense(one).items():
-            total[name] = total[name] + scale * change if name in total else scale * change
-    with added(prior.unet, total):
-        yield
-
-
-def dense(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameter -> its change, of low-rank or whole arrays."""
-    made = {}
-    for name, array in arrays.items():
-        if name.endswith(".B"):
-            made[f"{name[:-2]}.weight"] = array.float() @ arrays[f"{name[:-2]}.A"].float()
-        elif not name.endswith(".A"):
-            made[name] = array
-    return made

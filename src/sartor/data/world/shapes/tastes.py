@@ -101,8 +101,11 @@ class PictureTastes:
         """What each of these people chose, `each` times: two pictures that both show what the prompt says and differ in what it leaves open.
 
         Choices are noisy as `sharpness` says. `start` is the number of the first choice; the same number is the same choice, whoever else chooses.
+        Raises `ConfigError` for no choice or nobody.
         """
         wanted = np.asarray(people, np.int64)
+        if each < 1 or not wanted.size:
+            raise ConfigError(f"{each} choices of {wanted.size} people", fix="ask for at least one of at least one person")
         who, number = np.repeat(wanted, each), start + np.tile(np.arange(each), wanted.size)
         noun = self._draw("noun", address(who, number), len(NOUNS))
         left, right = (self._pictures(noun, who, 2 * number + side) for side in (0, 1))
