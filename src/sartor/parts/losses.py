@@ -119,6 +119,20 @@ def top1_max(positive: Tensor, negatives: Tensor, *, reduction: Reduction = "mea
     return _reduced((weight * (torch.sigmoid(scores - positive[:, None]) + torch.sigmoid(scores.square()))).sum(1), reduction)
 
 
+def batch_hard_triplet(vectors: Tensor, labels: Tensor, *, margin: float = 0.3, reduction: Reduction = "mean") -> Tensor:
+    """Every vector should be nearer to the farthest of its own label than to the nearest of another, by a margin; Euclidean.
+
+    vectors float [B, d]; labels int64 [B], each of them at least twice and at least two of them in the batch.
+    Source: Hermans, Beyer and Leibe, In Defense of the Triplet Loss, 2017.
+    """
+    squared = vectors.square().sum(1)
+    apart = (squared[:, None] + squared[None, :] - 2 * vectors @ vectors.T).clamp_min(1e-12).sqrt()
+    same = labels[:, None] == labels[None, :]
+    positive = apart.masked_fill(~same, -torch.inf).amax(1)
+    negative = apart.masked_fill(same, torch.inf).amin(1)
+    return _reduced(F.relu(positive - negative + margin), reduction)
+
+
 def catalogue_softmax(queries: Tensor, items: Tensor, target: Tensor, *, bias: Tensor | None = None, chunk: int = 512) -> Tensor:
     """`full_softmax(queries @ items.T + bias, target)` without ever holding more than `chunk` rows of logits.
 

@@ -28,6 +28,22 @@ def order(rng: np.random.Generator, count: int, batch_size: int) -> Iterator[np.
         yield shuffled[start : start + batch_size]
 
 
+def identities(rng: np.random.Generator, labels: np.ndarray, people: int, each: int) -> Iterator[np.ndarray]:
+    """One epoch of P x K batches: rows of `people` different labels with `each` examples of each, int64 [people * each].
+
+    Every label comes about once an epoch; of a label with fewer than `each` examples some come twice. Labels beyond the last full batch wait for
+    another epoch. Raises `EmptyData` where there are fewer labels than a batch needs. Source: Hermans, Beyer and Leibe, 2017.
+    """
+    names, number = np.unique(labels, return_inverse=True)
+    if names.size < people or people < 2 or each < 1:
+        raise EmptyData(f"{names.size} identities for batches of {people} x {each}", fix="give more of them, or make the batches smaller")
+    rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+    shuffled = rng.permutation(names.size)
+    for start in range(0, names.size - people + 1, people):
+        chosen = shuffled[start : start + people]
+        yield np.concatenate([rng.choice(rows[one], each, replace=rows[one].size < each) for one in chosen])
+
+
 def unseen(rng: np.random.Generator, rows: np.ndarray, n: int, indptr: np.ndarray, sorted_indices: np.ndarray, items: int) -> np.ndarray:
     """Uniform items that a person has not: int32 [len(rows), n], drawn with replacement.
 
