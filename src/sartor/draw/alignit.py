@@ -107,14 +107,15 @@ class AlignIT(ConceptMethod):
             raise ConfigError(f"{ONLY}: {type(self.base).__name__} does more", fix="wrap a method that learns words, or keys and values")
         words = prior.words([phrase], [taught.concept(name)])
         first = int((words.places[name][0] >= 0).nonzero()[0])
+        context = prior.tokens(plan.context)
         here = slice(first, words.lengths[0] - 1)
         made = {}
         with plan.inside:
             for layer in layers_of(prior.unet, cross=True):
                 attention: Any = prior.unet.get_submodule(layer.name)
-                key, value = attention.to_k(plan.context), attention.to_v(plan.context)
+                key, value = attention.to_k(context), attention.to_v(context)
                 if slots.edit is not None:
-                    key, value = slots.edit(layer, key, value, plan.context)
+                    key, value = slots.edit(layer, key, value, context)
                 made[layer.name] = (key[:, here], value[:, here])
         return made
 
@@ -141,9 +142,10 @@ def _keys(prior: Prior, plan: Plan) -> Tensor:
     with plan.inside:
         for layer in layers_of(prior.unet, cross=True):
             attention: Any = prior.unet.get_submodule(layer.name)
-            key, value = attention.to_k(plan.context), attention.to_v(plan.context)
+            context = prior.tokens(plan.context)
+            key, value = attention.to_k(context), attention.to_v(context)
             if plan.slots is not None and plan.slots.edit is not None:
-                key, _ = plan.slots.edit(layer, key, value, plan.context)
+                key, _ = plan.slots.edit(layer, key, value, context)
             made.append(key)
     widest = max(one.shape[-1] for one in made)
     return torch.stack([torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in made])

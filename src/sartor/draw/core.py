@@ -166,7 +166,7 @@ def apart(
     context = prior.encode_words(words, [word])
     with torch.no_grad():
         twin = prior.encode([text.replace(word.name, class_word) for text in texts])
-    of_text = ((1 - torch.cosine_similarity(context, twin, dim=-1)) * other).sum(1) / count
+    of_text = ((1 - torch.cosine_similarity(prior.tokens(context), prior.tokens(twin), dim=-1)) * other).sum(1) / count
     if not attention:
         return of_text, torch.zeros_like(of_text)
     own = _attended(prior, seen, t, context)

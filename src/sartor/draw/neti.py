@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sartor.draw._base import ConceptMethod, Plan, Taught
 from sartor.draw._shown import Shown
 from sartor.draw.parts.by_time import Heard, ahead
+from sartor.draw.parts.encoders import TwoEncoders
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import times
@@ -66,6 +67,9 @@ class NeTI(ConceptMethod):
 
     def _check_thing(self, prior: Prior, shown: Shown) -> None:
         super()._check_thing(prior, shown)
+        if isinstance(prior.text_encoder, TwoEncoders):
+            what = "NeTI does not run on an SDXL: its bypass goes in before a final normalisation, which an SDXL does not listen behind"
+            raise ConfigError(what, fix="use a Stable Diffusion 1.x or 2.x, or another method of words: prospect, core, cross-init")
         if not 0 <= self.dropout <= 1 or self.bypass < 0:
             raise ConfigError(f"dropout {self.dropout}, bypass {self.bypass}", fix="use dropout 0..1, bypass >= 0")
         if (count := len(of_word(prior.text_encoder, prior.tokenizer, shown.class_word))) != 1:

@@ -68,7 +68,7 @@ class Perfusion(ConceptMethod):
 
         def follow(step: Step) -> Tensor:
             here = step.words.places[shown.name].to(step.context.device) >= 0
-            edit.directions[0].lerp_(step.context[here].detach().mean(0), 1 - self.average)
+            edit.directions[0].lerp_(prior.tokens(step.context)[here].detach().mean(0), 1 - self.average)
             return step.context.new_zeros(())
 
         start = of_word(prior.text_encoder, prior.tokenizer, shown.class_word)[:1]
