@@ -50,6 +50,17 @@ def build(slug: str, given: Sequence[str] | None, **more: Any) -> Any:
     return make(slug, **settings)
 
 
+def by_method(given: Sequence[str] | None) -> dict[str, list[str]]:
+    """Slug -> its settings, of `["als.factors=64"]` for commands that take several methods."""
+    out: dict[str, list[str]] = {}
+    for text in given or ():
+        slug, dot, rest = text.partition(".")
+        if not dot or "=" in slug:
+            raise ConfigError(f"'{text}' is not METHOD.NAME=VALUE", fix="for example --set als.factors=64")
+        out.setdefault(slug, []).append(rest)
+    return out
+
+
 def grid(slug: str, given: Sequence[str] | None, tried: Sequence[str]) -> dict[str, list[Any]]:
     """Setting -> values to try, from `["factors=32,64"]`; fixed settings are tried with their one value."""
     known = hints(_kind(slug))

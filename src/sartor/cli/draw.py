@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sartor.cli import _face, pictures
+from sartor.cli import _face, draw_table, pictures
 from sartor.errors import ConfigError, CorruptFile, FileProblem, MissingExtra
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ app = typer.Typer(cls=Group, no_args_is_help=True, help="Pictures of a person's 
 app.command("learn")(pictures.learn)
 app.command("picture")(pictures.picture)
 app.command("about")(pictures.about)
+app.command("table")(draw_table.table)
 NOTE = "train.json"
 """In the checkpoint's folder: what the run is about, so that the same command goes on with it."""
 STEPS = 20_000

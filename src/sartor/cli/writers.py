@@ -52,7 +52,7 @@ def writers(
     """
     from sartor.evaluate.writing_board import WritingBoard, WritingTask, costs, pooled
 
-    own = _by_method(settings)
+    own = _settings.by_method(settings)
     chosen = methods or _all()
     _check(chosen, own)
     task = WritingTask(people=people, evaluated=evaluated, requests=requests, examples=examples)
@@ -69,7 +69,7 @@ def writers(
         from sartor.evaluate.claim import plain
 
         head, rows = _sheet(table, spent)
-        _face.write(out / "writers.md", _markdown(head, rows))
+        _face.write(out / "writers.md", _face.markdown(head, rows))
         _face.write(out / "writers.html", _html(head, rows, table))
         _face.write(out / "writers.json", json.dumps(plain(result), indent=1, ensure_ascii=False))
         _face.say(f"saved writers.md, writers.html and writers.json in {out}")
@@ -140,18 +140,6 @@ def _check(chosen: Sequence[str], own: Mapping[str, Sequence[str]]) -> None:
         raise ConfigError(f"settings of {unused[0]}, which is not among the methods", fix=f"they are {', '.join(chosen)}")
 
 
-def _by_method(given: Sequence[str] | None) -> dict[str, list[str]]:
-    from sartor.errors import ConfigError
-
-    out: dict[str, list[str]] = {}
-    for text in given or ():
-        slug, dot, rest = text.partition(".")
-        if not dot or "=" in slug:
-            raise ConfigError(f"'{text}' is not METHOD.NAME=VALUE", fix="for example --set pplug.steps=300")
-        out.setdefault(slug, []).append(rest)
-    return out
-
-
 def _made(slug: str, settings: Sequence[str] | None, model: Any, seed: int, board: WritingBoard) -> Any:
     from sartor.data.world.persona.labels import annotated_replies, labelled
     from sartor.write.miracle import Miracle
@@ -185,11 +173,6 @@ def _sheet(table: pl.DataFrame, spent: pl.DataFrame) -> tuple[list[str], list[li
             _face.short(cost["prompt_tokens"]),
         ])  # fmt: skip
     return ["method", *tiers, "state", "adapt, CPU", "prompt tokens"], rows
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _html(head: Sequence[str], rows: Sequence[Sequence[str]], table: pl.DataFrame) -> str:

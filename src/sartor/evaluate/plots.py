@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,29 @@ def comparison_figure(found: dict[str, Evaluation], path: Path) -> Path:
         axes.set_title(title, fontsize=9, loc="left")
         axes.axvline(0, color=INK, linewidth=0.8)
     figure.suptitle(next(iter(found.values())).headline, x=0.01, ha="left", fontsize=11)
+    return _write(figure, path)
+
+
+def front_figure(rows: Sequence[Mapping[str, Any]], best: Sequence[str], path: Path, *, x: str, y: str, controls: Sequence[str] = ()) -> Path:
+    """Methods by two figures, the best ones joined (Pareto front), controls in grey; `rows` have "method" and both figures."""
+    figure = _figure(7.2, 5.0)
+    axes = figure.subplots()
+    places = {row["method"]: (row[x], row[y]) for row in rows}
+    axes.plot([places[name][0] for name in best], [places[name][1] for name in best], color=OWN, linewidth=1, alpha=0.5, zorder=1)
+    for name, (across, up) in places.items():
+        axes.scatter(across, up, s=28, color=POPULATION if name in controls else OWN, marker="s" if name in controls else "o", zorder=2)
+    # Names step aside for those above them.
+    taken: list[tuple[float, float]] = []
+    width, height = (max(place[axis] for place in places.values()) - min(place[axis] for place in places.values()) or 1.0 for axis in (0, 1))
+    for name, (across, up) in sorted(places.items(), key=lambda one: -one[1][1]):
+        at = up
+        while any(abs(at - other) < 0.035 * height and abs(across - beside) < 0.22 * width for beside, other in taken):
+            at -= 0.012 * height
+        taken.append((across, at))
+        axes.annotate(name, (across, up), (across + 0.012 * width, at), fontsize=8, color=INK, va="center", annotation_clip=False)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.margins(x=0.16, y=0.08)
     return _write(figure, path)
 
 
