@@ -6,10 +6,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sartor.errors import BadImage, FileProblem, MissingExtra
+from sartor.errors import BadImage
+from sartor.parts.photos import upright
 
-LARGEST = 64_000_000
-"""Pixels of a picture file; larger ones are refused before they are unpacked."""
 KEPT_SIDE, KEPT_BYTES = 768, 700_000
 """Pixels and bytes of a picture that is kept."""
 QUALITIES = (95, 90, 80, 60)
@@ -21,24 +20,7 @@ def open_photo(source: str | Path | bytes, *, least: int = 16) -> Any:
 
     Raises `FileProblem` for what is not there, `BadImage` for what is corrupt, no picture, smaller than `least` pixels or larger than 64 million.
     """
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as missing:
-        raise MissingExtra("pillow", "draw") from missing
-    where: dict[str, Any] = {} if isinstance(source, bytes) else {"file": Path(source)}
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise FileProblem("there is no such file", fix="check the path", **where)
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            if opened.width * opened.height > LARGEST:
-                raise BadImage(f"{opened.width} x {opened.height} pixels", fix="make it smaller than 64 million pixels", **where)
-            if min(opened.size) < least:
-                raise BadImage(f"{opened.width} x {opened.height} pixels", fix=f"give pictures of at least {least} x {least}", **where)
-            turned = ImageOps.exif_transpose(opened).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
-        if isinstance(cause, BadImage):
-            raise
-        raise BadImage("this cannot be read as a picture", fix="give a whole PNG, JPEG or WebP file", **where) from cause
+    turned = upright(source, least=least)
     side = min(turned.size)
     left, top = (turned.width - side) // 2, (turned.height - side) // 2
     return turned.crop((left, top, left + side, top + side))
