@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sartor.errors import BadImage
 from sartor.parts.photos import upright
 
 KEPT_SIDE, KEPT_BYTES = 768, 700_000
