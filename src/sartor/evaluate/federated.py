@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ARMS = ("shared", "before", "after", "swapped", "joined_shared", "joined")
 """No state; own state without and with the last local phase; the most different client's; late clients without and with a state."""
 COSTS = ("down", "up", "cpu", "state_bytes", "tuned_bytes", "adapt_seconds")
-METHODS = ("local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "fedpub", "pfedgate")
+METHODS = ("local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "fedpub", "pfedgate", "fedd2s")
 """Slugs that `compare` knows."""
 
 

@@ -75,7 +75,7 @@ class Federated(OnDevice):
         """
         if not isinstance(federation, Federation):
             raise WrongType(f"this is a {type(federation).__name__}", fix="give a sartor.federate.federation.Federation, or use `sartor federate`")
-        shards = Shards([client.train for client in federation])
+        shards = self._shards([client.train for client in federation])
         self._open(federation.shape, federation.classes, int((shards.counts > 0).sum()), graphs=shards.graphs)
         place = None
         if checkpoint is not None:
@@ -137,7 +137,7 @@ class Federated(OnDevice):
             raise TooLittleEvidence("there is no labelled example", fix="predict with state None until there is one")
         if evidence.y.max() >= self.classes_:
             raise BadValue(f"there is a label {evidence.y.max()} with {self.classes_} classes", fix=f"use labels 0 to {self.classes_ - 1}")
-        shards, turn = Shards([evidence]), self.rounds
+        shards, turn = self._shards([evidence]), self.rounds
         if state is not None:
             start = self._weights(state.arrays)[None]
             arrays = {"weights": self._phase(start, shards, self._moments(1, start.shape[1]), turn + state.version)[0]}
@@ -173,6 +173,10 @@ class Federated(OnDevice):
         return self._participants().log
 
     # --- what a method may override: its difference from federated averaging
+
+    def _shards(self, parts: Sequence[Examples]) -> Shards:
+        """What devices learn from, ready to be visited."""
+        return Shards(parts)
 
     def _prepare(self, able: int) -> None:
         """Look at sizes before the first round; so many clients have labels."""

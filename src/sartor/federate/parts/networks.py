@@ -39,6 +39,37 @@ class ConvNet(nn.Module):
         return self.head(torch.relu(self.norm2(self.second(x))).flatten(1))
 
 
+class Layered(nn.Module):
+    """A network as a list of blocks, which can be left after any of them and entered before any."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    @classmethod
+    def make(cls, kind: str, shape: Sequence[int], classes: int, hidden: Sequence[int]) -> Layered:
+        """mlp: a linear block per width of `hidden`; cnn: a 3x3 convolution per width, the first two strided. Then a linear layer."""
+        if kind == "mlp":
+            widths = [int(np.prod(shape)), *hidden]
+            body: list[nn.Module] = [nn.Sequential(nn.Flatten(), nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(widths)]
+            return cls([*body, nn.Linear(widths[-1], classes)])
+        if kind != "cnn" or len(shape) != 3 or any(width % 4 for width in hidden):
+            raise ConfigError(f"no layers of kind '{kind}' with widths {list(hidden)} for an input {list(shape)}", fix="use mlp, or cnn for images")
+        widths, side = [shape[0], *hidden], list(shape[1:])
+        body = []
+        for number, (a, b) in enumerate(pairwise(widths)):
+            stride = 2 if number < 2 else 1
+            side = [-(-one // stride) for one in side]
+            body.append(nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(4, b), nn.ReLU()))
+        return cls([*body, nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * side[0] * side[1], classes))])
+
+    def forward(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """The output of the blocks from `start` up to `stop`; all of them give logits [n, classes]."""
+        for block in self.blocks[start:stop]:
+            x = block(x)
+        return x
+
+
 class GCN(nn.Module):
     """Two graph convolutions and a linear layer on nodes; the adjacency comes normalised. Source: Kipf and Welling, ICLR 2017."""
 
@@ -112,6 +143,8 @@ class Flat:
             for part in self.module.modules():
                 if callable(reset := getattr(part, "reset_parameters", None)):
                     reset()
+            if callable(known := getattr(self.module, "start_head", None)):
+                known()
             return torch.cat([one.detach().reshape(-1) for one in self.module.parameters()]).float()
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
@@ -124,6 +157,10 @@ class Flat:
 
     def batched(self, flat: Tensor, *inputs: Tensor, **options: Any) -> Tensor:
         """Many networks' outputs, each on its own inputs: weights [k, size], inputs [k, n, ...] -> [k, n, ...]."""
+        if callable(together := getattr(self.module, "together", None)):
+            # It knows how to run many at once itself.
+            parts = zip(self.names, flat.split(self.sizes, dim=1), self.shapes, strict=True)
+            return together({name: one.view(-1, *shape) for name, one, shape in parts}, *inputs, **options)
         if len(flat) == 1:
             return self.logits(flat[0], *(one[0] for one in inputs), **options)[None]
 

@@ -33,19 +33,20 @@ class Shards:
     ----------
     parts: one per client. Graphs are padded to the largest and visited whole.
     numbers: of these clients in their federation; they give each client an order of examples of its own, whoever else is there.
+    unlabelled: count and visit examples without a label, too; their class reads 0.
     """
 
-    def __init__(self, parts: Sequence[Examples], numbers: Sequence[int] | None = None) -> None:
+    def __init__(self, parts: Sequence[Examples], numbers: Sequence[int] | np.ndarray | None = None, *, unlabelled: bool = False) -> None:
         self.numbers = np.arange(len(parts)) if numbers is None else np.asarray(numbers, np.int64)
-        self.counts = np.array([part.labelled for part in parts], np.int64)
+        self.counts = np.array([len(part) if unlabelled else part.labelled for part in parts], np.int64)
         self.graphs = bool(parts) and parts[0].edges is not None
         self._inputs: tuple[Tensor, ...]
         if self.graphs:
             self._inputs, self._y = graphs(parts)
             return
-        kept = [part if part.labelled == len(part) else part.take(part.y >= 0) for part in parts]
+        kept = [part if unlabelled or part.labelled == len(part) else part.take(part.y >= 0) for part in parts]
         self._inputs = (torch.from_numpy(np.concatenate([part.x for part in kept])),)
-        self._y = torch.from_numpy(np.concatenate([part.y for part in kept]))
+        self._y = torch.from_numpy(np.concatenate([part.y for part in kept])).clamp(min=0)
         self._starts = np.cumsum([0, *self.counts])[:-1]
 
     def __len__(self) -> int:
@@ -61,6 +62,22 @@ class Shards:
             # The examples stay where they are.
             out._inputs, out._y, out._starts = self._inputs, self._y, self._starts[rows]
         return out
+
+    def beside(self, table: Tensor) -> Shards:
+        """The same clients with one more input: rows of a table [k, n, ...], for each client's examples in their order."""
+        out = self.take(np.arange(len(self)))
+        more = torch.zeros(len(self._y), *table.shape[2:])
+        for row, (start, count) in enumerate(zip(self._starts, self.counts, strict=True)):
+            more[start : start + count] = table[row, :count]
+        out._inputs = (*self._inputs, more)
+        return out
+
+    def whole(self) -> Batch:
+        """All examples of every client in their order, padded to the most: [k, n, ...]."""
+        place = np.arange(int(self.counts.max(initial=0)))
+        known = place < self.counts[:, None]
+        at = torch.from_numpy(np.where(known, self._starts[:, None] + place, 0))
+        return Batch(None, tuple(one[at] for one in self._inputs), self._y[at], torch.from_numpy(known.astype(np.float32)))
 
     def batches(self, size: int, *key: int) -> Iterator[Batch]:
         """One epoch: every client's examples in an order of its own, by `key` and its number. A client that has seen all takes no further step.

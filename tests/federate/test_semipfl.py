@@ -1,0 +1,126 @@
+"""SemiPFL: every user has an autoencoder of its own, the best rebuilt samples teach, and labels are not needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sartor
+from sartor.errors import BadValue, StateMismatch
+from sartor.federate.federation import Client, Examples, Federation
+from sartor.federate.parts.implicit import pull
+from sartor.federate.semipfl import SemiPFL
+from sartor.method import State
+
+SMALL: dict[str, Any] = {"hidden": (12,), "code": 6, "rounds": 3, "epochs": 2, "batch": 16, "head": 8}
+CENTRES = np.random.default_rng(5).normal(size=(3, 5)) * 2
+
+
+def windows(count: int, turn: float, *, seed: int, labels: float = 1.0) -> Examples:
+    """Three activities; each person's signals are tilted its own way."""
+    rng = np.random.default_rng([seed, 1])
+    y = rng.integers(0, 3, count)
+    x = (CENTRES[y] + rng.normal(size=(count, 5)) * 0.3) * (1 + turn * np.arange(5) / 5)
+    return Examples(x.astype(np.float32), np.where(rng.random(count) < labels, y, -1))
+
+
+def users(count: int = 4) -> Federation:
+    return Federation([Client(n, windows(40, n / 4, seed=n, labels=0.1 * (n > 0)), windows(30, n / 4, seed=50 + n)) for n in range(count)], 3)
+
+
+SERVER = windows(60, 0.3, seed=99)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SemiPFL:
+    return SemiPFL(**SMALL).fit(users(), server=SERVER, progress=False)
+
+
+def test_the_pull_is_the_gradient_that_leads_to_where_clients_went() -> None:
+    rng = torch.Generator().manual_seed(0)
+    table, v = torch.randn(3, 4, generator=rng, requires_grad=True), torch.randn(2, 3, generator=rng)
+    goal = torch.randn(2, 4, generator=rng)
+    (back,) = pull(v @ table, goal, torch.tensor([0.25, 0.75]), [table])
+    half = (torch.tensor([0.25, 0.75])[:, None] * (v @ table - goal).square() / 2).sum()
+    torch.testing.assert_close(back, torch.autograd.grad(half, table)[0])
+
+
+def test_users_without_a_label_take_part_and_nobodys_windows_leave(fitted: SemiPFL) -> None:
+    assert fitted.log.rounds[0].asked == 4
+    assert set(fitted.log.sent) == {"weights", "examples"}
+    states = fitted.states()
+    assert set(states) == {0, 1, 2, 3}
+    # The first has no label: what the server makes for it stays.
+    np.testing.assert_array_equal(states[0]["classifiers"], fitted.states(tuned=False)[0]["classifiers"])
+    assert not states[0]["mix"].any()
+    assert states[1]["mix"].any()
+    own = [fitted._written(fitted._server(), np.array([n]))[0] for n in range(4)]
+    assert not torch.allclose(own[0], own[1])
+
+
+def test_base_classifiers_learn_from_the_samples_that_are_rebuilt_best(fitted: SemiPFL) -> None:
+    own = fitted._written(fitted._server(), np.arange(2))
+    strange = SemiPFL(**SMALL, suits=(1.0, 0.5)).fit(users(), server=SERVER, progress=False)
+    x = strange.windows_.copy()
+    with torch.no_grad():
+        error = (strange._net.logits(own[0], torch.from_numpy(x)) - torch.from_numpy(x)).square().mean(1).numpy()
+    worst = np.argsort(error)[30:]
+    before = strange._classifiers(own[:1])[0]
+    strange.labels_ = strange.labels_.copy()
+    strange.labels_[worst] = (strange.labels_[worst] + 1) % 3
+    after = strange._classifiers(own[:1])[0]
+    assert not torch.allclose(before[0], after[0])
+    torch.testing.assert_close(before[1], after[1])
+
+
+def test_answers_mix_the_classifiers_and_states_come_back(fitted: SemiPFL, tmp_path: Path) -> None:
+    state = State.from_bytes(fitted.states()[2].to_bytes())
+    x = users().clients[2].test.x
+    found = fitted.predict(x, state)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    own = fitted._written(fitted._server(), embeddings=torch.from_numpy(state["embedding"].copy())[None])[0]
+    codes = fitted._net.logits(own, torch.from_numpy(fitted._standard(x)), code=True)
+    parts = [torch.softmax(fitted._head.logits(one, codes), 1) for one in torch.from_numpy(state["classifiers"].copy()).view(3, -1)]
+    mix = torch.softmax(torch.from_numpy(state["mix"].copy()), 0)
+    np.testing.assert_allclose(found, sum(m * p for m, p in zip(mix, parts, strict=True)).detach().numpy(), atol=1e-5)
+    fitted.save(tmp_path / "m")
+    loaded = sartor.load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.predict(x, state), found)
+    np.testing.assert_array_equal(loaded.predict(x), fitted.predict(x))
+    late = windows(40, 0.9, seed=7, labels=0.2)
+    joined = loaded.adapt(late)
+    np.testing.assert_array_equal(joined["embedding"], fitted.adapt(late)["embedding"])
+    assert "population" not in joined.notes
+    few = loaded.adapt(windows(12, 0.9, seed=7, labels=0.0))
+    assert "12 windows" in few.notes["population"]
+    assert not few.notes["tuned"]
+
+
+def test_it_recognises_with_few_labels() -> None:
+    method = SemiPFL(**SMALL | {"rounds": 20, "epochs": 5, "head_epochs": 20}).fit(users(), server=SERVER, progress=False)
+    states = method.states()
+    right = [(method.predict(one.test.x, states[one.id]).argmax(1) == one.test.y).mean() for one in users()]
+    assert np.mean(right) > 0.85
+    shared = SemiPFL(**SMALL, personal=False).fit(users(), server=SERVER, progress=False)
+    assert "embedding" not in shared.states()[1].arrays
+
+
+def test_mistakes_of_windows_have_names(fitted: SemiPFL) -> None:
+    wide = Examples(np.zeros((4, 7), np.float32), np.zeros(4, np.int64))
+    with pytest.raises(BadValue, match=r"\(7,\), the users' are \(5,\)"):
+        SemiPFL(**SMALL).fit(users(), server=wide, progress=False)
+    with pytest.raises(BadValue, match="labels for 60 windows"):
+        SemiPFL(**SMALL).fit(users(), server=windows(60, 0, seed=1, labels=0.5), progress=False)
+    with pytest.raises(StateMismatch, match="reads"):
+        fitted.adapt(wide)
+    with pytest.raises(BadValue, match="label 3"):
+        fitted.adapt(Examples(np.zeros((40, 5), np.float32), np.full(40, 3)))
+    still = SERVER.x.copy()
+    still[:, 2] = 1
+    with pytest.warns(UserWarning, match=r"channels \[2\]"):
+        method = SemiPFL(**SMALL | {"rounds": 1}).fit(users(), server=Examples(still, SERVER.y), progress=False)
+    assert method.scale_[2] == 0
