@@ -16,6 +16,12 @@ from sartor.progress import track
 
 Callback = Callable[[int, Tensor, Tensor], "Tensor | None"]
 """(step, time, latents) -> latents to go on with, or None: previews, swaps, inpainting."""
+Guide = Callable[[Tensor, Tensor], Tensor]
+"""(latents [n, c, h, w], time) -> the denoiser's output for them."""
+
+
+Watch = Callable[[int, Tensor], None]
+"""(step, estimate of the clean latents [n, c, h, w])."""
 
 
 def noise(prior: Prior, seeds: Sequence[int]) -> Tensor:
@@ -41,8 +47,9 @@ def _planned(prior: Prior, steps: int, scheduler: Any = None) -> Any:
 @torch.no_grad()
 def sample(
     prior: Prior, context: Tensor, seeds: Sequence[int], *, steps: int = 20, guidance: float | None = None, negative: Tensor | None = None,
-    eta: float = 0.0, slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None, onto: Tensor | None = None,
-    first: int = 0, scheduler: Any = None, callback: Callback | None = None,
+    eta: float | None = None, slots: Slots | None = None, negative_slots: Slots | None = None, start: Tensor | None = None,
+    onto: Tensor | None = None, first: int = 0, scheduler: Any = None, callback: Callback | None = None, guide: Guide | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:  # fmt: skip
     """Draw: latents float [n, c, h, w].
 
@@ -51,19 +58,23 @@ def sample(
     context: [n, T, d], of the prompts.
     seeds: one for each picture.
     steps, guidance, eta: of DDIM (Song et al. 2021) with classifier-free guidance (Ho and Salimans 2022); guidance 1 is none, and by default it is
-        what suits the prior.
+        what suits the prior. So is eta, the share of fresh noise in every step, but from given latents (`start`) the way is the same each time.
     negative: context [1 or n, T, d] that guidance leads away from; `Prior.nothing` by default.
     slots: what happens in attention, for the prompts' half; `negative_slots` for the other half.
     start, first: latents to start from in place of noise, already noised to step number `first`.
     onto: latents [1 or n, c, h, w] of a picture to start from; each gets its own seed's noise, up to step number `first`.
     scheduler: a class of diffusers' in place of `DDIMScheduler`.
     callback: called after every step.
+    watch: sees after every step what the picture is going to be, as far as the denoiser knows by then.
+    guide: says the denoiser's output in place of guidance from one prompt to another: of more than two conditions.
     """
     if steps < 1 or not 0 <= first < steps:
         raise ConfigError(f"steps {steps}, first {first}", fix="steps >= 1, 0 <= first < steps")
     if len(seeds) != len(context):
         raise ConfigError(f"{len(seeds)} seeds for {len(context)} prompts", fix="give one each")
     guidance = prior.guidance if guidance is None else guidance
+    if eta is None:
+        eta = prior.eta if start is None else 0.0
     plan = _planned(prior, steps, scheduler)
     # Only some of diffusers' schedulers have it.
     extra: dict[str, Any] = {"eta": eta} if "eta" in inspect.signature(plan.step).parameters else {}
@@ -75,15 +86,19 @@ def sample(
     else:
         x = start if start is not None else noise(prior, seeds) * plan.init_noise_sigma
     away = None
-    if guidance != 1:
+    if guidance != 1 and guide is None:
         away = negative if negative is not None else prior.nothing()
         away = away.expand(len(context), -1, -1)
     # Whoever listens to progress is told of every step; a bar of its own it has not.
     going = track(plan.timesteps[first:], "drawing", total=steps - first, enabled=False)
     for number, t in enumerate(going, first):
         seen = plan.scale_model_input(x, t)
-        output = _guided(prior, seen, t, context, away, guidance, slots, negative_slots)
-        x = plan.step(output, t, x, **extra).prev_sample
+        output = guide(seen, t) if guide is not None else _guided(prior, seen, t, context, away, guidance, slots, negative_slots)
+        made = plan.step(output, t, x, **extra)
+        if watch is not None:
+            estimate = getattr(made, "pred_original_sample", None)
+            watch(number, prior.x0(output, seen, t[None]) if estimate is None else estimate)
+        x = made.prev_sample
         if callback is not None and (changed := callback(number, t, x)) is not None:
             x = changed
     return x

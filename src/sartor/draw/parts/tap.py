@@ -42,6 +42,8 @@ Choose = Callable[[Layer, Tensor], "Tensor | tuple[Tensor, Tensor] | None"]
 """(layer, time) -> context [B, T, d] to use instead, or one for keys and one for values, or None for the given one."""
 Change = Callable[[Layer, Tensor], Tensor]
 """(layer, attention [B, heads, pixels, tokens]) -> attention to use instead."""
+Merge = Callable[[Layer, Tensor, Tensor], Tensor]
+"""(layer, queries [B, pixels, width], what attention gives [B, pixels, width]) -> what to give instead, before the layer's last projection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class Slots:
     edit: Edit | None = None
     streams: Sequence[Stream] = ()
     change: Change | None = None
+    merge: Merge | None = None
+    """For what a stream's weight cannot say, because it follows from the queries."""
     record: Recorder | None = None
     time: Tensor | None = None
     """Set by `Prior.predict`."""
@@ -128,6 +132,8 @@ class Tap:
                 if stream.mask is not None:
                     own = own * stream.mask(layer, own.shape[1]).to(own)
                 out = out + _weight(stream, layer, slots.time) * own
+        if slots.merge is not None:
+            out = slots.merge(layer, query, out)
         out = attn.to_out[1](attn.to_out[0](out))
         if len(shape) == 4:
             out = out.transpose(-1, -2).reshape(shape)
@@ -232,11 +238,12 @@ class KeysValues(nn.Module):
     def stream(self, tokens: Tensor, **settings: Any) -> Stream:
         """Of these tokens; `settings` are those of `Stream`."""
 
-        def keys_values(layer: Layer) -> tuple[Tensor, Tensor] | None:
-            number = self.numbers.get(layer.name)
-            return None if number is None else (self.to_k[number](tokens), self.to_v[number](tokens))
+        return Stream(lambda layer: self.of(layer, tokens) if layer.name in self.numbers else None, **settings)
 
-        return Stream(keys_values, **settings)
+    def of(self, layer: Layer, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [..., width] of tokens [..., dim] in one of the layers."""
+        number = self.numbers[layer.name]
+        return self.to_k[number](tokens), self.to_v[number](tokens)
 
     @classmethod
     def from_ip_adapter(cls, unet: Any, state: Mapping[str, Tensor]) -> KeysValues:
