@@ -323,3 +323,9 @@ class Decider(Method):
         budget: what all actions may cost together, in the method's own unit.
         requests: what is known of each person's situation now and what is wanted for her; without, what is usual.
         """
+
+    def check_event(self, event: Mapping[str, Any]) -> None:
+        """Raise `BadValue` for an event (`value`, `kind` and its context) that cannot be meant, such as feedback outside its scale.
+
+        An engine asks before it keeps one: a single such event would stop its person's state from being made.
+        """

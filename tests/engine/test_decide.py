@@ -12,7 +12,7 @@ from sartor.data.population import Population
 from sartor.data.world.allocation import Allocation
 from sartor.decide.wireless_allocation import WirelessAllocation
 from sartor.decide.zone_of_tolerance import ZoneOfTolerance
-from sartor.errors import ConfigError, Infeasible
+from sartor.errors import BadValue, ConfigError, Infeasible
 
 PEOPLE = 6
 
@@ -95,6 +95,21 @@ def test_without_a_budget_and_without_a_model(tmp_path, model):
         level = enough.people[0].decision.action
         assert model.response.satisfaction([None], np.array([level]))[0, 0] >= 0.6
         assert not math.isinf(enough.spent)
+
+
+@pytest.mark.parametrize(
+    ("event", "match"),
+    [({"value": 1.4}, r"row 2, person p0.*1\.4.*from 0 to 1"), ({"value": -0.1}, "from 0 to 1"), ({"level": -2.0}, "level is -2")],
+)
+def test_feedback_outside_its_scale_is_not_kept(engine, event, match):
+    """It would stop her state from being made; ratings of other things, without a level, are as they were."""
+    before = engine.status().counts["records"]
+    with pytest.raises(BadValue, match=match):
+        engine.observe("p0", [{"item": "video", "level": 3.0, "value": 0.5}, {"item": "video", "level": 3.0, "value": 0.5, **event}])
+    engine.observe("p0", [{"item": "film", "value": 4.0}])
+    assert engine.catch_up()
+    assert (engine.status().failing, engine.status().counts["records"]) == (0, before + 1)
+    assert engine.decide(["p0"], budget=9.0).people[0].lag == 0
 
 
 def test_what_cannot_be_decided(engine, model):

@@ -41,6 +41,9 @@ def test_a_budget_is_shared_over_http_and_by_the_client(own: Shop) -> None:
     small = own.call("POST", "/v1/decisions", json={"people": [{"person": "ana", "target": 0.9}], "budget": 0.1})
     assert small.status_code == 422
     assert "least" in small.json()["detail"]
+    wrong = own.call("POST", "/v1/events", json={"events": [sent[0] | {"value": 1.4}]})
+    assert wrong.status_code == 422
+    assert "from 0 to 1" in wrong.text
     bound = own.key(person="ben")
     assert own.call("POST", "/v1/decisions", key=bound, json=body).status_code == 403
     assert own.call("POST", "/v1/decisions", key=own.key(scopes=("read",)), json=body).status_code == 403

@@ -87,13 +87,19 @@ def checked(events: pl.DataFrame, scale: tuple[float, float], where: str) -> pl.
     kept = events.with_row_index("row", offset=1).with_columns(pl.col("level", "value").cast(pl.Float64, strict=False))
     kept = kept.filter(pl.col("level").is_not_null() & pl.col("value").is_not_null())
     low, high = scale
-    for name, wrong, fix in (
-        ("level", ~pl.col("level").is_finite() | (pl.col("level") < 0), "levels of quality are finite and not below 0"),
-        ("value", ~pl.col("value").is_finite() | ~pl.col("value").is_between(low, high), f"feedback is declared to be from {low:g} to {high:g}"),
-    ):
-        if (bad := kept.filter(wrong).head(1)).height:
-            raise BadValue(f"the {name} is {bad[name][0]:g}", fix=fix, file=where, row=bad["row"][0], column=name)
+    good = pl.col("level").is_finite() & (pl.col("level") >= 0) & pl.col("value").is_between(low, high)
+    for row, level, value in kept.filter(~good).select("row", "level", "value").head(1).iter_rows():
+        check(level, value, scale, file=where, row=row)
     return kept.with_columns(value=(pl.col("value") - low) / (high - low)).drop("row")
+
+
+def check(level: float, value: float, scale: tuple[float, float], **where: Any) -> None:
+    """Raise `BadValue` for a level or feedback that cannot be meant."""
+    low, high = scale
+    if not 0 <= level < np.inf:
+        raise BadValue(f"the level is {level:g}", fix="levels of quality are finite and not below 0", column="level", **where)
+    if not low <= value <= high:
+        raise BadValue(f"the value is {value:g}", fix=f"feedback is declared to be from {low:g} to {high:g}", column="value", **where)
 
 
 def feedback(

@@ -101,6 +101,10 @@ class WirelessAllocation(Decider):
         self.check_fitted()
         return {person: self._ours(state) for person, state in self.response.adapt_all(population, progress=progress).items()}
 
+    def check_event(self, event: Mapping[str, Any]) -> None:
+        """As `response` does."""
+        self.response.check_event(event)
+
     def _ours(self, state: State) -> State:
         return replace(state, method=type(self).__name__, fingerprint=self.fingerprint_)
 

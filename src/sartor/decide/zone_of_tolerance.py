@@ -114,6 +114,12 @@ class ZoneOfTolerance(Decider):
         self.check_state(state)
         return self._adapted([(evidence, state)])[0]
 
+    def check_event(self, event: Mapping[str, Any]) -> None:
+        """Raise `BadValue` for feedback outside its scale, and for a level that is negative or not finite."""
+        level, value = event.get("level"), event.get("value")
+        if isinstance(level, int | float) and isinstance(value, int | float):
+            situations.check(level, value, (float(self.scale[0]), float(self.scale[1])))
+
     def adapt_all(self, population: Population, *, progress: bool = False) -> dict[Any, State]:
         """States of everybody, as one batch."""
         self.check_fitted()

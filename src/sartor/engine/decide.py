@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from sartor.engine.answers import Answered
 from sartor.engine.catalogue import Shelves
 from sartor.engine.own import Own, Owners
-from sartor.errors import ConfigError
+from sartor.errors import BadValue, ConfigError, SartorError
 
 if TYPE_CHECKING:
     from sartor.decide.decision import Decision, Decisions
     from sartor.engine.ids import Id
     from sartor.engine.models import Loaded, Models
     from sartor.method import Decider, State
+    from sartor.profile.records import Record
     from sartor.profile.store import ProfileStore
 
 VERB = "decide"
+log = logging.getLogger(__name__)
 MOST = 10_000
 """People of one call."""
 KIND = "decision"
@@ -104,6 +107,24 @@ class Deciding:
             people=answers, budget=budget, spent=made.spent, unit=made.unit, price=made.price, gap=made.gap, refused=dict(made.refused),
             model=loaded.fingerprint, seconds=time.perf_counter() - start,
         )  # fmt: skip
+
+    def check(self, tenant: str, records: Sequence[Record]) -> None:
+        """Raise `BadValue` with row and person for an event that the model which decides could make no state from."""
+        try:
+            loaded = self._models.active(tenant, VERB)
+        except SartorError as problem:  # a model that cannot be read stops no evidence from being kept
+            log.warning("events are not checked: %s", type(problem).__name__)
+            return
+        if loaded is None:
+            return
+        method: Decider = loaded.method  # type: ignore[assignment]
+        for row, record in enumerate(records, 1):
+            if record.frame != "events":
+                continue
+            try:
+                method.check_event({"value": record.content.get("value"), "kind": record.kind, **(record.content.get("context") or {})})
+            except BadValue as problem:
+                raise BadValue(problem.what, fix=problem.fix, row=row, person=record.person, **problem.where) from None
 
     def _kept(self, tenant: str, people: Sequence[str], owns: Sequence[Own], made: Decisions, loaded: Loaded) -> dict[str, str]:
         """Record the decisions that were made from a state of the person's own; ids by person."""

@@ -141,7 +141,7 @@ class Engine(Answering, Owning, Writing):
         purposes: what this evidence may be used for, within the person's consent; None is all of that.
         source: where it comes from.
 
-        Raises `BadValue` or `WrongType` with the row; then nothing is kept.
+        Raises `BadValue` or `WrongType` with the row, also for feedback outside the scale of the model that decides; then nothing is kept.
         """
         who = person_id(person)
         records: list[Record] = [] if events is None else list(ev.event_records(who, events, purposes=purposes, source=source))
@@ -187,6 +187,7 @@ class Engine(Answering, Owning, Writing):
     def _append(self, records: Sequence[Record]) -> Receipt:
         if not records:
             raise BadValue("there is nothing to keep", fix="give events, texts, images or attributes")
+        self._deciding.check(self.tenant, records)
         receipt = self.store.append(self.tenant, records)
         self._adapter.wake()
         return receipt
