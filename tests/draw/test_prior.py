@@ -257,12 +257,12 @@ def test_the_rate_warms_up_and_decays_and_the_average_follows():
 
 
 def test_training_lowers_the_error():
-    recipe = replace(SMALL, steps=40, batch=4, warm_up=5, learning_rate=3e-3, average=0.8)
+    recipe = replace(SMALL, steps=60, batch=4, warm_up=5, learning_rate=3e-3, average=0.8)
     trained, fresh = train_prior(WORLD, recipe), Prior.small(VOCABULARY, widths=(16, 16))
     pictures, captions = WORLD.batch(np.random.default_rng(9), 16)
     errors = []
     for prior in (fresh, trained):
-        latents, t = prior.latents(pictures), torch.full((16,), 300)
+        latents, t = prior.latents(pictures), torch.arange(16) * 60 + 50
         seen = prior.noised(latents, noise(prior, range(16)), t)
         with torch.no_grad():
             errors.append(float((prior.predict(seen, t, prior.encode(captions)) - latents).square().mean()))

@@ -182,6 +182,11 @@ class Prior:
         return float(self.card.get("guidance", 5.0 if isinstance(self.text_encoder, TwoEncoders) else 7.5))
 
     @property
+    def eta(self) -> float:
+        """How much fresh noise every step of drawing adds unless asked otherwise, as DDIM counts it: what its card says, or none."""
+        return float(self.card.get("eta", 0.0))
+
+    @property
     def parameters(self) -> int:
         """Weights of denoiser and text encoder."""
         return sum(p.numel() for part in (self.unet, self.text_encoder) for p in part.parameters())
