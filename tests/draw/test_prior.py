@@ -39,6 +39,8 @@ def test_saved_and_loaded_it_draws_the_same_and_damage_is_noticed(prior, tmp_pat
     folder = prior.save(tmp_path / "prior")
     again = Prior.load(folder)
     assert again.fingerprint == prior.fingerprint
+    again.save(tmp_path / "moved")
+    assert not [file for file in (tmp_path / "moved").rglob("*.json") if str(tmp_path) in file.read_text()]
     drawn = [sample(one, one.encode(["a red circle on sea"]), [3], steps=2) for one in (prior, again)]
     assert torch.equal(*drawn)
     card = folder / "card.json"

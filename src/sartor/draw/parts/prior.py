@@ -98,6 +98,11 @@ class Prior:
         def write(fresh: Path) -> None:
             write_parts(self, fresh, dtype)
             _storage.write_atomically(fresh / CARD, json.dumps(facts, indent=1).encode())
+            for name in ("unet", "text_encoder"):
+                config = fresh / name / "config.json"
+                # Where it once lay is nobody's business.
+                facts_of_part = {key: value for key, value in json.loads(config.read_bytes()).items() if key != "_name_or_path"}
+                _storage.write_atomically(config, json.dumps(facts_of_part, indent=2, sort_keys=True).encode())
             for file in (fresh, *fresh.rglob("*")):
                 file.chmod(0o755 if file.is_dir() else 0o644)
 
