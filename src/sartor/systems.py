@@ -199,6 +199,9 @@ _TABLE = (
            "Alkurd et al.", 2020, "IEEE Access", "decide", "method", "sartor.decide.wireless_allocation:WirelessAllocation"),
     System("twin-control", "Control of Medical Digital Twins with Artificial Neural Networks", "Böttcher et al.", 2024, "arXiv", "decide", "method",
            "sartor.decide.twin_control:TwinControl", "deep"),
+    # --- recognize
+    System("snp", "Large-scale Training Data Search for Object Re-identification", "Yao et al.", 2023, "CVPR", "recognize", "method",
+           "sartor.recognize.snp:SnP", "recognize"),
     System("perfusion", "Key-Locked Rank One Editing for Text-to-Image Personalization", "Tewel et al.", 2023, "SIGGRAPH",
            "draw", "method", "sartor.draw.perfusion:Perfusion", "draw"),
     System("alignit", "AlignIT: Enhancing Prompt Alignment in Customization of Text-to-Image Models", "Agarwal et al.", 2024, "WACV 2025",
