@@ -26,7 +26,7 @@ from sartor.evaluate.pictures import grade
 from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
-PEOPLE, UNSEEN, EACH, FEW, STEPS = 200, 40, 12, 4, 250
+PEOPLE, UNSEEN, EACH, FEW, STEPS = 200, 40, 12, 4, 150
 PROMPTS = [phrase(noun) for noun in NOUNS[:4]]
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MIXED = 6
@@ -80,7 +80,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     )  # fmt: skip
 
 
-def _one(prior: Prior, seed: int) -> dict[str, object]:
+def _one(prior: Prior, seed: int) -> dict[str, Any]:
     world = World(people=PEOPLE + UNSEEN, items=200, seed=seed)
     tastes = PictureTastes(people=world, shapes=ShapesWorld())
     training, unseen = np.arange(PEOPLE), np.arange(PEOPLE, PEOPLE + UNSEEN)

@@ -83,6 +83,9 @@ _TABLE = (
            "draw", "method", "sartor.draw.dreambooth:DreamBooth", "draw"),
     System("custom-diffusion", "Multi-Concept Customization of Text-to-Image Diffusion", "Kumari et al.", 2023, "CVPR",
            "draw", "baseline", "sartor.draw.custom_diffusion:CustomDiffusion", "draw"),
+    # --- recognize: the baseline
+    System("nearest-centroid", "Prototypical Networks for Few-shot Learning", "Snell, Swersky and Zemel", 2017, "NeurIPS",
+           "recognize", "baseline", "sartor.recognize.nearest_centroid:NearestCentroid", "recognize"),
     # --- systems with a claim
     System("rec-eval-suite", "A Comprehensive Survey of Evaluation Techniques for Recommendation Systems", "Jadon and Patil", 2023, "arXiv",
            "evaluate", "suite", "sartor.evaluate.report:report"),
@@ -222,6 +225,16 @@ _TABLE = (
            "draw", "method", "sartor.draw.core:CoRe", "draw"),
     System("ppd", "Personalized Preference Fine-tuning of Diffusion Models", "Dang et al.", 2025, "CVPR",
            "draw", "method", "sartor.draw.ppd:PPD", "draw"),
+    System("ip-adapter", "IP-Adapter: Text Compatible Image Prompt Adapter for Text-to-Image Diffusion Models", "Ye et al.", 2023, "arXiv",
+           "draw", "baseline", "sartor.draw.ip_adapter:IPAdapter", "draw"),
+    System("mip-adapter", "Resolving Multi-Condition Confusion for Finetuning-Free Personalized Image Generation", "Huang et al.", 2024, "AAAI 2025",
+           "draw", "method", "sartor.draw.mip_adapter:MIPAdapter", "draw"),
+    System("jedi", "JeDi: Joint-Image Diffusion Models for Finetuning-Free Personalized Text-to-Image Generation", "Zeng et al.", 2024, "CVPR",
+           "draw", "method", "sartor.draw.jedi:JeDi", "draw"),
+    System("lambda-eclipse", "lambda-ECLIPSE: Multi-Concept Personalized Text-to-Image Diffusion Models by Leveraging CLIP Latent Space", "Patel et al.",
+           2024, "TMLR", "draw", "method", "sartor.draw.lambda_eclipse:LambdaEclipse", "draw"),
+    System("gen4gen", "Gen4Gen: Generative Data Pipeline for Generative Multi-Concept Composition", "Yeh et al.", 2024, "BMVC 2025",
+           "draw", "suite", "sartor.draw.gen4gen:compose", "draw"),
 )  # fmt: skip
 
 SYSTEMS: dict[str, System] = {system.slug: system for system in _TABLE}

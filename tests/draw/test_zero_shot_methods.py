@@ -127,7 +127,7 @@ def test_a_new_thing_needs_one_pass_and_the_prior_stays_as_it_was(prior, adapter
     plain = adapter.draw(texts, [None] * 4, seeds=[1] * 4, classes={"<v>": "critter", "<w>": "badge"})
     assert all((drawn[row] != plain[row]).any() for row in range(3))
     assert close(drawn[3], plain[3])
-    assert close(adapter.draw(texts, [state] * 4, seeds=[1] * 4, scale=0.0), plain)
+    assert close(adapter.draw(texts, [state] * 4, seeds=[1] * 4, strength=0.0), plain)
     again = load(adapter.save(tmp_path / "model"))
     again._prior = prior
     assert close(again.draw(texts, [State.from_bytes(state.to_bytes())] * 4, seeds=[1] * 4), drawn)
@@ -330,7 +330,7 @@ def test_jedi_draws_beside_the_references(prior, population, tmp_path):
     again = load(method.save(tmp_path / "model"))
     again._prior = prior
     assert close(again.draw(["a <v> on sand"], [State.from_bytes(state.to_bytes())], seeds=[1]), drawn[:1])
-    led = JeDi(together=3, **TINY, learning_rate=0.01, picture_guidance=2.0).fit(population, on=prior, progress=False)
+    led = JeDi(together=3, **TINY, learning_rate=0.01, picture_guidance=1.0).fit(population, on=prior, progress=False)
     assert (led.draw(["a <v> on sand"], [led.learn(thing)], seeds=[1]) != drawn[:1]).any()
     with pytest.raises(ConfigError, match="3 pictures of <v>, 2 can be given"):
         method.learn(show(count=3))
@@ -389,6 +389,8 @@ def test_lambda_eclipse_imagines_an_embedding_and_a_fixed_decoder_paints_it(prio
     ends = [method.mixed([state, other], "<v>", weights)["<v>/embedding"] for weights in ([1, 0], [0, 1])]
     assert np.allclose(ends[0], state["<v>/embedding"], atol=1e-5)
     assert np.allclose(ends[1], other["<v>/embedding"], atol=1e-5)
+    by_class, either = (method.draw(["a <v>"], [one], seeds=[1], strength=0.0) for one in (state, other))
+    assert close(by_class, either)
     lines = np.eye(24, dtype=bool)
     assert method.draw(["a <v>"], [state], edges=lines).shape == (1, 24, 24, 3)
     with pytest.raises(BadImage, match="edge map"):

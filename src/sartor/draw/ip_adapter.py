@@ -176,18 +176,20 @@ class IPAdapter(ConceptMethod):
             return looks(prior, cutouts(prior, images, masks, self.cells))
         return clip_looks(self.encoder, images if masks is None else cut(images, masks, images.shape[1]))
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, scale: float | None = None) -> Plan:
-        """`scale`: how much pictures count, in place of the method's own."""
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
+        """`strength`: how much the pictures of each thing count, times `scale`."""
         words = [Concept(name, of_word(prior.text_encoder, prior.tokenizer, one.class_word)) for name, one in taught.items()]
         context = prior.encode(prompts, words)
         phrases, said = phrase_states(prior, [one.class_word for one in taught.values()])
         longest = max(len(one.tensors["tokens"]) for one in taught.values())
         # Things with fewer pictures show theirs again, so that each counts the same as far as it goes.
         tokens = torch.stack([one.tensors["tokens"][torch.arange(longest) % len(one.tensors["tokens"])] for one in taught.values()])
-        rows, there = len(prompts), torch.ones(len(prompts), len(taught)).to(tokens)
+        rows = len(prompts)
+        counts = [strength.get(name, 1.0) if isinstance(strength, Mapping) else strength for name in taught]
+        there = torch.tensor(counts, dtype=tokens.dtype, device=tokens.device).expand(rows, -1)
         own = PictureTokens(tokens.expand(rows, *tokens.shape), there, phrases.expand(rows, *phrases.shape), said.expand(rows, *said.shape))
         self.network_.to(prior.device)
-        return Plan(context=context, slots=Slots(merge=self._merge(own, self.scale if scale is None else scale)))
+        return Plan(context=context, slots=Slots(merge=self._merge(own, self.scale)))
 
     # --- files
 

@@ -56,8 +56,8 @@ class JeDi(ConceptMethod):
     learning_rate: float = 3e-4
     dropped: float = 0.1
     """How often a set is trained without its texts."""
-    picture_guidance: float = 1.0
-    """From no pictures given to those given, without text; 1 is none and saves a third of the time. `guidance` is from there to the text."""
+    picture_guidance: float = 2.0
+    """From no pictures given to those given, without text; 1 is none and saves a pass. `guidance` is from there to the text."""
     alike: float = 0.3
     """Least mean cosine between what is cut out of the references of one thing; -1 turns the check off, for photos from all sides."""
     cells: int = 4
@@ -159,16 +159,18 @@ class JeDi(ConceptMethod):
                 raise BadImage(f"the pictures of {shown.name} are not of one thing (cosines {matrix})", fix="show one thing, or set alike=-1")
         return {"pictures": torch.from_numpy(references.images)}, {"steps": 0}
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught]) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
+        """`strength`: of how the pictures lead, times `picture_guidance`."""
         ((name, one),) = taught.items()
+        lead = self.picture_guidance * (strength.get(name, 1.0) if isinstance(strength, Mapping) else strength)
         given = prior.latents(one.tensors["pictures"].cpu().numpy().astype(np.uint8))
         context = prior.encode(prompts, [Concept(name, of_word(prior.text_encoder, prior.tokenizer, one.class_word))])
-        guide = self._guide(prior, context, given, prior.encode([f"a {one.class_word}"]))
+        guide = self._guide(prior, context, given, prior.encode([f"a {one.class_word}"]), lead)
         changes = {key: torch.from_numpy(value.astype(np.float32)) for key, value in self.changes_.items()}
         return Plan(context=context, inside=changed(prior, [changes]), options={"guide": guide})
 
-    def _guide(self, prior: Prior, context: Tensor, given: Tensor, about: Tensor) -> Guide:
-        """Nothing leads to the pictures by `picture_guidance`, the pictures to pictures and text by `guidance`."""
+    def _guide(self, prior: Prior, context: Tensor, given: Tensor, about: Tensor, lead: float) -> Guide:
+        """Nothing leads to the pictures by `lead`, the pictures to pictures and text by `guidance`."""
         network: Any = self.network_.to(prior.device)
         nothing, size, rows = prior.nothing(), 1 + len(given), len(context)
         to_text = prior.guidance if self.guidance is None else self.guidance
@@ -186,9 +188,9 @@ class JeDi(ConceptMethod):
         def guide(x: Tensor, t: Tensor) -> Tensor:
             silent = beside(x, t, nothing.expand(rows, -1, -1), nothing)
             out = silent + to_text * (beside(x, t, context, about) - silent)
-            if self.picture_guidance != 1:
+            if lead != 1:
                 plain = prior.predict(x, t, nothing.expand(rows, -1, -1))
-                out = out + (self.picture_guidance - 1) * (silent - plain)
+                out = out + (lead - 1) * (silent - plain)
             return out
 
         return guide

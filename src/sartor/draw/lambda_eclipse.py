@@ -250,22 +250,33 @@ class LambdaEclipse(ConceptMethod):
 
     # --- drawing
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, edges: np.ndarray | None = None) -> Plan:
-        """`edges`: bool [H, W], lines that pictures should have."""
+    def _plan(
+        self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0,
+        edges: np.ndarray | None = None,
+    ) -> Plan:  # fmt: skip
+        """`edges`: bool [H, W], lines that pictures should have. `strength` must be one for all things: 0 imagines things of their classes."""
         if len(taught) > MOST:
             raise BadPrompt(f"{len(taught)} things in one prompt", fix=f"name {MOST} at most")
-        return self.painted(prior, self.imagined(prior, prompts, taught, edges=edges))
+        if isinstance(strength, Mapping):
+            raise ConfigError("one strength for each thing", fix="give one number: all things are in one embedding")
+        whole = self.imagined(prior, prompts, taught, edges=edges)
+        if strength != 1:
+            plain = self.imagined(prior, prompts, taught, edges=edges, seen=False)
+            whole = plain + strength * (whole - plain)
+        return self.painted(prior, whole)
 
     @torch.no_grad()
-    def imagined(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, edges: np.ndarray | None = None) -> Tensor:
-        """float [n, dim], what the small network makes of prompts with things in them."""
+    def imagined(
+        self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, edges: np.ndarray | None = None, seen: bool = True
+    ) -> Tensor:  # fmt: skip
+        """float [n, dim], what the small network makes of prompts with things in them; not `seen`, of their class words."""
         network: Any = self.network_.to(prior.device)
         concepts = [Concept(name, of_word(prior.text_encoder, prior.tokenizer, one.class_word)) for name, one in taught.items()]
         words = prior.words(prompts, concepts)
         states = prior.tokens(prior.encode_words(words, concepts))
         place = torch.full(words.ids.shape, -1)
         for number, one in enumerate(concepts):
-            place = torch.where(words.places[one.name] >= 0, number, place)
+            place = torch.where(words.places[one.name] >= 0, number if seen else -1, place)
         own = torch.stack([one.tensors["embedding"] for one in taught.values()])
         ends = states[torch.arange(len(prompts)), words.end()]
         outline = torch.zeros(1, self.dim) if edges is None else network["encoder"].pictures(prior.latents(_lines(edges, prior.size)))

@@ -51,15 +51,15 @@ class MIPAdapter(IPAdapter):
             shares = shares_of(layer, query, unet.get_submodule(layer.name).to_k, own)
             gate = network["gates"][branch.numbers[layer.name]](text).sigmoid()
             gate = gate / gate.mean(1, keepdim=True)
-            return (shares[..., None] * each_thing(layer, query, branch, own)).sum(1) * gate
+            return (shares[..., None] * each_thing(layer, query, branch, own) * own.there[:, :, None, None]).sum(1) * gate
 
         return merging(network["branch"], seen, scale, together)
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, scale: float | None = None) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
         kinds = [one.class_word for one in taught.values()]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise BadPrompt(f"two things are both a {twice[0]}: no pixel can tell whose it is", fix="call them differently, or draw one at a time")
-        return super()._plan(prior, prompts, taught, scale=scale)
+        return super()._plan(prior, prompts, taught, strength=strength)
 
     def compose(
         self, prompt: str, phrases: Sequence[str], images: np.ndarray, *, masks: np.ndarray | None = None, seeds: Sequence[int] = (0,),
@@ -93,5 +93,5 @@ def shares_of(layer: Layer, query: Tensor, to_k: nn.Module, seen: PictureTokens)
         logits = torch.einsum("botic,bpic->botip", keys.view(rows, things, words, heads, each), query.view(rows, -1, heads, each)) * each**-0.5
         # Each word looks over all pixels; then the mean over heads and over the words of the phrase.
         looked = logits.softmax(-1).mean(3) * seen.said[..., None]
-        relevance = looked.sum(2) / seen.said.sum(2)[..., None].clamp(min=1) * seen.there[..., None]
+        relevance = looked.sum(2) / seen.said.sum(2)[..., None].clamp(min=1) * (seen.there > 0)[..., None]
         return relevance / relevance.sum(1, keepdim=True).clamp(min=1e-12)

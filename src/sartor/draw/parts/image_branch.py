@@ -21,7 +21,7 @@ class PictureTokens:
     tokens: Tensor
     """float [B, things, pictures, m, d]."""
     there: Tensor
-    """float [B, things]: 1 for a thing, 0 for an empty place."""
+    """float [B, things]: how much a thing counts, 1 as it is; 0 for an empty place."""
     phrases: Tensor
     """float [B, things, T, d], the text encoder's states of what each thing is called."""
     said: Tensor
@@ -52,9 +52,9 @@ def joined(layer: Layer, query: Tensor, _text: Tensor, branch: KeysValues, seen:
     keys, values = (part.reshape(rows, things, pictures * count, heads, each) for part in (keys, values))
     logits = torch.einsum("bphe,bsmhe->bhpsm", query.view(rows, -1, heads, each), keys) * each**-0.5
     # Not -inf: a row may have no thing at all.
-    logits = logits.masked_fill(seen.there[:, None, None, :, None] == 0, -1e9).flatten(-2)
+    logits = (logits + seen.there.clamp(min=1e-12).log()[:, None, None, :, None]).flatten(-2)
     found = torch.einsum("bhpm,bmhe->bphe", logits.softmax(-1), values.flatten(1, 2)).flatten(-2)
-    return found * (seen.there > 0).any(1)[:, None, None]
+    return found * seen.there.amax(1)[:, None, None]
 
 
 def merging(branch: KeysValues, seen: PictureTokens, scale: float, together: Together) -> Merge:
