@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from sartor.draw.parts import delta as weights
+from sartor.draw.parts import lora_files
 from sartor.draw.parts.masks import check_masks, for_layers, from_attention, layout, resized, threshold
 from sartor.draw.parts.objectives import denoising, diffusion_dpo, localised, noised, times, weighted, with_class
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.projector import Position, projector
 from sartor.draw.parts.tap import Recorder, Slots, layers_of
+from sartor.draw.parts.weights import changed
 from sartor.errors import BadImage, ConfigError, CorruptFile, FileProblem
 
 
@@ -35,15 +37,13 @@ def test_lora_is_pefts_and_its_files_are_diffusers(pipeline, prior, call, tmp_pa
             ours = prior.predict(*call)
         with bank.use([-1, number]):
             mixed = prior.predict(*call)
-    weights.save_lora(bank, number, tmp_path)
+    lora_files.save_lora(bank, number, tmp_path)
     bank.detach()
     assert torch.allclose(mixed[0], plain[0], atol=1e-5)
     assert torch.allclose(mixed[1], ours[1], atol=1e-5)
     assert not torch.allclose(ours, plain, atol=1e-2)
-    again, loaded = weights.read_lora(prior.unet, tmp_path)
-    with torch.no_grad(), again.use([loaded, loaded]):
+    with torch.no_grad(), changed(prior, [lora_files.read_lora(prior.unet, tmp_path)]):
         assert torch.allclose(prior.predict(*call), ours, atol=1e-5)
-    again.detach()
     # The same file through diffusers and peft.
     pipeline.load_lora_weights(str(tmp_path))
     with torch.no_grad():
@@ -58,19 +58,20 @@ def test_adapters_of_other_models_and_damaged_ones_are_refused(prior, tmp_path):
     from safetensors.numpy import save
 
     with pytest.raises(FileProblem):
-        weights.read_lora(prior.unet, tmp_path)
+        lora_files.read_lora(prior.unet, tmp_path)
     file = tmp_path / "pytorch_lora_weights.safetensors"
     a, b = np.zeros((2, 8), np.float32), np.zeros((8, 2), np.float32)
     for arrays, says in (
         ({"unet.other.to_q.lora_A.weight": a, "unet.other.to_q.lora_B.weight": b}, "no layer 'other.to_q'"),
-        ({"lora_te_text.weight": a}, "not a LoRA weight"),
+        ({"lora_te_text.weight": a}, "no LoRA weight"),
+        ({"unet.conv_in.lora_A.weight": a}, "half of 'conv_in'"),
     ):
         file.write_bytes(save(arrays))
         with pytest.raises(ConfigError, match=says):
-            weights.read_lora(prior.unet, tmp_path)
+            lora_files.read_lora(prior.unet, tmp_path)
     file.write_bytes(b"nothing")
     with pytest.raises(CorruptFile):
-        weights.read_lora(prior.unet, file)
+        lora_files.read_lora(prior.unet, file)
 
 
 def test_a_difference_comes_and_goes_and_shrinks(prior, call):

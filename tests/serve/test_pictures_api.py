@@ -74,12 +74,20 @@ def test_the_official_client_draws(draws: Shop) -> None:
         assert base64.b64decode(ask("ben").data[0].b64_json) != base64.b64decode(ask("ana").data[0].b64_json)
         for wrong, words in (
             ({"response_format": "url"}, "no address"), ({"size": "1024x1024"}, "24 x 24"), ({"n": 99}, "n"),
-            ({"extra_body": {"sartor": {"strength": 0.5}}}, "strength"),
+            ({"extra_body": {"sartor": {"strength": 0.5}}}, "strength"), ({"extra_body": {"sartor": {"strength": {"pip": 0.5}}}}, "strength"),
+            ({"extra_body": {"sartor": {"regions": {"pip": "nowhere"}}}}, "regions"),
+            ({"extra_body": {"sartor": {"regions": {"cup": "left"}}}}, "cup"),
         ):  # fmt: skip
             with pytest.raises(openai.UnprocessableEntityError, match=words):
                 client.images.generate(**{"model": "sartor", "prompt": PROMPT, "user": "ana"} | wrong)
         with pytest.raises(openai.UnprocessableEntityError, match="'pip'"):
             ask("stranger")
+        where = {"pip": [0, 0, 0.5, 1]}
+        held = client.images.generate(model="sartor", prompt=PROMPT, user="ana", extra_body={"seed": 7, "sartor": {"regions": where}})
+        told = facts_in(base64.b64decode(held.data[0].b64_json))
+        assert told is not None
+        assert told["regions"] == {"<pip>": [0, 0, 0.5, 1]}
+        assert held.data[0].b64_json != made.data[0].b64_json
         plain = client.images.generate(model="sartor", prompt="a critter on snow", user="stranger")
         assert plain.model_extra["sartor"]["fallback"] == "unknown person"
 

@@ -50,6 +50,41 @@ def words(given: Sequence[str] | None, things: dict[str, Path], option: str) -> 
     return found
 
 
+def strengths(given: Sequence[str] | None, things: dict[str, Path]) -> float | dict[str, float] | None:
+    """Of all things ("0.7"), or of each ("mug=0.7"); raises `ConfigError`."""
+    found: dict[str, float] = {}
+    for text in given or ():
+        name, equals, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as cause:
+            raise ConfigError(f"--strength is '{text}'", fix="write 0.7, or mug=0.7") from cause
+        if not 0 <= number <= 2 or (not equals and len(given or ()) > 1):
+            raise ConfigError(f"--strength is '{text}'", fix="use 0 to 2, once for all or with a name for each: mug=0.7")
+        found[name.strip("<>")] = number
+    return found.get("", found or None)
+
+
+def regions(given: Sequence[str] | None) -> dict[str, str | np.ndarray]:
+    """Where things should be: a side, a box or a mask file (what is brighter than half); raises `ConfigError` and `BadImage`."""
+    found: dict[str, str | np.ndarray] = {}
+    for text in given or ():
+        name, equals, where = text.partition("=")
+        name = name.strip("<>")
+        if not equals or not name or not where or name in found:
+            raise ConfigError(f"--region is '{text}'", fix="write mug=left, mug=0,0,0.5,1 or mug=mask.png, once for each thing")
+        found[name] = _mask(Path(where)) if Path(where).suffix.lower() in PHOTOS else where
+    return found
+
+
+def _mask(path: Path) -> np.ndarray:
+    import numpy as np
+
+    from sartor.draw.parts.photos import open_photo
+
+    return np.asarray(open_photo(path).convert("L")) > 127
+
+
 def prior(name: str, device: str, dtype: str | None) -> Prior:
     """The model that draws, on its device."""
     import torch

@@ -105,7 +105,17 @@ def picture(
     seed: Annotated[int, typer.Option("--seed", help="Of the first picture; the same seed draws the same.")] = 0,
     count: Annotated[int, typer.Option("--n", min=1, max=256, help="Pictures of each prompt, with seeds one after another.")] = 1,
     strength: Annotated[
-        float | None, typer.Option("--strength", min=0, max=2, help="How much learned weights count; nothing is learned again.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--strength",
+            metavar="[NAME=]0..2",
+            help="How much learned weights count, of all or of one; nothing is learned again.",
+            show_default=False,
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option("--region", metavar="NAME=WHERE", help="left, top-right, ..., a box 0,0,0.5,1, or a mask file.", show_default=False),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Of drawing. Default: the method's.", show_default=False)] = None,
     guidance: Annotated[
@@ -120,6 +130,10 @@ def picture(
     other: Annotated[
         list[str] | None, typer.Option("--other", metavar="NAME=FILE", help="For the sheet: the same thing of somebody else.", show_default=False)
     ] = None,
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="A picture of all that is being drawn, written again as it becomes clear.", show_default=False)
+    ] = None,
+    preview_every: Annotated[int, typer.Option("--preview-every", min=1, metavar="STEPS", help="How often.")] = 5,
     device: Device = "cpu",
     dtype: Kind = None,
     as_json: _face.Json = False,
@@ -128,6 +142,7 @@ def picture(
 
     sartor draw picture "a <mug> on a beach" --concept mug=mug.safetensors --seed 7 --out beach.png
     sartor draw --concept mug=photos/ "a <mug> on a beach"                    learns first
+    sartor draw -c mug=mug.safetensors -c bowl=bowl.safetensors "a <mug> and a <bowl>" --region mug=left --region bowl=right --strength mug=0.7
     """
     from sartor.cli.draw import check_extra
 
@@ -145,16 +160,16 @@ def picture(
     spent = time.perf_counter()
     opened, photos = _things.things(base, things, words, marks, _things.method(method, set_, prior, 0, **settings), settings)
     photos |= {one.name: one.images for one in _things.shown(base, _things.pairs(reference or [], "--reference"), {})}
-    options = request_options(opened.method, opened.state, strength)
+    options = request_options(opened.method, opened.state, _things.strengths(strength, things), _things.regions(region))
     texts = [text for text in prompts for _ in range(count)]
     seeds = [seed + number for _ in prompts for number in range(count)]
     learned, begun = time.perf_counter() - spent, time.perf_counter()
-    drawn = _drawn(opened, texts, seeds, opened.state, options)
+    drawn = _drawn(opened, texts, seeds, opened.state, options, preview=None if preview is None else _Growing(preview, preview_every, len(texts)))
     seconds = time.perf_counter() - begun
     paths = []
     for number, one in enumerate(drawn):
         path = out if len(texts) == 1 else out.with_name(f"{out.stem}-{number + 1}{out.suffix}")
-        facts = facts_of(opened, texts[number], seeds[number], options)
+        facts = facts_of(opened, texts[number], seeds[number], told(options))
         _storage.write_atomically(path, png(one, facts))
         paths.append(path)
     if sheet is not None:
@@ -203,16 +218,49 @@ def facts_of(opened: Opened, prompt: str, seed: int, options: dict[str, Any]) ->
 # --- pieces
 
 
+class _Growing:
+    """The pictures that are being drawn side by side in one file, which is written again at every look."""
+
+    def __init__(self, path: Path, every: int, count: int) -> None:
+        self.path, self.every = path, every
+        self.now: list[np.ndarray | None] = [None] * count
+
+    def see(self, step: int, rows: list[int], pictures: np.ndarray) -> None:
+        from sartor import _storage
+        from sartor.draw.parts.picture_files import png, sheet
+
+        for row, one in zip(rows, pictures, strict=True):
+            self.now[row] = one
+        wide = min(4, len(self.now))
+        lines = [self.now[start : start + wide] for start in range(0, len(self.now), wide)]
+        lines[-1] += [None] * (wide - len(lines[-1]))
+        page = sheet(lines, [""] * wide, [f"step {step}"] + [""] * (len(lines) - 1), side=max(192, pictures.shape[1]))
+        _storage.write_atomically(self.path, png(page, {"prompt": "", "preview": step}))
+
+
+def told(options: dict[str, Any]) -> dict[str, Any]:
+    """Request options as a picture's file can say them: of a mask, how much of the picture it is."""
+    import numpy as np
+
+    def plain(one: Any) -> Any:
+        return {"mask": round(float(np.mean(one)), 3)} if isinstance(one, np.ndarray) else list(one) if isinstance(one, tuple) else one
+
+    return {key: {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value for key, value in options.items()}
+
+
 def _drawn(
-    opened: Opened, texts: list[str], seeds: list[int], state: State | None, options: dict[str, Any], classes: dict[str, str] | None = None
-) -> np.ndarray:
+    opened: Opened, texts: list[str], seeds: list[int], state: State | None, options: dict[str, Any], classes: dict[str, str] | None = None,
+    preview: _Growing | None = None,
+) -> np.ndarray:  # fmt: skip
     """With a bar that counts steps of drawing."""
     from sartor.draw._base import DRAWN_AT_ONCE
+    from sartor.draw.parts.previews import Preview
     from sartor.progress import bar, reporting
 
     total = -(-len(texts) // DRAWN_AT_ONCE) * opened.method.sampling_steps
+    seen = None if preview is None else Preview(preview.every, preview.see)
     with bar("drawing", total, unit="steps") as shown, reporting(lambda *_: shown.advance()):
-        return opened.method.draw(texts, [state] * len(texts), seeds=seeds, classes=classes, **(options if state is not None else {}))
+        return opened.method.draw(texts, [state] * len(texts), seeds=seeds, classes=classes, preview=seen, **(options if state is not None else {}))
 
 
 def _sheet(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -15,8 +16,11 @@ from torch import Tensor
 from sartor import _fields
 from sartor.data.population import Evidence, Population
 from sartor.draw._shown import Shown, listed, shown_by, spell
+from sartor.draw.parts.lora_files import TEXT
+from sartor.draw.parts.previews import Preview
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
+from sartor.draw.parts.regions import Region, checked, kept_inside, said_at
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.tap import Slots
 from sartor.draw.parts.tokens import NAME, Concept, of_word
@@ -181,7 +185,7 @@ class ConceptMethod(OnPrior):
     @torch.no_grad()
     def draw(
         self, prompts: Sequence[str], states: States, *, seeds: Sequence[int] | None = None, classes: Mapping[str, str] | None = None,
-        present: Sequence[str] = (), **options: Any
+        present: Sequence[str] = (), regions: Mapping[str, Region] | None = None, preview: Preview | None = None, **options: Any
     ) -> np.ndarray:  # fmt: skip
         """uint8 [n, H, W, 3], one picture for each prompt.
 
@@ -191,6 +195,8 @@ class ConceptMethod(OnPrior):
         seeds: one for each prompt; equal seeds draw alike across states. 0, 1, ... by default.
         classes: the class words of things in prompts without a state.
         present: things whose changes of weights are in effect though the prompt does not say them, by which one sees what leaks.
+        regions: where each learned word may be looked at, of the words that are named: "left", (0, 0, 0.5, 1), a mask (`parts.regions`).
+        preview: sees the pictures as they become clear.
         options: what this method can do at request time (its `_plan`).
 
         Raises `BadPrompt` for a word that the state has not been taught, and `StateMismatch` for a state of another model.
@@ -203,11 +209,12 @@ class ConceptMethod(OnPrior):
         prior = self.bundle
         for state in {id(one): one for one in states}.values():
             self.check_state(state)
+        masks = checked(regions or {}, sorted({name for state in states if state is not None for name in state.notes["concepts"]}))
         out = np.zeros((len(prompts), prior.size, prior.size, 3), np.uint8)
         for state, rows in _alike(prompts, states):
-            texts = [prompts[row] for row in rows]
+            texts, seen = [prompts[row] for row in rows], None if preview is None else preview.of(rows)
             with prior.lock:
-                out[rows] = self._drawn(prior, texts, state, [seeds[row] for row in rows], classes or {}, present, options)
+                out[rows] = self._drawn(prior, texts, state, [seeds[row] for row in rows], classes or {}, present, options, masks=masks, preview=seen)
         return out
 
     def _check_prompts(self, prompts: Sequence[str], taught: Mapping[str, Taught], present: Sequence[str]) -> None:
@@ -222,6 +229,9 @@ class ConceptMethod(OnPrior):
         classes: Mapping[str, str],
         present: Sequence[str],
         options: dict[str, Any],
+        *,
+        masks: Mapping[str, Tensor] = MappingProxyType({}),
+        preview: Preview | None = None,
     ) -> np.ndarray:
         taught = self.taught(state)
         self._check_prompts(prompts, taught, present)
@@ -238,10 +248,27 @@ class ConceptMethod(OnPrior):
             used = {name: taught[name] for name in taught if name in said or name in present}
             plan = self._plan(prior, texts[part], used, **options) if used else Plan(context=prior.encode(texts[part]))
             settings = {"steps": self.sampling_steps, "guidance": self.guidance, **plan.options}
+            if bounded := {name: masks[name] for name in masks if name in used}:
+                plan.slots = self._bounded(prior, texts[part], used, bounded, plan.slots or Slots())
+            if preview is not None:
+                settings["watch"] = preview.watch(prior, range(len(texts))[part])
             with ExitStack() as stack:
                 stack.enter_context(plan.inside)
                 pictures.append(prior.images(sample(prior, plan.context, seeds[part], slots=plan.slots, **settings)))
         return np.concatenate(pictures)
+
+    def _places(self, one: Taught) -> int:
+        """How many tokens of a prompt a thing takes; raises `ConfigError` where it stands in a prompt otherwise than by words."""
+        if "rows" not in one.tensors:
+            raise ConfigError(f"{type(self).__name__} takes no regions", fix="use a method that learns words, or leave the regions out")
+        return len(one.tensors["rows"])
+
+    def _bounded(self, prior: Prior, prompts: list[str], used: Mapping[str, Taught], masks: Mapping[str, Tensor], slots: Slots) -> Slots:
+        """Slots in which the words with masks are looked at in their regions only. Prompts are as the text encoder reads them."""
+        words = prior.words(prompts, [Concept(name, torch.zeros(self._places(one), prior.dim)) for name, one in used.items()])
+        kinds = {name: prior.tokenizer(used[name].class_word, add_special_tokens=False).input_ids for name in masks}
+        places = {name: said_at(words.ids, words.places[name], kinds[name]) for name in masks}
+        return replace(slots, change=kept_inside(places, masks, slots.change))
 
     @classmethod
     def drawing_options(cls) -> set[str]:
@@ -266,11 +293,27 @@ class ConceptMethod(OnPrior):
             found[name] = Taught(facts["class_word"], {key: torch.from_numpy(value.astype(np.float32)).to(device) for key, value in own.items()})
         return found
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float = 1.0) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0) -> Plan:
         """How these prompts are drawn: by default words with learned rows, and all learned changes of weights added, each times the strength."""
-        context = prior.encode(prompts, [one.concept(name) for name, one in taught.items()])
-        changes = [one.changes() for one in taught.values() if one.changes()]
-        return Plan(context=context, inside=changed(prior, changes, [strength] * len(changes)) if changes else nullcontext())
+        changes = {name: one.changes() for name, one in taught.items() if one.changes()}
+        scales = [strength_of(strength, name) for name in changes]
+
+        def inside() -> AbstractContextManager[Any]:
+            return changed(prior, list(changes.values()), scales) if changes else nullcontext()
+
+        # LoRA files of others may change the text encoder, too.
+        with inside() if any(key.startswith(TEXT) for one in changes.values() for key in one) else nullcontext():
+            context = prior.encode(prompts, [one.concept(name) for name, one in taught.items()])
+        return Plan(context=context, inside=inside())
+
+
+Strength = float | Mapping[str, float]
+"""How much learned weights count: of all things, or of each by its word; 1 is as learned, also of things that are not named."""
+
+
+def strength_of(strength: Strength, name: str) -> float:
+    """Of one thing."""
+    return strength.get(name, 1.0) if isinstance(strength, Mapping) else strength
 
 
 def open_prior(name: str) -> Prior:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sartor import _fields
-from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._base import ConceptMethod, Plan, Strength, Taught, strength_of
 from sartor.draw._shown import Shown, listed
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
@@ -109,8 +109,14 @@ class SceneMethod(ConceptMethod):
         facts = state.notes["concepts"]
         return {name: Taught(one.class_word, one.tensors | scenes.get(facts[name]["scene"], {})) for name, one in found.items()}
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float = 1.0) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0) -> Plan:
+        """As of every method; weights that two things share count as much as the stronger of them."""
         context = prior.encode(prompts, [one.concept(name) for name, one in taught.items()])
-        # Two things of one scene bring its weights once.
-        scenes = {tuple(id(value) for value in one.changes().values()): one.changes() for one in taught.values() if one.changes()}
-        return Plan(context=context, inside=changed(prior, [*scenes.values()], [strength] * len(scenes)) if scenes else nullcontext())
+        scenes: dict[tuple[int, ...], tuple[dict[str, Tensor], float]] = {}
+        for name, one in taught.items():
+            if own := one.changes():
+                # Two things of one scene bring its weights once.
+                key = tuple(id(value) for value in own.values())
+                scenes[key] = own, max(strength_of(strength, name), scenes[key][1] if key in scenes else 0.0)
+        changes, scales = [own for own, _ in scenes.values()], [scale for _, scale in scenes.values()]
+        return Plan(context=context, inside=changed(prior, changes, scales) if scenes else nullcontext())

@@ -95,6 +95,9 @@ class AlignIT(ConceptMethod):
 
         return Plan(context=prior.encode_words(words, stands), slots=Slots(edit=edit))
 
+    def _places(self, one: Taught) -> int:
+        raise ConfigError("AlignIT takes no regions: some of a concept's rows stand behind the prompt", fix="draw with the base, or without regions")
+
     @torch.no_grad()
     def _rows(self, prior: Prior, name: str, taught: Taught, count: int, options: dict[str, Any]) -> Rows:
         """Out of the neutral prompt, as often as there are prompts."""

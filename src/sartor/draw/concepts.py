@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sartor.draw._base import ConceptMethod
+from sartor.draw._base import ConceptMethod, Strength
 from sartor.draw.dreambooth import DreamBooth
 from sartor.draw.parts.concept_file import ConceptFile
-from sartor.draw.parts.delta import read_lora, write_lora
+from sartor.draw.parts.lora_files import read_lora, write_lora
 from sartor.draw.parts.picture_files import digest
 from sartor.draw.parts.prior import Prior
+from sartor.draw.parts.regions import Region
 from sartor.draw.parts.tokens import NAME, Concept, load_embeds, of_word, save_embeds
 from sartor.draw.textual_inversion import TextualInversion
 from sartor.errors import ConfigError, CorruptFile, FileProblem, UnknownId
@@ -76,7 +77,7 @@ def form_of(path: str | Path) -> Form:
             keys, facts = list(opened.keys()), opened.metadata() or {}
     except (SafetensorError, OSError) as cause:
         raise CorruptFile("this is not a whole safetensors file", fix="save it again", file=path) from cause
-    if any(".lora_" in key for key in keys):
+    if any(".lora_" in key or "_lora." in key for key in keys):
         return "lora"
     return "embeddings" if not keys or set(facts) <= {"format"} else "concept"
 
@@ -140,11 +141,8 @@ def _read(
         if more:
             raise ConfigError(f"this file holds {1 + len(more)} words", fix="give a file with one", file=path)
         return {"rows": word.rows.numpy()}, facts, (slug_of(TextualInversion()), {})
-    bank, number = read_lora(prior.unet, path)
-    try:
-        weights = {f"weights.{key}": np.asarray(value, np.float16) for key, value in bank.get(number, np.float32).items()}
-    finally:
-        bank.detach()
+    changes = read_lora(prior.unet, path, text_encoder=prior.text_encoder)
+    weights = {f"weights.{key}": value.numpy().astype(np.float16) for key, value in changes.items()}
     rows = of_word(prior.text_encoder, prior.tokenizer, trigger or class_word).float().cpu().numpy()
     return {"rows": rows, **weights}, facts, (slug_of(DreamBooth()), {})
 
@@ -181,16 +179,29 @@ def names(state: State) -> Sequence[str]:
     return list(state.notes.get("concepts", {}))
 
 
-def request_options(method: ConceptMethod, state: State, strength: float | None) -> dict[str, Any]:
-    """What `draw` takes for a strength; raises `ConfigError` where the method or what was learned has none."""
-    if strength is None:
-        return {}
+def request_options(method: ConceptMethod, state: State, strength: Strength | None, regions: Mapping[str, Region] | None = None) -> dict[str, Any]:
+    """What `draw` takes for a strength, of all things or of each, and for regions, by names with or without brackets.
+
+    Raises `ConfigError` for names that the state does not have, and where the method or what was learned has no strength.
+    """
+    options: dict[str, Any] = {}
+    if regions:
+        options["regions"] = {_known(state, name, "region"): one for name, one in regions.items()}
+    if strength is None or strength == {}:
+        return options
     fix = "leave the strength out, or use a method with weights: dreambooth"
     if "strength" not in inspect.signature(method._plan).parameters:
         raise ConfigError(f"{slug_of(method)} has no strength", fix=fix)
     if not any("/weights." in key for key in state.arrays):
         raise ConfigError("what was learned has no weights, and so no strength", fix=fix)
-    return {"strength": strength}
+    each = {_known(state, name, "strength"): one for name, one in strength.items()} if isinstance(strength, Mapping) else strength
+    return {**options, "strength": each}
+
+
+def _known(state: State, name: str, what: str) -> str:
+    if bare(name) not in state.notes["concepts"]:
+        raise ConfigError(f"there is a {what} for {bare(name)}, which is not a concept here", fix=f"there are {', '.join(names(state)) or 'none'}")
+    return bare(name)
 
 
 def hashes(state: State) -> dict[str, str]:

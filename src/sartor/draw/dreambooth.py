@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sartor.draw._base import ConceptMethod
 from sartor.draw._shown import Shown
-from sartor.draw.parts.delta import write_lora
+from sartor.draw.parts.lora_files import write_lora
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.tokens import Concept, at_norm, of_word, save_embeds

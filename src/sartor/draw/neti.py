@@ -100,6 +100,9 @@ class NeTI(ConceptMethod):
         slots = ahead(lambda some, t: self._heard(prior, some, t, mappers, truncation), words, times(prior, self.sampling_steps))
         return Plan(context=prior.encode([""]).expand(len(prompts), -1, -1), slots=slots)
 
+    def _places(self, one: Taught) -> int:
+        return 1
+
     def _heard(self, prior: Prior, words: Words, t: Tensor, mappers: Mapping[str, Mapper], truncation: int | None, *, dropout: float = 0.0) -> Heard:
         """Keys and values of every layer: n prompts in each of L layers go through the text encoder as L * n prompts."""
         count, n = next(iter(mappers.values())).layers, len(words.ids)

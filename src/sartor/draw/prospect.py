@@ -72,7 +72,7 @@ class ProSpect(ConceptMethod):
             learned |= {f"block.{name}": value for name, value in Network(rows).arrays().items()}
         return learned, tuned.record
 
-    def _plan(
+    def _plan(  # type: ignore[override]  # its strength is of the noise over another picture
         self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, stages: str | Sequence[str | int] | None = None,
         image: np.ndarray | None = None, strength: float = 0.6,
     ) -> Plan:  # fmt: skip
@@ -87,6 +87,9 @@ class ProSpect(ConceptMethod):
             contexts.append(Heard(prior.encode(texts, concepts)[None]))
         slots = at_each(lambda time: contexts[int(stage(prior, torch.tensor(time)))])
         return Plan(context=contexts[-1].keys[0], slots=slots, options=self._onto(prior, image, strength))
+
+    def _places(self, one: Taught) -> int:
+        return 1
 
     def _onto(self, prior: Prior, image: np.ndarray | None, strength: float) -> dict[str, Any]:
         """Where drawing starts from another picture uint8 [H, W, 3], with noise up to a share `strength` of the times."""

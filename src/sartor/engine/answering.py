@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sartor.engine.answers import Answer
 from sartor.engine.decide import Deciding, DecisionsAnswer, Logged, ids_of
-from sartor.engine.draw import Drawing, Drawn
+from sartor.engine.draw import Drawing, Drawn, KnownThing
 from sartor.engine.ids import Id, item_id, person_id
 from sartor.engine.rerank import RerankAsk, Reranked, Reranking
 from sartor.engine.search import SearchAnswer, SearchAsk, Searching
@@ -135,8 +135,8 @@ class Answering:
         return self._deciding.decide(self.tenant, names, budget, asked, personal=personal, log=log)
 
     def draw(
-        self, person: Id | None, prompts: str | Sequence[str], *, seed: int = 0, strength: float | None = None, personal: bool = True,
-        size: tuple[int, ...] | None = None,
+        self, person: Id | None, prompts: str | Sequence[str], *, seed: int = 0, strength: float | Mapping[str, float] | None = None,
+        personal: bool = True, size: tuple[int, ...] | None = None, regions: Mapping[str, Any] | None = None,
     ) -> Drawn:  # fmt: skip
         """Pictures of a person's own things, as she has shown them (`show`); needs a model that was installed with `verb="draw"`.
 
@@ -145,7 +145,8 @@ class Answering:
         person: None is nobody: everybody's pictures, in which "<mug>" is any mug.
         prompts: what to draw, her things by their words: "a <mug> on a beach".
         seed: of the first picture; the next ones have the next numbers. The same seed and state draw the same picture.
-        strength: how much what was learned counts, where it has weights; 1 is as learned.
+        strength: how much what was learned counts, where it has weights, of all things or of each by its word; 1 is as learned.
+        regions: where things may stand, by their words: "left", (0, 0, 0.5, 1) or a mask (`draw.parts.regions`).
         personal: False is everybody's pictures; nothing of the person is looked at.
         size: width and height that are wanted; None is what the model draws, and another than that a `ConfigError`.
 
@@ -156,7 +157,12 @@ class Answering:
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ConfigError(f"the seed is {seed!r}", fix="give a whole number")
         who = None if person is None else person_id(person)
-        return self._drawing.draw(self.tenant, who, texts, [seed + number for number in range(len(texts))], strength, personal=personal, size=size)
+        seeds = [seed + number for number in range(len(texts))]
+        return self._drawing.draw(self.tenant, who, texts, seeds, strength, personal=personal, size=size, regions=regions)
+
+    def things(self, person: Id) -> list[KnownThing]:
+        """What a person has shown (`show`): each thing with its photos, as thumbnails while she allows drawing, and whether it has been learned."""
+        return self._drawing.things(self.tenant, person_id(person))
 
     def decisions(self, person: Id, limit: int = 100) -> list[Logged]:
         """What was decided for a person, newest first."""

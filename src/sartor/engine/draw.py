@@ -60,12 +60,16 @@ class Drawing:
     """Answers prompts. Holds nothing of any person."""
 
     def __init__(self, store: ProfileStore, models: Models, shelves: Shelves) -> None:
-        self._models = models
+        self._store, self._models = store, models
         self.owners = Owners(store, models, shelves, VERB)
 
+    def things(self, tenant: str, person: str) -> list[KnownThing]:
+        """See `Engine.things`."""
+        return known_things(self._store, self._models, tenant, person)
+
     def draw(
-        self, tenant: str, person: str | None, prompts: Sequence[str], seeds: Sequence[int], strength: float | None, *, personal: bool,
-        size: tuple[int, ...] | None = None,
+        self, tenant: str, person: str | None, prompts: Sequence[str], seeds: Sequence[int], strength: float | Mapping[str, float] | None, *,
+        personal: bool, size: tuple[int, ...] | None = None, regions: Mapping[str, Any] | None = None,
     ) -> Drawn:  # fmt: skip
         """See `Engine.draw`."""
         start = time.perf_counter()
@@ -84,7 +88,7 @@ class Drawing:
             raise ConfigError(f"the size is {' x '.join(map(str, size))}", fix=f"this model draws {side} x {side}; leave it out")
         said = list(dict.fromkeys(name for text in texts for name in NAME.findall(text)))
         taught = [] if own.state is None else [name for name in said if name in own.state.notes["concepts"]]
-        options = {} if own.state is None else request_options(method, own.state, strength)
+        options = {} if own.state is None else request_options(method, own.state, _of_said(strength, said), _of_said(regions, said))
         # Somebody without a state of her own gets a thing of that name, whatever it is; somebody with one is told what she has not shown.
         classes = {name: name[1:-1] for name in said} if own.state is None else None
         pictures = method.draw(texts, [own.state] * len(texts), seeds=list(seeds), classes=classes, **options)
@@ -96,12 +100,22 @@ class Drawing:
         )  # fmt: skip
 
 
-def _checked(prompts: Sequence[str], seeds: Sequence[int], strength: float | None) -> list[str]:
+def _of_said(given: Any, said: Sequence[str]) -> Any:
+    """Of things that the prompts say."""
+    if not isinstance(given, Mapping):
+        return given
+    named = {name if name.startswith("<") else f"<{name}>": one for name, one in given.items()}
+    if strange := sorted({*named} - {*said}):
+        raise ConfigError(f"no prompt says {strange[0]}", fix=f"name what prompts say: {', '.join(said) or 'nothing is said by a word'}")
+    return named
+
+
+def _checked(prompts: Sequence[str], seeds: Sequence[int], strength: float | Mapping[str, float] | None) -> list[str]:
     if not prompts or len(prompts) > MOST:
         raise ConfigError(f"there are {len(prompts)} pictures to draw", fix=f"ask for 1 to {MOST}")
     if len(seeds) != len(prompts) or any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 2**63 for one in seeds):
         raise ConfigError("the seeds are not one whole number for each picture", fix="give numbers from 0 on")
-    if strength is not None and not 0 <= strength <= 2:
+    if strength is not None and not all(0 <= one <= 2 for one in (strength.values() if isinstance(strength, Mapping) else (strength,))):
         raise ConfigError(f"strength is {strength}", fix="use 0 to 2; 1 is as learned")
     for text in prompts:
         if not isinstance(text, str) or not text.strip():
@@ -148,6 +162,53 @@ def photo_bytes(image: str | Path | bytes) -> bytes:
     if not Path(image).is_file():
         raise FileProblem("there is no such file", fix="check the path", file=Path(image))
     return Path(image).read_bytes()
+
+
+# --- what she has shown
+
+
+THUMBNAIL, REFERENCES = 96, 4
+"""Pixels of a thumbnail, and how many of a thing there are at most, the newest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownThing:
+    """One thing of a person, as she can see and delete it."""
+
+    item: str
+    """Its word, without brackets."""
+    class_word: str
+    photos: tuple[str, ...]
+    """Ids of the records, oldest first."""
+    learned: bool
+    """Whether her present state has it."""
+    thumbnails: tuple[bytes, ...]
+    """PNG files of 96 x 96 pixels, the newest first; none without consent to drawing."""
+
+
+def known_things(store: ProfileStore, models: Models, tenant: str, person: str) -> list[KnownThing]:
+    """A person's things by what she has shown of them. Photos are opened for the purpose `draw` alone, and only while she allows it."""
+    from io import BytesIO
+
+    from sartor.draw.parts.photos import open_photo, resized
+
+    every = _things(store.evidence(tenant, person, frames=["images"]))
+    seen = _things(store.evidence(tenant, person, purpose=VERB, frames=["images"]))
+    loaded = models.active(tenant, VERB)
+    state = None if loaded is None else before(store, tenant, person, loaded)
+    learned = {} if state is None else state.notes.get("concepts", {})
+
+    def small(record: Record) -> bytes:
+        resized(open_photo(_data(record)), THUMBNAIL).save(out := BytesIO(), "PNG")
+        return out.getvalue()
+
+    return [
+        KnownThing(
+            item=name.strip("<>"), class_word=_word(own), photos=tuple(one.id for one in own), learned=name in learned,
+            thumbnails=tuple(small(one) for one in seen.get(name, [])[: -REFERENCES - 1 : -1]),
+        )
+        for name, own in every.items()
+    ]  # fmt: skip
 
 
 # --- from photos to states

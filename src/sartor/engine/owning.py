@@ -35,6 +35,11 @@ class Owning:
         self._wake()
         return removed
 
+    def take_back(self, person: Id, thing: str) -> int:
+        """Delete all photos of one of a person's things (`Engine.show`) for good; the state is made again without it. Returns how many there were."""
+        kept = self.store.evidence(self.tenant, person_id(person), frames=["images"])
+        return self.correct(person, [one.id for one in kept if str(one.content.get("item") or "") == thing.strip("<>")])
+
     def history(self, person: Id) -> list[StateCard]:
         """All versions of the person's state, newest first."""
         return self.store.history(self.tenant, person_id(person), VERB)

@@ -13,10 +13,19 @@ from sartor.serve.answers import Out, StateRef
 from sartor.serve.schemas import In, Passing
 
 if TYPE_CHECKING:
-    from sartor.engine.draw import Drawn
+    from collections.abc import Sequence
+
+    from sartor.engine.draw import Drawn, KnownThing
 
 SHOWN = 10
 """Photos of one request."""
+
+
+Strength = Annotated[FiniteFloat, Field(ge=0, le=2)]
+Thing = Annotated[str, StringConstraints(min_length=1, max_length=66, pattern=r"^<?[^<>\s]+>?$")]
+Side = Literal["left", "right", "top", "bottom", "top-left", "top-right", "bottom-left", "bottom-right", "center"]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Box = tuple[Share, Share, Share, Share]
 
 
 class PictureOptions(In):
@@ -24,8 +33,10 @@ class PictureOptions(In):
 
     personal: StrictBool = True
     """False: everybody's pictures; nothing of the person is looked at."""
-    strength: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = None
-    """How much what was learned counts, where it has weights; 1 is as learned."""
+    strength: Strength | dict[Thing, Strength] | None = None
+    """How much what was learned counts, where it has weights, of all things or of each by its word; 1 is as learned."""
+    regions: dict[Thing, Side | Box] | None = None
+    """Where things that the prompt says may stand: a side, or a box (left, top, right, bottom) in shares of the picture."""
 
 
 class ImagesIn(Passing):
@@ -84,10 +95,39 @@ class PhotosIn(In):
     images: Annotated[list[PhotoIn], Field(min_length=1, max_length=SHOWN)]
 
 
+class ThingOut(Out):
+    item: str
+    """The word that prompts say, without brackets."""
+    class_word: str
+    photos: int
+    learned: bool
+    """Whether the person's present state has it."""
+    references: list[str]
+    """Small PNG files in base64, the newest first; none while drawing is not allowed."""
+
+
+class ThingsOut(Out):
+    items: list[ThingOut]
+    allowed: bool
+    """Whether the person allows drawing."""
+
+
 class PhotosOut(Out):
     accepted: int
     duplicates: int
     position: int
+
+
+def things(known: Sequence[KnownThing], allowed: bool) -> dict[str, Any]:
+    """What a person has shown."""
+    items = [
+        {
+            "item": one.item, "class_word": one.class_word, "photos": len(one.photos), "learned": one.learned,
+            "references": [base64.b64encode(data).decode() for data in one.thumbnails],
+        }
+        for one in known
+    ]  # fmt: skip
+    return {"items": items, "allowed": allowed}
 
 
 def drawn(given: Drawn, state: dict[str, Any] | None) -> dict[str, Any]:

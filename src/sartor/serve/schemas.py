@@ -50,6 +50,7 @@ PersonId = Annotated[_IdText, BeforeValidator(_as_text), WithJsonSchema(_PERSON_
 PersonPath = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
 ItemPath = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
 EventPath = Annotated[str, Path(min_length=1, max_length=ID_LENGTH)]
+ThingPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^<>\s]+$")]
 JobPath = Annotated[str, Path(min_length=1, max_length=128)]
 KeyPath = Annotated[str, Path(min_length=1, max_length=128)]
 Limit = Annotated[int, Query(ge=1, le=1000)]

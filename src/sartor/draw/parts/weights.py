@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor.draw.parts.delta import ATTENTION, added, difference, lora
+from sartor.draw.parts.lora_files import TEXT
 from sartor.draw.parts.prior import Prior
 from sartor.errors import ConfigError
 
@@ -122,13 +123,18 @@ def learning(prior: Prior, kind: Kind, *, targets: str | None = None, rank: int 
 
 @contextmanager
 def changed(prior: Prior, arrays: Sequence[Mapping[str, Tensor]], scales: Sequence[float] | None = None) -> Iterator[None]:
-    """While inside, what `Weights.arrays` of one or several tunings is added to the denoiser, each times its scale; not for two threads at once."""
+    """While inside, what `Weights.arrays` of one or several tunings is added to the denoiser, each times its scale; not for two threads at once.
+
+    What a file of others changes in the text encoder (`lora_files.TEXT`) is added there.
+    """
     total: dict[str, Tensor] = {}
     for number, one in enumerate(arrays):
         scale = 1.0 if scales is None else scales[number]
         for name, change in dense(one).items():
             total[name] = total[name] + scale * change if name in total else scale * change
-    with added(prior.unet, total):
+    text = {name.removeprefix(TEXT): change for name, change in total.items() if name.startswith(TEXT)}
+    denoiser = {name: change for name, change in total.items() if not name.startswith(TEXT)}
+    with added(prior.unet, denoiser), added(prior.text_encoder, text):
         yield
 
 

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Response
 
 from sartor.serve import mapping
 from sartor.serve import pictures as shapes
+from sartor.serve.answers import Removed
 from sartor.serve.auth import check_people
 from sartor.serve.gate import Guarded, Here, needs
 from sartor.serve.problems import Refused
-from sartor.serve.schemas import PersonPath
+from sartor.serve.schemas import PersonPath, ThingPath
 
 router = APIRouter(prefix="/v1", tags=["draw"], route_class=Guarded)
 
@@ -21,7 +22,7 @@ def generations(call: Here, asked: shapes.ImagesIn) -> Response:
     """Pictures of what a prompt says, with the things that `user` has shown, by the model that was installed with the verb `draw`.
 
     Each comes as `b64_json`, a PNG that says inside that it was generated; nothing is kept. The field `sartor` says which of the person's things
-    were drawn, from which state, or why none was; in a request it takes `personal` and `strength`.
+    were drawn, from which state, or why none was; in a request it takes `personal`, `strength` and `regions`.
     """
     if asked.response_format == "url":
         raise Refused(
@@ -33,8 +34,9 @@ def generations(call: Here, asked: shapes.ImagesIn) -> Response:
     size = None if asked.size in (None, "auto") else tuple(int(side) for side in str(asked.size).split("x"))
     with call.server.span("draw"):
         answer = call.engine.draw(
-            person, [asked.prompt] * (asked.n or 1), seed=seed, strength=asked.sartor.strength, personal=asked.sartor.personal, size=size
-        )
+            person, [asked.prompt] * (asked.n or 1), seed=seed, strength=asked.sartor.strength, personal=asked.sartor.personal, size=size,
+            regions=asked.sartor.regions,
+        )  # fmt: skip
     call.server.fallback(answer.fallback)
     if answer.pictures is None:
         raise Refused(404, "no-illustrator", "no model draws here yet", fix='install one with verb "draw"')
@@ -50,3 +52,16 @@ def show(call: Here, person: PersonPath, given: shapes.PhotosIn) -> Response:
     rows = [{"item": given.item, "class_word": given.class_word, "data": one.data, "id": one.id} for one in given.images]
     receipt = call.engine.observe(person, images=rows, purposes=["draw"], source=f"api:{call.caller.label}")
     return mapping.json_response({"accepted": receipt.accepted, "duplicates": receipt.duplicates, "position": receipt.position})
+
+
+@router.get("/people/{person}/pictures", response_model=shapes.ThingsOut, **needs("profile", cost=5))
+def things(call: Here, person: PersonPath) -> Response:
+    """The things that a person has shown, with small pictures of them while she allows drawing."""
+    allowed = call.engine.store.consents(call.caller.tenant, person)["draw"].granted
+    return mapping.json_response(shapes.things(call.engine.things(person), allowed))
+
+
+@router.delete("/people/{person}/pictures/{item}", response_model=Removed, **needs("profile"))
+def take_back(call: Here, person: PersonPath, item: ThingPath) -> Response:
+    """Delete all photos of one thing for good; the person's state is made again without it."""
+    return mapping.json_response({"removed": call.engine.take_back(person, item)})
