@@ -17,7 +17,7 @@ from sartor.draw.textual_inversion import TextualInversion
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.drawing import NAME, Measured, score, shown
 
-STEPS, BATCH, SAMPLING, WORD_RATE, RATE = 150, 4, 10, 2e-2, 2e-3
+STEPS, BATCH, SAMPLING, ALONE, WORD_RATE, RATE = 150, 4, 10, 6e-2, 2e-2, 2e-3
 WORD, WEIGHTS, EDIT = "textual inversion", "custom diffusion", "Perfusion"
 
 CLAIM = Claim(
@@ -46,7 +46,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """Three bases, before and after."""
     world, prior, prompts = ShapesWorld(), Prior.shapes(), hard()
     bases: dict[str, ConceptMethod] = {
-        WORD: TextualInversion(steps=STEPS, batch=BATCH, learning_rate=WORD_RATE, sampling_steps=SAMPLING),
+        WORD: TextualInversion(steps=STEPS, batch=BATCH, learning_rate=ALONE, sampling_steps=SAMPLING),
         WEIGHTS: CustomDiffusion(steps=STEPS, batch=BATCH, learning_rate=RATE, word_rate=WORD_RATE, sampling_steps=SAMPLING),
         EDIT: Perfusion(steps=STEPS, batch=BATCH, word_rate=1e-2, value_rate=1e-1, sampling_steps=SAMPLING),
     }

@@ -23,7 +23,7 @@ class TextualInversion(ConceptMethod):
     """
 
     steps: int = 200
-    learning_rate: float = 2e-2
+    learning_rate: float = 6e-2
     """For the small prior that comes with the package; a Stable Diffusion takes about 5e-3."""
     batch: int = 8
     vectors: int = 1
