@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 SIZE, LATENT, WIDTH, WORDS = 256, 32, 128, 49_408
 """Pixels, latent pixels, width of the text encoder, and rows of its table (as CLIP has)."""
+WARM, STEPS, BATCH = 4, 24, 4
+"""Steps of learning that are not counted, those that are, and photos in each."""
 VOCABULARY = ("a", "photo", "of", "mug", "on", "the", "beach", "snow", "abcdefghijklmnopqrstuvwxyz")
 
 
@@ -58,3 +63,35 @@ def photos(count: int = 4) -> Any:
     world = ShapesWorld()
     scenes = world.references(world.subjects(1, noun="critter")[0], count)
     return np.stack([np.asarray(resized(Image.fromarray(one), SIZE)) for one in scenes.render()])
+
+
+def learned(
+    parameters: Iterable[Any], rate: float, loss_of: Callable[[], Any], after: Callable[[], None] = lambda: None, **size: int
+) -> dict[str, Any]:
+    """Seconds of a step (median) of AdamW on a loss, and as quality the mean loss of the last 8 steps. `after`: what a loop does behind each step."""
+    import torch
+
+    optimizer = torch.optim.AdamW(list(parameters), lr=rate)
+    torch.manual_seed(1)
+    times, losses = [], []
+    for _ in range(WARM + STEPS):
+        start = time.perf_counter()
+        loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        after()
+        losses.append(loss.item())
+        times.append(time.perf_counter() - start)
+    return {"value": statistics.median(times[WARM:]), "quality": statistics.mean(losses[-8:]), "size": {"steps": STEPS, "batch": BATCH, **size}}
+
+
+def diffusers_loss(pipe: Any, latents: Any, prompt: str) -> Any:
+    """What diffusers' training scripts minimise."""
+    import torch
+    import torch.nn.functional as F
+
+    ids = pipe.tokenizer([prompt] * len(latents), padding="max_length", max_length=77, return_tensors="pt").input_ids
+    context = pipe.text_encoder(ids)[0]
+    noise, t = torch.randn_like(latents), torch.randint(0, pipe.scheduler.config.num_train_timesteps, (len(latents),))
+    return F.mse_loss(pipe.unet(pipe.scheduler.add_noise(latents, noise, t), t, context).sample, noise)

@@ -6,27 +6,18 @@ encoded in every step, AdamW. Quality is the mean denoising error of the last 8 
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from _draw import photos, pipeline
+from _draw import BATCH, diffusers_loss, learned, photos, pipeline
 
 NAME = "lora-step-vs-peft"
 UNIT = "seconds"
 PEER = "peft"
-WARM, STEPS, BATCH, RANK, RATE = 4, 24, 4, 4, 1e-4
+RANK, RATE = 4, 1e-4
 PROMPT = "a photo of mug"
 
 
-def _result(times: list[float], losses: list[float]) -> dict[str, Any]:
-    import statistics
-
-    return {"value": statistics.median(times[WARM:]), "quality": statistics.mean(losses[-8:]), "size": {"steps": STEPS, "batch": BATCH, "rank": RANK}}
-
-
 def ours() -> dict[str, Any]:
-    import torch
-
     from sartor.draw.parts.objectives import denoising, noised
     from sartor.draw.parts.prior import Prior
     from sartor.draw.parts.references import References
@@ -34,29 +25,21 @@ def ours() -> dict[str, Any]:
 
     prior = Prior.from_pretrained(pipeline())
     references = References.of(prior, photos(BATCH))
-    torch.manual_seed(1)
-    times, losses = [], []
     with LowRank(prior, rank=RANK) as weights:
         parameters = weights.parameters()
         for one in parameters:
             one.requires_grad_(True)
-        optimizer = torch.optim.AdamW(parameters, lr=RATE)
-        for _ in range(WARM + STEPS):
-            start = time.perf_counter()
+
+        def loss() -> Any:
             context = prior.encode([PROMPT] * BATCH)
             with weights.use(BATCH):
-                loss = denoising(prior, noised(prior, references.latents), context).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-            times.append(time.perf_counter() - start)
-    return _result(times, losses)
+                return denoising(prior, noised(prior, references.latents), context).mean()
+
+        return learned(parameters, RATE, loss, rank=RANK)
 
 
 def peer() -> dict[str, Any]:
     import torch
-    import torch.nn.functional as F
     from peft import LoraConfig
 
     from sartor.draw.parts.codec import to_tensor
@@ -65,18 +48,5 @@ def peer() -> dict[str, Any]:
     pipe.unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, init_lora_weights="gaussian", target_modules=["to_k", "to_q", "to_v", "to_out.0"]))
     with torch.no_grad():
         latents = pipe.vae.encode(to_tensor(photos(BATCH))).latent_dist.mode() * pipe.vae.config.scaling_factor
-    optimizer = torch.optim.AdamW([one for one in pipe.unet.parameters() if one.requires_grad], lr=RATE)
-    torch.manual_seed(1)
-    times, losses = [], []
-    for _ in range(WARM + STEPS):
-        start = time.perf_counter()
-        ids = pipe.tokenizer([PROMPT] * BATCH, padding="max_length", max_length=77, return_tensors="pt").input_ids
-        context = pipe.text_encoder(ids)[0]
-        noise, t = torch.randn_like(latents), torch.randint(0, pipe.scheduler.config.num_train_timesteps, (BATCH,))
-        loss = F.mse_loss(pipe.unet(pipe.scheduler.add_noise(latents, noise, t), t, context).sample, noise)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        times.append(time.perf_counter() - start)
-    return _result(times, losses)
+    parameters = [one for one in pipe.unet.parameters() if one.requires_grad]
+    return learned(parameters, RATE, lambda: diffusers_loss(pipe, latents, PROMPT), rank=RANK)
