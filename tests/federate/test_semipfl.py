@@ -58,12 +58,13 @@ def test_users_without_a_label_take_part_and_nobodys_windows_leave(fitted: SemiP
     np.testing.assert_array_equal(states[0]["classifiers"], fitted.states(tuned=False)[0]["classifiers"])
     assert not states[0]["mix"].any()
     assert states[1]["mix"].any()
-    own = [fitted._written(fitted._server(), np.array([n]))[0] for n in range(4)]
+    server = fitted._server()
+    own = fitted._written(server, fitted._embeddings(server))
     assert not torch.allclose(own[0], own[1])
 
 
 def test_base_classifiers_learn_from_the_samples_that_are_rebuilt_best(fitted: SemiPFL) -> None:
-    own = fitted._written(fitted._server(), np.arange(2))
+    own = fitted._written(fitted._server(), fitted._embeddings(fitted._server())[:2])
     strange = SemiPFL(**SMALL, suits=(1.0, 0.5)).fit(users(), server=SERVER, progress=False)
     x = strange.windows_.copy()
     with torch.no_grad():
@@ -82,7 +83,7 @@ def test_answers_mix_the_classifiers_and_states_come_back(fitted: SemiPFL, tmp_p
     x = users().clients[2].test.x
     found = fitted.predict(x, state)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
-    own = fitted._written(fitted._server(), embeddings=torch.from_numpy(state["embedding"].copy())[None])[0]
+    own = fitted._written(fitted._server(), torch.from_numpy(state["embedding"].copy())[None])[0]
     codes = fitted._net.logits(own, torch.from_numpy(fitted._standard(x)), code=True)
     parts = [torch.softmax(fitted._head.logits(one, codes), 1) for one in torch.from_numpy(state["classifiers"].copy()).view(3, -1)]
     mix = torch.softmax(torch.from_numpy(state["mix"].copy()), 0)

@@ -54,6 +54,7 @@ class Federated(OnDevice):
     leaves: ClassVar[Mapping[str, str]] = {"weights": "the model after the local phase", "examples": "how many labelled examples there are"}
     """What each array that leaves a device is, in words."""
     _part: Participants | None = field(init=False, repr=False, default=None)
+    _log: Log | None = field(init=False, repr=False, default=None)
 
     # --- fit, adapt, predict
 
@@ -170,7 +171,9 @@ class Federated(OnDevice):
     @property
     def log(self) -> Log:
         """What happened in the rounds of the last `fit`."""
-        return self._participants().log
+        if self._log is None:
+            raise NotFitted("no rounds have run here", fix="fit(federation)")
+        return self._log
 
     # --- what a method may override: its difference from federated averaging
 
@@ -199,6 +202,10 @@ class Federated(OnDevice):
     def _receive(self, server: Message, numbers: np.ndarray, replies: Message, shares: Tensor, turn: int) -> Message:
         return {**server, "weights": shares @ replies["weights"]}
 
+    def _lasting(self, server: Message) -> Message:
+        """What of the server's knowledge is the fitted model's."""
+        return server
+
     def _welcome(self, server: Message, shards: Shards) -> Message:
         """What a client that joins later is sent."""
         return {"weights": server["weights"][None]}
@@ -226,9 +233,13 @@ class Federated(OnDevice):
         return self._part
 
     def _end(self, federation: Federation, shards: Shards, server: Message, kept: Message, log: Log, turn: int) -> None:
-        self.server_ = {name: np.ascontiguousarray(one.numpy()) for name, one in server.items()}
+        self._settle(server, log)
         self.fingerprint_ = self.fingerprint_ or "unfinished"
-        self._part = Participants(federation, shards, server, kept, log, turn)
+        self._part = Participants(federation, shards, server, kept, turn)
+
+    def _settle(self, server: Message, log: Log) -> None:
+        self.server_ = {name: np.ascontiguousarray(one.numpy()) for name, one in self._lasting(server).items()}
+        self._log = log
 
     def _check(self) -> None:
         self._check_local()
@@ -254,5 +265,4 @@ class Participants:
     shards: Shards
     server: Message
     kept: Message
-    log: Log
     turn: int

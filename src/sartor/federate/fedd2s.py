@@ -197,11 +197,9 @@ class FedD2S(Local):
 
     # --- what is each client's own
 
-    def _end(self, *args: Any) -> None:
-        super()._end(*args)
+    def _lasting(self, server: Message) -> Message:
         # What was told about each sample is the clients' and is not kept with the head.
-        self.server_.pop("soft")
-        self.server_.pop("made")
+        return {"weights": server["weights"]}
 
     def _personal(self, shards: Shards, message: Message, kept: Message, turn: int, tuned: bool) -> Message:
         # Who joins later learns with the head of the last cut for as long as the others did.

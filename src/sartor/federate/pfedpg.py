@@ -5,8 +5,8 @@ trains the prompt it gets and a head of its own, which never leaves it; where th
 gradient of the client's loss. So clients learn from each other through the generator, and nobody's prompt is an average.
 
 Source: Yang, Wang and Wang, Efficient Model Personalization in Federated Learning via Client-Specific Prompt Generation, ICCV 2023. There is no
-code of the authors'; which side of the attention asks, where the generator starts (every prompt is the basis) and that the server takes the mean
-over clients are our reading. A port that is around passes the gradient with the other sign and never uses the prompts it makes.
+code of the authors'; which side of the attention asks, and where the generator starts (every prompt is the basis) are our
+reading. A port that is around passes the gradient with the other sign and never uses the prompts it makes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PFedPG(OnPrompts, FedPer):
     heads: int = 4
     """Of the generator's attention; they divide the encoder's width."""
     server_lr: float = 1.0
-    """Of the generator: with 1 and nothing but the basis learned, the server would average prompts."""
+    """Of the generator, whose gradient is summed over clients."""
 
     leaves: ClassVar[Mapping[str, str]] = {"weights": "the prompt after the local phase", "examples": "how many labelled examples there are"}
 
@@ -87,7 +87,8 @@ class PFedPG(OnPrompts, FedPer):
         now = dict(zip(names, (server["weights"][: self._numbers], server["maps"], server["descriptors"]), strict=True))
         asked = {name: one.clone().requires_grad_() for name, one in now.items()}
         made = self._made(asked["basis"], asked["maps"], asked["descriptors"][numbers])
-        back = pull(made, replies["weights"], shares, list(asked.values()))
+        # Summed over clients: each has a descriptor of its own, which a mean would move less the more clients there are.
+        back = pull(made, replies["weights"], len(numbers) * shares, list(asked.values()))
         new = {name: now[name] - self.server_lr * one for name, one in zip(names, back, strict=True)}
         weights = torch.cat([new["basis"], server["weights"][self._numbers :]])
         return {"weights": weights, "maps": new["maps"], "descriptors": new["descriptors"]}

@@ -24,7 +24,5 @@ class Pooled(Federated):
         super().fit(federation.pooled(), **options)
         shards = Shards([client.train for client in federation])
         assert self._part is not None
-        self._part = Participants(
-            federation, shards, {"weights": torch.from_numpy(self.server_["weights"])}, self._fresh(shards), self._part.log, self.rounds
-        )
+        self._part = Participants(federation, shards, {"weights": torch.from_numpy(self.server_["weights"])}, self._fresh(shards), self.rounds)
         return self

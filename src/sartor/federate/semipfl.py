@@ -28,7 +28,6 @@ from sartor.federate.federation import Client, Examples, Federation
 from sartor.federate.parts.autoencoder import Autoencoder, HyperNetwork
 from sartor.federate.parts.implicit import pull
 from sartor.federate.parts.networks import Flat
-from sartor.federate.parts.rounds import Log
 from sartor.federate.parts.shards import Batch, Shards
 from sartor.federate.parts.training import Optimizer, classify, train
 from sartor.federate.parts.wire import Message
@@ -60,8 +59,9 @@ class SemiPFL(Federated):
     """Shares of the server's set, the best rebuilt first, that each base classifier learns from."""
     head: int = 16
     """Width of a classifier's hidden layer."""
-    head_epochs: int = 5
-    tune_epochs: int = 5
+    head_epochs: int = 20
+    tune_epochs: int = 50
+    """Of a user on its few labels: at five epochs, as published, a handful of labels is a handful of steps."""
     lr_head: float = 0.01
     joining: int = 10
     """Local phases in which a newcomer finds its embedding."""
@@ -135,16 +135,19 @@ class SemiPFL(Federated):
             return start
         return {**start, "writer": self._writer(count).initial(self.seed), "count": torch.tensor(count)}
 
-    def _written(self, server: Message, numbers: np.ndarray | None = None, embeddings: Tensor | None = None) -> Tensor:
-        """float [k, numbers]: autoencoders of users by number or by embedding; everybody's same one without a hypernetwork."""
-        if not self.personal:
-            return server["weights"].expand(len(numbers) if numbers is not None else len(embeddings if embeddings is not None else ()), -1)
-        at = None if numbers is None else torch.from_numpy(numbers)
+    def _embeddings(self, server: Message) -> Tensor:
+        """float [users, width]."""
+        return self._writer(int(server["count"])).split(server["writer"])["embeddings"]
+
+    def _written(self, server: Message, embeddings: Tensor) -> Tensor:
+        """float [k, numbers]: the autoencoders of embeddings [k, width]."""
         with torch.no_grad():
-            return self._writer(int(server["count"])).logits(server["writer"], at, embeddings)
+            return self._writer(int(server["count"])).logits(server["writer"], embeddings)
 
     def _send(self, server: Message, numbers: np.ndarray, turn: int) -> Message:
-        return {"weights": self._written(server, numbers).contiguous()}
+        if not self.personal:
+            return super()._send(server, numbers, turn)
+        return {"weights": self._written(server, self._embeddings(server)[numbers])}
 
     def _rebuild(self, weights: Tensor, batch: Batch) -> Tensor:
         """Mean squared error [k] of rebuilding each user's windows."""
@@ -160,19 +163,18 @@ class SemiPFL(Federated):
             return super()._receive(server, numbers, replies, shares, turn)
         writer = self._writer(int(server["count"]))
         table = server["writer"][None].clone().requires_grad_()
-        (back,) = pull(writer.logits(table[0], torch.from_numpy(numbers)), replies["weights"], shares, [table])
+        made = writer.logits(table[0], writer.split(table[0])["embeddings"][numbers])
+        (back,) = pull(made, replies["weights"], shares, [table])
         moments = {name[8:]: one for name, one in server.items() if name.startswith("moments.")}
         optimizer = Optimizer("adam", self.server_lr, clip=self.server_clip, moments=moments)
         table = table.detach()
         optimizer.step(table, back, None)
-        middle = writer.split(table[0])["embeddings"].mean(0, keepdim=True)
         new = {**server, "writer": table[0], **{f"moments.{name}": one for name, one in optimizer.moments.items()}}
-        return {**new, "weights": self._written(new, embeddings=middle)[0]}
+        return {**new, "weights": self._written(new, self._embeddings(new).mean(0, keepdim=True))[0]}
 
-    def _end(self, federation: Federation, shards: Shards, server: Message, kept: Message, log: Log, turn: int) -> None:
-        server = {name: one for name, one in server.items() if not name.startswith("moments.")}
-        server["classifiers"] = self._classifiers(server["weights"][None])[0]
-        super()._end(federation, shards, server, kept, log, turn)
+    def _lasting(self, server: Message) -> Message:
+        kept = {name: one for name, one in server.items() if not name.startswith("moments.")}
+        return {**kept, "classifiers": self._classifiers(server["weights"][None])[0]}
 
     # --- classifiers
 
@@ -201,8 +203,9 @@ class SemiPFL(Federated):
                 parts += [Examples(codes[rows], y[rows]) for rows in best]
         start = self._head.initial(self.seed).repeat(len(parts), 1)
         optimizer = Optimizer("adam", self.lr_head)
-        learn = {"epochs": self.head_epochs, "batch": self.batch, "key": (self.seed, 1 << 20)}
-        return train(self._head, start, Shards(parts), classify(self._head), optimizer, **learn).view(len(autoencoders), len(self.suits), -1)
+        key = (self.seed, 1 << 20)
+        ends = train(self._head, start, Shards(parts), classify(self._head), optimizer, epochs=self.head_epochs, batch=self.batch, key=key)
+        return ends.view(len(autoencoders), len(self.suits), -1)
 
     def _mixture(self, table: Tensor, codes: Tensor) -> Tensor:
         """log probabilities [k, n, classes]: each user's classifiers and mixing weights [k, suits * numbers + suits] on its codes [k, n, code]."""
@@ -228,7 +231,7 @@ class SemiPFL(Federated):
     # --- what is each user's own
 
     def _own(self, server: Message, embeddings: Tensor | None, parts: Sequence[Examples], tuned: bool) -> Message:
-        autoencoders = self._written(server, embeddings=embeddings) if embeddings is not None else server["weights"].expand(len(parts), -1)
+        autoencoders = self._written(server, embeddings) if embeddings is not None else server["weights"].expand(len(parts), -1)
         base = self._classifiers(autoencoders).flatten(1)
         table = torch.cat([torch.zeros(len(parts), len(self.suits)), base], dim=1)
         table = self._tuned(table, autoencoders, parts) if tuned else table
@@ -240,7 +243,7 @@ class SemiPFL(Federated):
         parts = [part.federation.clients[int(number)].train for number in shards.numbers]
         if not self.personal:
             return self._own(part.server, None, parts, tuned)
-        every = self._writer(int(part.server["count"])).split(part.server["writer"])["embeddings"]
+        every = self._embeddings(part.server)
         few = torch.from_numpy(shards.counts < FEW)[:, None]
         return self._own(part.server, torch.where(few, every.mean(0), every[shards.numbers]), parts, tuned)
 
@@ -254,11 +257,12 @@ class SemiPFL(Federated):
         if evidence.labelled and evidence.y.max() >= self.classes_:
             raise BadValue(f"there is a label {evidence.y.max()} with {self.classes_} classes", fix=f"use labels 0 to {self.classes_ - 1}")
         part, server = Examples(self._standard(evidence.x), evidence.y), self._server()
-        embedding, notes = None, {"tuned": bool(part.labelled)}
+        embedding: Tensor | None = None
+        notes: dict[str, Any] = {"tuned": bool(part.labelled)}
         if self.personal:
-            embedding = self._writer(int(server["count"])).split(server["writer"])["embeddings"].mean(0, keepdim=True)
+            embedding = self._embeddings(server).mean(0, keepdim=True)
             if len(part) < FEW:
-                notes |= {"population": f"{len(part)} windows are too few for an embedding"}
+                notes["population"] = f"{len(part)} windows are too few for an embedding"
             else:
                 embedding = self._found(server, embedding, part)
         own = self._own(server, embedding, [part], True)
@@ -270,7 +274,7 @@ class SemiPFL(Federated):
         writer = self._writer(int(server["count"]))
         for turn in range(self.joining):
             leaf = embedding.clone().requires_grad_()
-            made = writer.logits(server["writer"], None, leaf)
+            made = writer.logits(server["writer"], leaf)
             moved, _ = self._phase(made.detach(), shards, {}, self.rounds + turn, loss=self._rebuild)
             (back,) = pull(made, moved, torch.ones(1), [leaf])
             optimizer.step(embedding := leaf.detach().clone(), back, None)
@@ -282,7 +286,7 @@ class SemiPFL(Federated):
         part = Examples(x, np.full(len(x), -1))
         self._check_inputs(part.x)
         server = self._server()
-        own = server["weights"] if state is None or not self.personal else self._written(server, embeddings=_row(state["embedding"]))[0]
+        own = server["weights"] if state is None or not self.personal else self._written(server, _row(state["embedding"]))[0]
         mix = torch.zeros(len(self.suits)) if state is None else _row(state["mix"])[0]
         table = torch.cat([mix, (server["classifiers"] if state is None else _row(state["classifiers"])).flatten()])
         with torch.no_grad():

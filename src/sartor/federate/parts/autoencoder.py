@@ -54,7 +54,6 @@ class HyperNetwork(nn.Module):
             self.weights.weight.mul_(0.1)
             self.weights.bias.copy_(self._start[0])
 
-    def forward(self, clients: Tensor | None = None, embeddings: Tensor | None = None) -> Tensor:
-        """Weights [k, numbers] of clients by number int64 [k], or of embeddings [k, width]."""
-        own = self.embeddings[clients] if embeddings is None else embeddings
-        return self.weights(self.second(torch.relu(self.first(own))))
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Weights [k, numbers] for embeddings [k, width]."""
+        return self.weights(self.second(torch.relu(self.first(embeddings))))

@@ -16,7 +16,7 @@ def pull(made: Tensor, moved: Tensor, shares: Tensor, parameters: Sequence[Tenso
     made: float [k, n], what the generator made for k clients, with its graph.
     moved: float [k, n], where each client's local phase took it. The way there is the negative gradient of that client's loss, so the gradient
         of the mean loss at what was made is made - moved. (The other sign walks away from what clients found.)
-    shares: float [k], of each client, adding up to 1.
+    shares: float [k], of each client.
     parameters: of the generator; those that had no part in `made` get zeros.
 
     Source: Shamsian et al., Personalized Federated Learning using Hypernetworks, ICML 2021.

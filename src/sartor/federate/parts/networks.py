@@ -160,7 +160,7 @@ class Flat:
         if callable(together := getattr(self.module, "together", None)):
             # It knows how to run many at once itself.
             parts = zip(self.names, flat.split(self.sizes, dim=1), self.shapes, strict=True)
-            return together({name: one.view(-1, *shape) for name, one, shape in parts}, *inputs, **options)
+            return together({name: one.reshape(len(flat), *shape) for name, one, shape in parts}, *inputs, **options)
         if len(flat) == 1:
             return self.logits(flat[0], *(one[0] for one in inputs), **options)[None]
 

@@ -44,7 +44,7 @@ class FrozenEncoder:
                 whole: Any = ViTForImageClassification.from_pretrained(source)
                 return cls(whole.vit, whole.classifier.requires_grad_(False))
             if config.model_type == "vit":
-                return cls(ViTModel.from_pretrained(source, add_pooling_layer=False))  # type: ignore[no-untyped-call]
+                return cls(ViTModel.from_pretrained(source, add_pooling_layer=False))
             if config.model_type in ("clip", "clip_vision_model"):
                 return cls(CLIPVisionModel.from_pretrained(source))
         except (OSError, ValueError) as cause:

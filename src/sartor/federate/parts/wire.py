@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from sartor import _storage
+from sartor.errors import StateMismatch
 
 Message = dict[str, Tensor]
 """Named tensors of k clients at once, each [k, ...]; one client's message is one row of each."""
@@ -31,6 +32,22 @@ def row(message: Message, number: int) -> dict[str, Tensor]:
 def size(message: Message) -> int:
     """Bytes of one client's message; 0 when nothing is sent. All clients' are alike: they depend on names and shapes alone."""
     return len(encode(row(message, 0))) if message else 0
+
+
+def stack(rows: Sequence[Message]) -> Message:
+    """Messages of one client each as one of all: where lengths differ (of samples), shorter ones are filled with zeros."""
+    import torch
+
+    out = {}
+    for name in rows[0]:
+        parts = [one[name][0] for one in rows]
+        if parts[0].dim() and len({len(one) for one in parts}) > 1 and len({one.shape[1:] for one in parts}) == 1:
+            out[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+        elif len({one.shape for one in parts}) > 1:
+            raise StateMismatch(f"replies' {name} are {sorted({tuple(one.shape) for one in parts})}", fix="let every client run the same network")
+        else:
+            out[name] = torch.stack(parts)
+    return out
 
 
 def pack_bits(mask: Tensor) -> Tensor:
