@@ -25,6 +25,7 @@ from sartor.cli.leaderboard import leaderboard
 from sartor.cli.mcp import mcp
 from sartor.cli.memory import app as memory
 from sartor.cli.profile import app as profile
+from sartor.cli.recognize import app as recognize
 from sartor.cli.recommend import recommend
 from sartor.cli.search import search
 from sartor.cli.serve import serve
@@ -74,6 +75,7 @@ app.command("systems", rich_help_panel="Look up")(systems)
 app.command("cite", rich_help_panel="Look up")(cite)
 app.add_typer(data, name="data", rich_help_panel="Work")
 app.add_typer(draw, name="draw", rich_help_panel="Work")
+app.add_typer(recognize, name="recognize", rich_help_panel="Work")
 app.command("serve", rich_help_panel="Serve")(serve)
 app.command("mcp", rich_help_panel="Serve")(mcp)
 app.add_typer(profile, name="profile", rich_help_panel="Serve")

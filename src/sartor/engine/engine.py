@@ -16,6 +16,7 @@ from sartor.engine.draw import Drawing, photo_bytes, photo_record
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_keeping import Memories
 from sartor.engine.owning import Owning
+from sartor.engine.recognize import Recognition, Recognizing
 from sartor.engine.rerank import Reranking
 from sartor.engine.search import Searching
 from sartor.engine.serving import VERB, Ask, Serving
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from sartor.write.backends import Backend
 
 
-class Engine(Answering, Owning, Writing):
+class Engine(Answering, Owning, Writing, Recognition):
     """Personalisation for one tenant of a store. Safe to use from many threads; several processes may share a store.
 
     >>> engine = Engine("sqlite:///people.db")
@@ -79,6 +80,7 @@ class Engine(Answering, Owning, Writing):
             self._reranking = Reranking(self._models, self._serving, self._searching)
             self._deciding = Deciding(self.store, self._models, self._serving.shelves)
             self._drawing = Drawing(self.store, self._models, self._serving.shelves)
+            self._recognizing = Recognizing(self.store, self._models)
             self._counts = Counts(self.store)
             self._memories = Memories(self.store, memory_encoder)
             self._adapter = Adapter(self.store, self._models, self._serving.shelves, self._serving.rest)

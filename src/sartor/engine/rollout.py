@@ -96,7 +96,7 @@ def fit(
     people to fit and measure, `ConfigError`, `Cancelled`. A model that is not good enough is no error: see `Rollout.refused`.
     """
     started = time.perf_counter()
-    if verb in ("decide", "draw"):
+    if verb in ("decide", "draw", "recognize"):
         raise ConfigError(f"a model that can {verb} is not fitted here", fix=f'fit it outside, and install it with verb="{verb}"')
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}", fix="hold out a share of people between 0 and 1, such as 0.1")
@@ -218,8 +218,10 @@ def _check_verb(method: Any, verb: str) -> None:
     from sartor.recommend._base import ItemRecommender
 
     name = type(method).__name__
-    if verb not in READS:
-        raise ConfigError(f"there is no verb '{verb}' to serve", fix=f"use {', '.join(READS)}")
+    if verb not in (*READS, "recognize"):
+        raise ConfigError(f"there is no verb '{verb}' to serve", fix=f"use {', '.join(READS)}, recognize")
+    if verb == "recognize" and not hasattr(method, "enrol"):
+        raise ConfigError(f"'{name}' does not recognize who is enrolled", fix="use nearest-centroid")
     if verb == VERB and not isinstance(method, Recommender):
         raise ConfigError(f"'{name}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
     if verb == "decide" and not (isinstance(method, Decider) and hasattr(method, "items_")):
@@ -284,6 +286,8 @@ def _serve(engine: Engine, verb: str, loaded: Loaded, watch: Watch | None, *, no
     store, tenant, models = engine.store, engine.tenant, engine._models
     before = loaded.card
     position = store.position(tenant)
+    # Pictures that people were recognized by are not kept: they are enrolled again.
+    now = now or verb not in READS
     if not now:
         for card in store.models(tenant, verb):
             if card.status == "preparing" and card.fingerprint != loaded.fingerprint:

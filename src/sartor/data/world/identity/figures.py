@@ -157,6 +157,24 @@ class IdentityWorld:
         )
         return body(self.people(shots.person), worn, stance, own=own)
 
+    def pose_maps(self, shots: Shots) -> np.ndarray:
+        """uint8 [n, 64, 32, 3]: the poses alone, as a body of middling genes in fixed colours before black: nothing of who it is, or what is worn."""
+        n = len(shots)
+        middling = replace(
+            self.people(shots.person), looks=np.full((n, 18), 0.5, np.float32), ageing=np.zeros((n, 5), np.float32),
+            body=np.full((n, 6), 0.5, np.float32), hair=np.full((n, 2), 0.5, np.float32), style=np.zeros(n, np.int8),
+        )  # fmt: skip
+        seen = _cameras.cameras(self.draws, shots.domain, shots.camera % 1000)
+        colours = np.broadcast_to(np.array([[1, 0.2, 0.2], [0.2, 0.2, 1], [0.2, 1, 0.2]], np.float32), (n, 3, 3))
+        worn = _people.Outfits(
+            top=colours[:, [0, 0]], pattern=np.zeros(n, np.int8), trousers=colours[:, 1], shoes=colours[:, 2], sleeves=np.ones(n, bool),
+            coat=np.zeros(n, bool), bag=np.zeros(n, np.int8), bag_colour=colours[:, 2], hat=np.full((n, 3), -1, np.float32),
+        )  # fmt: skip
+        foot = ((WIDTH - 1) / 2 + shots.shift[:, 0], HEIGHT - 4 + shots.shift[:, 1])
+        pictures = np.zeros((n, HEIGHT, WIDTH, 3), np.float32)
+        paint(pictures, np.ascontiguousarray(body(middling, worn, Stance(shots.heading, shots.phase, foot, shots.scale * seen.zoom, seen.pitch))))
+        return (255 * np.clip(pictures, 0, 1)).astype(np.uint8)
+
     def photograph(self, shots: Shots, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Like `seen`, of any shapes before the backdrop of each shot."""
         seen = _cameras.cameras(self.draws, shots.domain, shots.camera % 1000)

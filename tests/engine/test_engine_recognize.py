@@ -1,0 +1,113 @@
+"""Recognition through the engine: only with her own consent, only vectors are kept, and what is forgotten or taken back is found by nobody."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sartor import Engine
+from sartor.data.world.identity import IdentityWorld
+from sartor.errors import BadImage, ConfigError, Conflict, NoConsent
+from sartor.recognize.nearest_centroid import NearestCentroid
+
+WORLD = IdentityWorld(seed=5)
+NUMBER = {"ana": 500, "ben": 501, "cleo": 502}
+
+
+def _pictures(number: int, each: int, first: int = 0) -> list[bytes]:
+    out = []
+    for one in WORLD.render(WORLD.shots(np.array([number]), each, first=first, cameras=1, free=0.0, occluded=0.0)):
+        Image.fromarray(one).save(file := io.BytesIO(), "PNG")
+        out.append(file.getvalue())
+    return out
+
+
+@pytest.fixture(scope="module")
+def model() -> NearestCentroid:
+    shots = WORLD.shots(np.arange(60), 6, cameras=1, free=0.0, occluded=0.0)
+    return NearestCentroid(encoder="pixels").fit_pictures(WORLD.render(shots), shots.person)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def engine(tmp_path: Path, model: NearestCentroid) -> Any:
+    with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as engine:
+        engine.install(model, verb="recognize")
+        for person in ("ana", "ben"):
+            engine.consent(person, "recognize", True)
+            engine.enrol(person, _pictures(NUMBER[person], 4))
+        yield engine
+
+
+def test_who_has_agreed_is_found_and_nobody_else(engine: Any) -> None:
+    found = engine.identify([*_pictures(500, 2, first=4), *_pictures(501, 2, first=4)])
+    assert [one.people[0][0] if one.people else None for one in found] == ["ana", "ana", "ben", "ben"]
+    with pytest.raises(NoConsent):
+        engine.enrol("cleo", _pictures(502, 2))
+    assert engine.store.state("default", "cleo", "recognize") is None
+    strangers = [engine.identify(_pictures(number, 1))[0].people for number in range(700, 730)]
+    assert sum(map(bool, strangers)) <= 2
+    same = engine.verify("ana", [*_pictures(500, 1, first=5), *_pictures(501, 1, first=5)])
+    assert [one.same for one in same] == [True, False]
+    unknown = engine.verify("nobody", _pictures(500, 1))[0]
+    assert not unknown.same
+    assert unknown.score is None
+    assert unknown.fallback == "unknown person"
+
+
+def test_what_is_taken_back_counts_from_the_next_request_on(engine: Any) -> None:
+    probe = _pictures(500, 1, first=4)
+    assert engine.identify(probe)[0].people[0][0] == "ana"
+    engine.consent("ana", "recognize", False)
+    assert engine.identify(probe)[0].people == []
+    assert engine.verify("ana", probe)[0].fallback == "no consent"
+    engine.consent("ana", "recognize", True)
+    assert engine.identify(probe)[0].people[0][0] == "ana"
+
+
+def test_what_is_forgotten_is_found_by_nobody_in_any_process(engine: Any, tmp_path: Path) -> None:
+    probe = _pictures(500, 1, first=4)
+    with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as other:
+        assert other.identify(probe)[0].people[0][0] == "ana"
+        engine.forget("ana")
+        assert engine.identify(probe)[0].people == [] == other.identify(probe)[0].people
+    assert engine.store.state("default", "ana", "recognize") is None
+    assert "ana" not in engine._recognizing._galleries["default", engine.models()[0].fingerprint].people
+    engine.forget("ben")
+    assert engine.identify(probe)[0].note == "nobody is enrolled"
+
+
+def test_no_picture_is_kept_and_an_enrolment_is_among_her_records(engine: Any) -> None:
+    records = engine.store.evidence("default", "ana")
+    assert [one.kind for one in records] == ["enrolment"]
+    assert records[0].content["context"]["pictures"] == 4
+    assert engine.store.state("default", "ana", "recognize").nbytes < 5_000
+
+
+def test_enrolled_twice_adds_and_somebody_elses_pictures_are_refused(engine: Any) -> None:
+    more = engine.enrol("ana", _pictures(500, 2, first=6))
+    assert (more.pictures, more.state_version) == (6, 2)
+    with pytest.raises(Conflict):
+        engine.enrol("ana", _pictures(501, 2, first=6))
+    assert engine.enrol("ana", _pictures(501, 1, first=6), sure=True).pictures == 7
+
+
+def test_other_work_goes_on_beside(engine: Any) -> None:
+    engine.observe("ana", ["a", "b"])
+    assert engine.catch_up(10)
+    assert engine.identify(_pictures(500, 1, first=4))[0].people[0][0] == "ana"
+
+
+def test_what_does_not_fit_has_a_name(engine: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadImage):
+        engine.identify([b"no picture"])
+    with pytest.raises(ConfigError):
+        engine.identify([])
+    with pytest.raises(ConfigError):
+        engine.identify(_pictures(500, 1), k=0)
+    Image.new("RGB", (32, 64), (9, 9, 9)).save(file := io.BytesIO(), "PNG")
+    assert engine.identify([file.getvalue()])[0].note == "the picture shows nothing"
+    with Engine(f"sqlite:///{tmp_path / 'none.db'}", master_key=bytes(range(32)), background=False) as empty, pytest.raises(ConfigError):
+        empty.identify(_pictures(500, 1))
