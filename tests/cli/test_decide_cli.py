@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from sartor.cli import app
 from sartor.data.world.allocation import Allocation
+from sartor.data.world.ecosystem import PULSES, Ecosystem
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,23 @@ def test_a_budget_is_shared(place: Path, call: Call, call_json: Call) -> None:
     code, shown, _ = call("decide", place / "model", "--budget", 10, "--person", 3, "--person", 4)
     assert code == 0
     assert "2 people" in shown
+
+
+def test_rates_have_names(tmp_path: Path, call: Call, call_json: Call) -> None:
+    agents = Ecosystem.generated(3, whose=11, seed=12)
+    agents.run(50)
+    agents.measured(PULSES[150:450]).write_csv(tmp_path / "runs.csv")
+    sizes = [f"{name}={value}" for name, value in (("fit_steps", 1), ("adapt_steps", 1), ("horizon", 10), ("burn_in", 2), ("draws", 4))]
+    settings = [word for one in sizes for word in ("--set", one)]
+    assert call("fit", tmp_path / "runs.csv", "--method", "twin-control", "--out", tmp_path / "model", *settings)[0] == 0
+    wanted = tmp_path / "now.jsonl"
+    wanted.write_text('{"person": 1, "grass": 24000, "sheep": 4000, "wolves": 1900}\n')
+    code, shown, _ = call("decide", tmp_path / "model", "--person", 1, "--requests", wanted)
+    assert code == 0
+    assert "remove_sheep" in shown
+    code, said = call_json("decide", tmp_path / "model", "--person", 1, "--person", 2, "--requests", wanted)
+    assert code != 0
+    assert "counts now" in said["fix"]
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,9 @@ def test_bad_settings(world, model):
         ZoneOfTolerance(context=("weather",)).fit(Population.from_frames(events=ratings), progress=False)
     with pytest.raises(ConfigError, match="unreachable"):
         model.decide({"ana": None}, requests={"ana": {"target": 1.0}})
+    for states, budget, match in (({}, 1.0, "nobody"), ({"ana": None}, float("nan"), "nan"), ({"ana": None}, -1.0, "-1")):
+        with pytest.raises(ConfigError, match=match):
+            model.decide(states, budget=budget)
     with pytest.raises(ConfigError, match="no rating"):
         ZoneOfTolerance().fit(Population.from_frames(events=ratings.with_columns(kind=pl.lit("stop"))), progress=False)
     with pytest.raises(ConfigError, match="unit"):

@@ -68,13 +68,19 @@ def decide(
         _face.say(f"one {made.unit} more would be worth {made.price:.3g}; {made.spent:.4g} of {budget:g} {made.unit} are given")
     rows: list[list[Any]] = [
         [
-            who, f"{one.action:.3g} {one.unit}", f"{one.cost:.3g}", f"{one.expected:.2f}", f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
-            "" if one.population is None else f"{one.population.action:.3g} ({one.population.expected:.2f})", ", ".join(one.binding), one.note,
+            who, _said(one.action, one.unit), f"{one.cost:.3g}", f"{one.expected:.2f}", f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
+            "" if one.population is None else f"{_said(one.population.action)} ({one.population.expected:.2f})", ", ".join(one.binding), one.note,
         ]
         for who, one in made.items()
     ]  # fmt: skip
     heads = ["person", "given", f"cost, {made.unit}", "expected", "90 %", "population's answer", "bound by", ""]
     _face.stdout().print(_face.table(f"{len(made)} people, {made.spent:.4g} {made.unit}", heads, rows, left=1))
+
+
+def _said(action: Any, unit: str = "") -> str:
+    """A level, or rates by name."""
+    numbers = ", ".join(f"{name} {value:.3g}" for name, value in action.items()) if isinstance(action, dict) else f"{action:.3g}"
+    return f"{numbers} {unit}".rstrip()
 
 
 def _plain(one: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from sartor.decide._trajectories import Trajectories
 from sartor.decide.decision import Alternative, Decision, Decisions
 from sartor.decide.parts import twin as twins
-from sartor.decide.zone_of_tolerance import check_requests
+from sartor.decide.zone_of_tolerance import check_budget, check_requests
 from sartor.errors import BadValue, ConfigError, Infeasible
 from sartor.method import Decider, Run, State, learned
 from sartor.progress import bar
@@ -222,9 +222,8 @@ class TwinControl(Decider):
         rates. Raises `Infeasible` with the least budget when all rates together are more than `budget`.
         """
         self.check_fitted()
+        check_budget(budget)
         people, own = list(states), list(states.values())
-        if not people:
-            raise ConfigError("there is nobody to decide for", fix="give a state for each person, None for the population's answer")
         counts = np.array([self._now(one, person) for one, person in zip(check_requests(requests, people), people, strict=True)])
         chosen, usual = self.rates(own, counts), self.rates([None] * len(own), counts)
         late = slice(int(self.horizon * (1 - LATE)), None)

@@ -175,8 +175,6 @@ class WirelessAllocation(Decider):
 
     def _asked(self, states: Mapping[Any, State | None], requests: Mapping[Any, Mapping[str, Any]] | None) -> _Asked:
         self.check_fitted()
-        if not states:
-            raise ConfigError("there is nobody to decide for", fix="give a state for each person, None for the population's answer")
         people = list(states)
         given = check_requests(requests, people)
 

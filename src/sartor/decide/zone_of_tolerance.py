@@ -192,6 +192,7 @@ class ZoneOfTolerance(Decider):
         Raises `Infeasible` with the least budget when these levels are more than `budget` together: `WirelessAllocation` shares what there is.
         """
         self.check_fitted()
+        check_budget(budget)
         people, own = list(states), list(states.values())
         asked = check_requests(requests, people)
         features = situations.asked(self.facts_, asked, people)
@@ -265,8 +266,16 @@ def check_target(target: float, person: Any = None) -> float:
     return target
 
 
+def check_budget(budget: float) -> None:
+    """Raise `ConfigError` for a budget that is none."""
+    if not budget >= 0:
+        raise ConfigError(f"the budget is {budget}", fix="give a number not below 0")
+
+
 def check_requests(requests: Mapping[Any, Mapping[str, Any]] | None, people: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """One request per person, empty where none is given; raises `ConfigError` for requests of somebody who has no state to decide with."""
+    """One request per person, empty where none is given; raises `ConfigError` without people, and for requests of somebody without a state."""
+    if not people:
+        raise ConfigError("there is nobody to decide for", fix="give a state for each person, None for the population's answer")
     requests = requests or {}
     if strange := sorted(map(str, set(requests) - set(people))):
         raise ConfigError(f"there are requests of {strange[:3]}, and no states", fix="give a state of each, None for the population's answer")
