@@ -24,12 +24,12 @@ CLAIM = Claim(
     "metabolic pathway) and are compared with other methods.",
     passes="Generated patients (no real ones, no medical advice): agent-based predator-prey models with gains, birth and regrowth rates of their "
     "own, 96 x 96 patches; target 5,000 sheep and 900 wolves at the published size; removal rates of at most 0.08 per tick. A run of 600 ticks "
-    "with a pulse of each control (to where a species dies out) identifies a patient's twin; the population's twin and controller are made from 8 others. All is judged on the "
-    "agent-based model: mean |ln(count / target)| of the last 250 of 700 controlled ticks, two runs of each of 4 patients whom no fit has seen, "
-    "per seed. Over all patients of all seeds: own controller <= 0.5 x the population's, and <= constant rates of the population's twin; the "
-    "controller of the patient with the most different rates >= own + 0.05; no species dies out in any controlled run. Reported beside it: no "
-    "control, constant rates of the own twin, and own controllers trained on with the agent-based model's steps forward and the twin's gradient "
-    "backward (dynamics-informed).",
+    "with a pulse of each control (to where a species dies out) identifies a patient's twin; the population's twin and controller are made from 8 "
+    "others. All is judged on the agent-based model: mean |ln(count / target)| of the last 250 of 700 controlled ticks, two runs of each of 4 "
+    "patients whom no fit has seen, per seed. Over all patients of all seeds: own controller <= 0.5 x the population's, and <= constant rates of "
+    "the population's twin; the controller of the patient with the most different rates >= own + 0.05; no species dies out in any controlled run. "
+    "Reported beside it: no control, constant rates of the own twin, and own controllers trained on with the agent-based model's steps forward and "
+    "the twin's gradient backward (dynamics-informed).",
     data=("world-ecosystem",),
     seeds=(0, 1, 2),
 )
