@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sartor.draw.parts.cutouts import CLIP_MEAN, CLIP_SPREAD
+from sartor.draw.parts.cutouts import clip_pixels
 from sartor.errors import ConfigError, FileProblem
 
 
@@ -24,11 +23,8 @@ class Clip:
     @torch.no_grad()
     def pictures(self, images: np.ndarray) -> Tensor:
         """float [n, e] of uint8 [n, H, W, 3]."""
-        side = int(self.model.config.vision_config.image_size)
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-        pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-        mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_SPREAD))
-        seen = self.model.vision_model((pixels - mean) / spread).pooler_output
+        pixels = clip_pixels(images, int(self.model.config.vision_config.image_size))
+        seen = self.model.vision_model(pixels).pooler_output
         return self.model.visual_projection(seen).float()
 
     def prompts(self, ends: Tensor) -> Tensor:

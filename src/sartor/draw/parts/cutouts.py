@@ -96,12 +96,16 @@ def clip_looks(folder: str, images: np.ndarray) -> Tensor:
     Raises `FileProblem` when there is none.
     """
     vision = _vision(folder)
-    side = int(vision.config.image_size)
+    with torch.no_grad():
+        return vision(clip_pixels(images, int(vision.config.image_size)).to(vision.dtype)).image_embeds.float()
+
+
+def clip_pixels(images: np.ndarray, side: int) -> Tensor:
+    """float [n, 3, side, side] of uint8 [n, H, W, 3], scaled as CLIP wants them."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
     pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
     mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_SPREAD))
-    with torch.no_grad():
-        return vision(((pixels - mean) / spread).to(vision.dtype)).image_embeds.float()
+    return (pixels - mean) / spread
 
 
 @lru_cache(maxsize=2)
