@@ -85,6 +85,8 @@ def test_least_and_front(model, states, requests):
     front = model.front(states, requests)
     assert (np.diff(front[:, 0]) <= 1e-9).all()
     assert (np.diff(front[:, 1]) <= 1e-9).all()
+    steep = model.least(states, mean=0.8, requests={person: {**one, "target": 0.99999} for person, one in requests.items()})
+    assert any("not expected at any level" in one.note for one in steep.values())
     near = front[front[:, 1] >= 0.8]
     assert least.spent <= near[-1, 0] + 1e-9
     first = {person: {**one, "weight": 5.0 if person == 0 else 1.0} for person, one in requests.items()}
@@ -129,6 +131,9 @@ def test_saved_and_logged(model, states, requests, tmp_path):
     ids = log.write(made, model=model.fingerprint_)
     log.write(made, model=model.fingerprint_)
     assert len(set(ids)) == PEOPLE
+    free = DecisionLog(tmp_path / "free.jsonl")
+    free.write(model.response.decide({"new": None}), model=model.fingerprint_)
+    assert "budget" not in next(free.read())
     (first, second) = log.read(person=4)
     assert first["action"] == made[4].action == second["action"]
     assert (first["price"], first["state_version"], first["model"]) == (made.price, 1, model.fingerprint_)

@@ -165,6 +165,13 @@ def test_bad_settings(world, model):
         ZoneOfTolerance(context=("weather",)).fit(Population.from_frames(events=ratings), progress=False)
     with pytest.raises(ConfigError, match="unreachable"):
         model.decide({"ana": None}, requests={"ana": {"target": 1.0}})
+    cold = ratings.with_columns(outside=pl.lit(4.0))
+    weather = ZoneOfTolerance(context=("outside",)).fit(Population.from_frames(events=cold), progress=False)
+    for outside in (float("nan"), "warm"):
+        with pytest.raises(BadValue, match="outside is"):
+            weather.adapt(_own(cold.with_columns(outside=pl.lit(outside))))
+    with pytest.raises(BadValue, match="outside is nan"):
+        ZoneOfTolerance(context=("outside",)).fit(Population.from_frames(events=cold.with_columns(outside=pl.lit(float("nan")))), progress=False)
     for states, budget, match in (({}, 1.0, "nobody"), ({"ana": None}, float("nan"), "nan"), ({"ana": None}, -1.0, "-1")):
         with pytest.raises(ConfigError, match=match):
             model.decide(states, budget=budget)

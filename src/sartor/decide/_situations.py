@@ -27,6 +27,8 @@ def learn(events: pl.DataFrame, context: Sequence[str]) -> Facts:
             raise MissingColumn(f"there is no column '{name}'", fix=f"context is one of {events.columns}", column=name)
         column = events[name].drop_nulls()
         if column.dtype.is_numeric():
+            if (wrong := column.cast(pl.Float64).is_finite().not_()).any():
+                _finite(column.filter(wrong)[0], name)
             facts[name] = {"mean": float(column.mean() or 0.0), "scale": max(float(column.std() or 0.0), 1e-9)}  # type: ignore[arg-type]
         else:
             facts[name] = {"values": sorted(column.cast(pl.String).unique().to_list())}
@@ -46,8 +48,19 @@ def features(facts: Facts, columns: Mapping[str, Sequence[Any]], rows: int) -> n
         if "values" in one:
             out += [np.array([value is not None and str(value) == word for value in given], np.float64) for word in one["values"]]
         else:
-            out.append(np.array([0.0 if value is None else (float(value) - one["mean"]) / one["scale"] for value in given]))
+            out.append(np.array([0.0 if value is None else (_finite(value, name) - one["mean"]) / one["scale"] for value in given]))
     return np.stack(out, 1)
+
+
+def _finite(value: Any, name: str) -> float:
+    """Raise `BadValue` for what the model knows as a number, and is none here."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = np.nan
+    if not np.isfinite(found):
+        raise BadValue(f"{name} is {value!r}", column=name, fix="give a finite number, or nothing where it is not known")
+    return found
 
 
 def asked(facts: Facts, requests: Sequence[Mapping[str, Any]], people: Sequence[Any]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import time
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def entry(decision: Decision, decisions: Decisions, *, model: str) -> dict[str, Any]:
-    """What is kept of one decision, as plain data; `model` is the fingerprint of the method that made it."""
-    return {"model": model, "price": decisions.price, "budget": decisions.budget, "spent": decisions.spent, "budget_unit": decisions.unit} | {
-        name: value for name, value in asdict(decision).items() if value not in (None, "", ())
+    """What is kept of one decision, as plain data; `model` is the fingerprint of the method that made it. No budget is none, not infinity."""
+    shared = {"model": model, "price": decisions.price, "budget": decisions.budget, "spent": decisions.spent, "budget_unit": decisions.unit}
+    return {
+        name: value
+        for name, value in {**shared, **asdict(decision)}.items()
+        if value not in (None, "", ()) and not (isinstance(value, float) and not math.isfinite(value))
     }
 
 

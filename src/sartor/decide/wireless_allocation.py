@@ -156,7 +156,7 @@ class WirelessAllocation(Decider):
         found = cheapest(asked.cost, weight * curves, mean, allowed, tolerance=self.tolerance)
         most = float((weight * usual).max(1).sum())
         theirs = cheapest(asked.cost, weight * usual, min(mean, most), self._reached(asked, usual), tolerance=1e-4)
-        return self._told(asked, curves, allowed, found, theirs, found.spent, {}, {})
+        return self._told(asked, curves, allowed, found, theirs, found.spent, {}, self._beyond(asked, curves))
 
     def front(self, states: Mapping[Any, State | None], requests: Mapping[Any, Mapping[str, Any]] | None = None, prices: int = PRICES) -> np.ndarray:
         """The whole trade-off: float64 [prices, 3] of cost, mean and worst expected satisfaction, from the dearest to the cheapest."""
@@ -200,13 +200,17 @@ class WirelessAllocation(Decider):
         reached = curves >= asked.targets[:, None]
         return np.where(reached.any(1, keepdims=True), reached, True)
 
-    def _promised(self, asked: _Asked, curves: np.ndarray, budget: float) -> tuple[np.ndarray, dict[Any, str], dict[int, str]]:
-        """Levels that may be given, who is refused and why, and what else is to be said by row."""
-        allowed = self._reached(asked, curves)
-        notes = {
+    def _beyond(self, asked: _Asked, curves: np.ndarray) -> dict[int, str]:
+        """What is said, by row, of promises that no level keeps."""
+        return {
             int(row): f"{asked.targets[row]:g} is not expected at any level up to {asked.rates[-1]:g} {self.response.unit}"
             for row in np.flatnonzero((asked.targets > 0) & (curves.max(1) < asked.targets))
         }
+
+    def _promised(self, asked: _Asked, curves: np.ndarray, budget: float) -> tuple[np.ndarray, dict[Any, str], dict[int, str]]:
+        """Levels that may be given, who is refused and why, and what else is to be said by row."""
+        allowed = self._reached(asked, curves)
+        notes = self._beyond(asked, curves)
         needs = np.where(allowed, asked.cost, np.inf).min(1)
         if needs.sum() <= budget:
             return allowed, {}, notes

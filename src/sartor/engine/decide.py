@@ -138,7 +138,6 @@ class Deciding:
             if own.state is not None and own.stored is not None:
                 # The version as the store counts it: it is what can be looked up and restored.
                 about = entry(replace(made[person], state_version=own.stored.version), made, model=loaded.fingerprint)
-                about = {name: value for name, value in about.items() if not (isinstance(value, float) and not math.isfinite(value))}
                 records.append(
                     Record(person, "events", sortable_id(now), time=now, kind=KIND, content={"item": KIND, "context": about},
                            purposes=frozenset(), source=f"engine:{VERB}", model=loaded.fingerprint)
