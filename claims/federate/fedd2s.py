@@ -29,7 +29,7 @@ CLAIM = Claim(
     slug="fedd2s",
     paper="Better personal accuracy, faster convergence and better fairness between clients than the compared methods on FEMNIST, CIFAR-10, CINIC-10 "
     "and CIFAR-100. No figure in the abstract.",
-    passes="mnist-t10k, Dirichlet .1, 20 clients with 200 training and 100 test images, four layers of width 64 and a linear one, cuts 4, 3, 2, 1, "
+    passes="mnist-t10k, Dirichlet .1, 20 clients with 100 training and 100 test images, four layers of width 64 and a linear one, cuts 4, 3, 2, 1, "
     "40 rounds x 2 epochs, equal local steps, as clients stand after the last round; means over 3 seeds. Reproduced only if the moving cut >= the "
     "best of the cuts fixed at 4 and at 1 + .005, on the mean and on the worst tenth of clients; >= local + .01; for n samples features and soft "
     "labels are n (w + 2c) numbers a round. Otherwise: not reproduced at this scale.",
@@ -107,7 +107,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     more: dict[str, float] = {}
     with bar("fedd2s", len(seeds) + 1, enabled=progress) as step:
         for seed in seeds:
-            federation = datasets.mnist(clients=20, alpha=0.1, train=200, test=100, seed=seed)
+            federation = datasets.mnist(clients=20, alpha=0.1, train=100, test=100, seed=seed)
             arms, found = _arms(seed), {}
             for name, method in arms.items():
                 if seed == seeds[0]:
@@ -118,12 +118,12 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
             rows.append(found)
             moving = arms["moving"]
             assert isinstance(moving, FedD2S)
-            exact += _numbers(moving, 200)
+            exact += _numbers(moving, 100)
             start = time.perf_counter()
             moving.adapt(federation.clients[0].train)
             seconds.append(time.perf_counter() - start)
             step.advance()
-        federation = datasets.mnist(clients=20, alpha=0.1, train=200, test=100, seed=seeds[0])
+        federation = datasets.mnist(clients=20, alpha=0.1, train=100, test=100, seed=seeds[0])
         for name, settings in (
             ("4 rounds a cut", {"every": 4}), ("8 rounds a cut", {"every": 8}), ("16 rounds a cut", {"every": 16}),
             (".3 take part", {"participation": 0.3}), (".6 take part", {"participation": 0.6}),

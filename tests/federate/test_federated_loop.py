@@ -160,6 +160,27 @@ def test_bad_updates_are_left_out_or_shortened_and_reported() -> None:
     assert np.abs(everybody.server_["weights"]).max() > 1e3
 
 
+class Other(FedAvg):
+    """Client 3 runs a smaller network than it was sent."""
+
+    def _local(self, shards: Any, message: Any, kept: Any, turn: int) -> Any:
+        reply, kept = super()._local(shards, message, kept, turn)
+        return {"weights": reply["weights"][:, :-3]}, kept
+
+
+def test_a_mismatched_model_ends_the_round_and_a_lost_client_keeps_what_it_had() -> None:
+    federation = blobs()
+    with pytest.raises(StateMismatch, match="weights are"):
+        Other(**SMALL).fit(federation, progress=False)
+    method = Local(**SMALL | {"rounds": 1, "dropout": 0.5}).fit(federation, progress=False)
+    (lost,) = (one.lost for one in method.log.rounds)
+    assert 0 < len(lost) < 4
+    start = method._net.initial(0)
+    assert method._part is not None
+    for number, own in enumerate(method._part.kept["own"]):
+        assert torch.equal(own, start) == (number in lost)
+
+
 def test_a_shortened_update_keeps_its_direction() -> None:
     sent = torch.zeros(4, 3)
     update = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [60, 80, 0]])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import sartor
 from sartor.cli import app
-from sartor.errors import BadValue, ConfigError, SartorError, StateMismatch, WrongType
+from sartor.errors import BadValue, ConfigError, CorruptFile, SartorError, StateMismatch, WrongType
 from sartor.evaluate.federated import compare, measure, most_different
 from sartor.federate import datasets
 from sartor.federate.fedavg import FedAvg
@@ -230,7 +230,15 @@ def test_the_table_compares_on_equal_budgets(tmp_path: Path) -> None:
     assert len(averaged["by_seed_after"]) == 2
     assert local["verdict"] in ("better", "worse", "not told apart at this scale")
     assert averaged["gain"] == pytest.approx(averaged["after"] - averaged["shared"])
-    again = compare("digits", ["local"], seeds=[100, 101], options={"clients": 6}, settings={"rounds": 3}, progress=False)
+    board = tmp_path / "board"
+    again = compare("digits", ["local"], seeds=[100, 101], options={"clients": 6}, settings={"rounds": 3}, board=board, progress=False)
+    assert len(list(board.iterdir())) == 2
+    one = next(board.iterdir())
+    read = compare("digits", ["local"], seeds=[100, 101], options={"clients": 6}, settings={"rounds": 3}, board=board, progress=False)
+    assert {name: repr(value) for name, value in read.summary("local").items()} == {name: repr(v) for name, v in again.summary("local").items()}
+    one.write_text("{}")
+    with pytest.raises(CorruptFile, match="not a fit"):
+        compare("digits", ["local"], seeds=[100, 101], options={"clients": 6}, settings={"rounds": 3}, board=board, progress=False)
     assert again.summary("local")["after"] == pytest.approx(local["after"])
     assert CliRunner().invoke(app, ["federate", "digits", "--seed", "100", "--rounds", "1", "--clients", "6", "-m", "local"]).exit_code == 0
 

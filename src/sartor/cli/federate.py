@@ -18,7 +18,7 @@ def federate(
     data: Annotated[str, typer.Argument(help="digits, mnist-t10k, omniglot-small1, wisdm-ar, ml-100k or cora.", show_default=False)],
     methods: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="Repeat for several. Default: the baselines and fedcac, fedcluster.", show_default=False),
+        typer.Option("--method", "-m", help="Repeat for several. Default: the baselines and what suits the data.", show_default=False),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="Repeat for several; default 0, 1, 2.", show_default=False)] = None,
     rounds: Annotated[int, typer.Option("--rounds")] = 40,
@@ -30,6 +30,9 @@ def federate(
     alpha: Annotated[float | None, typer.Option("--alpha", help="Label skew of digits and mnist-t10k: smaller is more.", show_default=False)] = None,
     participation: Annotated[float, typer.Option("--participation", help="Share of clients asked in a round.")] = 1.0,
     held_out: Annotated[float, typer.Option("--held-out", help=_HELD_OUT)] = 0.2,
+    board: Annotated[
+        Path | None, typer.Option("--board", "-b", help="A folder that remembers every fit, so that the same call goes on.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A file for the results as JSON.", show_default=False)] = None,
     as_json: _face.Json = False,
 ) -> None:
@@ -48,10 +51,12 @@ def federate(
         # One step a round on a whole graph: what its optimiser remembers must outlive the round.
         settings |= {"network": "gcn", "hidden": (128,), "epochs": 1, "batch": 0, "optimizer": "adam", "lr": 0.01, "keep_moments": True}
     chosen = methods or (
-        ["local", "fedavg", "pooled", "fedpub"] if data == "cora" else ["local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster"]
+        ["local", "fedavg", "fedper", "pooled", "fedpub"]
+        if data == "cora"
+        else ["local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "pfedgate", "fedd2s"]
     )
     try:
-        found = compare(data, chosen, seeds=seeds or (0, 1, 2), held_out=held_out, options=options, settings=settings)
+        found = compare(data, chosen, seeds=seeds or (0, 1, 2), held_out=held_out, options=options, settings=settings, board=board)
     except TypeError as strange:
         raise ConfigError(f"{data} takes no such option ({strange})", fix="leave --clients or --alpha out") from strange
     result = {**found.as_dict(), "settings": settings, "options": options, "seeds": seeds or [0, 1, 2]}

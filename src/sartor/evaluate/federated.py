@@ -6,14 +6,18 @@ and clients that join later. Always after the last round, never the best one. A 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.errors import ConfigError
+from sartor import _storage
+from sartor.errors import ConfigError, CorruptFile
 from sartor.parts.statistics import bootstrap
 
 if TYPE_CHECKING:
@@ -49,10 +53,28 @@ class Row:
     sent: Mapping[str, Any]
     """What left the devices."""
 
+    def write(self, file: Path) -> None:
+        """As JSON, whole or not at all."""
+        facts = {**vars(self), "values": {name: one.tolist() for name, one in self.values.items()}}
+        _storage.write_atomically(file, json.dumps(facts).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Row:
+        """The reverse of `write`; raises `CorruptFile`."""
+        try:
+            facts = json.loads(file.read_text())
+            return cls(**{**facts, "values": {name: np.array(one, np.float64) for name, one in facts["values"].items()}})
+        except (ValueError, TypeError, KeyError, AttributeError) as cause:
+            raise CorruptFile("this is not a fit of this board", fix="remove it; it will be run again", file=file) from cause
+
     def mean(self, arm: str) -> float:
         """Over clients."""
         known = self.values[arm][~np.isnan(self.values[arm])]
         return float(known.mean()) if known.size else float("nan")
+
+
+def _key(*facts: Any) -> str:
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
 
 
 def accuracy(method: Federated, client: Client, state: State | None) -> float:
@@ -163,7 +185,7 @@ class Comparison:
 
 def compare(
     data: str, methods: Sequence[str], *, seeds: Sequence[int] = (0, 1, 2), held_out: float = 0.2, options: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None, progress: bool = True,
+    settings: Mapping[str, Any] | None = None, board: Path | None = None, progress: bool = True,
 ) -> Comparison:  # fmt: skip
     """Fit and measure methods on a federation of `sartor.federate.datasets`, seed by seed.
 
@@ -174,6 +196,7 @@ def compare(
     held_out: share of clients that join only after the last round.
     options: of the federation (clients, alpha, ...).
     settings: of all methods alike (rounds, epochs, lr, ...), so that budgets are equal.
+    board: a folder with a file for every fit that is done; fits that are there with the same settings are not run again.
     """
     from sartor.federate import datasets
     from sartor.progress import bar
@@ -184,11 +207,20 @@ def compare(
     found = Comparison(data)
     with bar("federate", len(seeds) * len(methods), enabled=progress, unit="fit") as shown:
         for seed in seeds:
-            federation, late = datasets.load(data, seed=seed, **(options or {})).hold_out(held_out, seed=seed)
+            federation: Federation | None = None
             for slug in methods:
                 shown.advance(0, note=f"{slug}, seed {seed}")
+                place = None if board is None else board / f"{slug}-{seed}-{_key(data, slug, seed, held_out, options, settings)}.json"
+                if place is not None and place.is_file():
+                    found.rows.append(Row.read(place))
+                    shown.advance()
+                    continue
+                if federation is None:
+                    federation, late = datasets.load(data, seed=seed, **(options or {})).hold_out(held_out, seed=seed)
                 method = make(slug, **{**(settings or {}), "seed": seed})
                 method.fit(federation, progress=False)
                 found.rows.append(measure(method, federation, late, slug=slug))
+                if place is not None:
+                    found.rows[-1].write(place)
                 shown.advance()
     return found

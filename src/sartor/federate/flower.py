@@ -207,7 +207,7 @@ def _kept(method: Federated, shards: Shards, context: Any, counted: int) -> Mess
 def _records(message: Message) -> Any:
     """One client's message as Flower's arrays."""
     flwr = _flower()
-    return flwr.app.ArrayRecord({name: flwr.app.Array(np.ascontiguousarray(one[0].numpy())) for name, one in message.items()})
+    return flwr.app.ArrayRecord({name: flwr.app.Array(np.asarray(one[0].numpy(), order="C")) for name, one in message.items()})
 
 
 def _tables(record: Any) -> Message:
