@@ -28,11 +28,11 @@ def _pictures(number: int, each: int, first: int = 0) -> list[bytes]:
 @pytest.fixture(scope="module")
 def model() -> NearestCentroid:
     shots = WORLD.shots(np.arange(60), 6, cameras=1, free=0.0, occluded=0.0)
-    return NearestCentroid(encoder="pixels").fit_pictures(WORLD.render(shots), shots.person)  # type: ignore[return-value]
+    return NearestCentroid(encoder="pixels").fit_pictures(WORLD.render(shots), shots.person)
 
 
 @pytest.fixture
-def engine(tmp_path: Path, model: NearestCentroid) -> Any:
+def engine(tmp_path: Path, model: Any) -> Any:
     with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as engine:
         engine.install(model, verb="recognize")
         for person in ("ana", "ben"):

@@ -28,7 +28,7 @@ def _pictures(people: np.ndarray, each: int, first: int = 0) -> tuple[np.ndarray
 
 @pytest.fixture(scope="module")
 def model() -> NearestCentroid:
-    return NearestCentroid(encoder="pixels").fit_pictures(*_pictures(np.arange(60), 6))  # type: ignore[return-value]
+    return NearestCentroid(encoder="pixels").fit_pictures(*_pictures(np.arange(60), 6))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_vectors_that_are_no_numbers_are_named(model: NearestCentroid) -> None:
             return np.full((len(images), 3), np.nan, np.float32)
 
     odd = NearestCentroid(encoder="pixels", whiten=False)
-    odd._encoder = Broken()  # type: ignore[attr-defined]
+    odd._encoder = Broken()
     with pytest.raises(BadValue):
         odd.fit_pictures(*_pictures(np.arange(3), 2))
 

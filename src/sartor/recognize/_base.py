@@ -112,10 +112,14 @@ class VectorRecognizer(Recognizer):
 
     # --- people
 
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        height, width, channels = self.shape_
+        return checked(images, (height, width, channels))
+
     def vectors(self, images: np.ndarray) -> np.ndarray:
         """float32 [n, dim] of length 1. Raises `BadImage` for another size or mode than the model was fitted on, `BadValue` for what is no number."""
         self.check_fitted()
-        return self._units(checked(images, tuple(self.shape_)))  # type: ignore[arg-type]
+        return self._units(self._checked(images))
 
     def _units(self, images: np.ndarray) -> np.ndarray:
         made = np.asarray(self._encode(images), np.float32)
@@ -130,7 +134,7 @@ class VectorRecognizer(Recognizer):
         Raises `BadImage` where a picture shows nothing or does not fit, `EmptyData` for no picture, `StateMismatch`.
         """
         self.check_state(state)
-        images = checked(images, tuple(self.shape_))  # type: ignore[arg-type]
+        images = self._checked(images)
         if not len(images):
             raise EmptyData("there is no picture to enrol", fix="give at least one")
         if (blank := np.flatnonzero(shows_nothing(images))).size:
@@ -178,12 +182,12 @@ class VectorRecognizer(Recognizer):
         """float32 [images, people]: how alike, in the order of `states`; 1 is most."""
         for state in states.values():
             self.check_state(state)
-        return self._compare(checked(images, tuple(self.shape_)), list(states.values()))
+        return self._compare(self._checked(images), list(states.values()))
 
     def _compare(self, images: np.ndarray, states: Sequence[State]) -> np.ndarray:
         return np.asarray(self._units(images) @ centres(states).T, np.float32)
 
-    def recognize(self, images: np.ndarray, states: Mapping[Any, State | None], *, k: int = 1) -> list[list[tuple[Any, float]]]:  # type: ignore[override]
+    def recognize(self, images: np.ndarray, states: Mapping[Any, State | None], *, k: int = 1) -> list[list[tuple[Any, float]]]:
         """For each image at most k people whose score is above the threshold, best first; [(None, threshold)] where it is nobody that is known.
 
         A state of None is somebody of whom nothing is known: nobody is recognized as her.
@@ -192,7 +196,7 @@ class VectorRecognizer(Recognizer):
         if k < 1:
             raise ConfigError(f"k is {k}", fix="use at least 1")
         known = {name: state for name, state in states.items() if state is not None}
-        checked(images, tuple(self.shape_))  # type: ignore[arg-type]
+        self._checked(images)
         least = self.threshold(max(1, len(known)))
         if not known:
             return [[(None, least)] for _ in range(len(images))]
@@ -209,7 +213,7 @@ class VectorRecognizer(Recognizer):
     def verify(self, images: np.ndarray, state: State | None) -> list[tuple[bool, float]]:
         """For each image whether it is this person, and the score; nobody is a person of whom nothing is known."""
         self.check_fitted()
-        checked(images, tuple(self.shape_))  # type: ignore[arg-type]
+        self._checked(images)
         if state is None:
             return [(False, -1.0) for _ in range(len(images))]
         scores = self.compare(images, {"": state})[:, 0]

@@ -21,12 +21,14 @@ from sartor.represent.clustering import spherical_kmeans
 def distances(queries: Features, gallery: Features, *, k1: int = 30, k2: int = 6, worn: np.ndarray | None = None) -> np.ndarray:
     """float32 [q, g], smaller is more alike: directly, and along paths clothes -> identity and identity -> clothes over all pictures of both sets.
 
-    A path counts as much as its go-betweens are near and reliable: the mean of sqrt(s_clo s_id) rel, s = (cosine + 1) / 2. Without a go-between its
-    weight is 0. With fewer than k1 pictures, k1 is lowered. `worn`: bool [q + g], whose clothes still say something.
+    A path counts as much as its go-betweens are near and reliable: the mean of sqrt(s_clo s_id) rel, s = (cosine + 1) / 2, rel scaled to 0..1 over
+    all pictures. Without a go-between its weight is 0. With fewer than k1 pictures, k1 is lowered. `worn`: bool [q + g], whose clothes still say
+    something.
     """
     q = len(queries.whole)
     whole, who, clothes = (np.concatenate(pair) for pair in zip(queries.vectors, gallery.vectors, strict=True))
     sure = np.concatenate([queries.reliability, gallery.reliability])
+    sure = (sure - sure.min()) / max(float(np.ptp(sure)), 1e-12)
     apart = squared_distances(whole, whole)
     joint = reciprocal_weights(apart, k1=k1, k2=k2)
     same_look = squared_distances(clothes, clothes)

@@ -121,7 +121,7 @@ class ISR(VectorRecognizer):
         def batches(rng: np.random.Generator) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
             for _ in range(self.steps):
                 chosen = rng.choice(len(frames), min(self.clips, len(frames)), replace=False)
-                yield [tuple(frames[one][at] for at in rng.choice(len(frames[one]), 2, replace=False)) for one in chosen]  # type: ignore[misc]
+                yield [tuple(frames[one][at] for at in rng.choice(len(frames[one]), 2, replace=False)) for one in chosen]
 
         def loss(batch: list[tuple[np.ndarray, np.ndarray]]) -> Tensor:
             if self.pairs == "augmented":

@@ -111,7 +111,7 @@ class Edge:
             return settings.import_bytes, settings.body_seconds * max(1.0, settings.import_bytes / settings.bulk_bytes)
         if path in problems.CHAT:
             return settings.chat_bytes, settings.body_seconds
-        bulk = path in _BULK or path.endswith(("/memories/import", "/pictures"))
+        bulk = path in _BULK or path.endswith(("/memories/import", "/pictures", "/enrolment", "/identify", "/verify"))
         return settings.bulk_bytes if bulk else settings.body_bytes, settings.body_seconds
 
     def _limited(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
