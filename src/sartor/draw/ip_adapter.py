@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sartor import _fields
 from sartor.data.population import Population
-from sartor.draw._base import ConceptMethod, Plan, Taught, open_prior
+from sartor.draw._base import ConceptMethod, Plan, Strength, Taught, open_prior, strength_of
 from sartor.draw._shown import Shown
 from sartor.draw.parts.cutouts import clip_looks, cut, cutouts, looks
 from sartor.draw.parts.image_branch import PictureTokens, joined, merging, summed
@@ -176,7 +176,7 @@ class IPAdapter(ConceptMethod):
             return looks(prior, cutouts(prior, images, masks, self.cells))
         return clip_looks(self.encoder, images if masks is None else cut(images, masks, images.shape[1]))
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0) -> Plan:
         """`strength`: how much the pictures of each thing count, times `scale`."""
         words = [Concept(name, of_word(prior.text_encoder, prior.tokenizer, one.class_word)) for name, one in taught.items()]
         context = prior.encode(prompts, words)
@@ -185,7 +185,7 @@ class IPAdapter(ConceptMethod):
         # Things with fewer pictures show theirs again, so that each counts the same as far as it goes.
         tokens = torch.stack([one.tensors["tokens"][torch.arange(longest) % len(one.tensors["tokens"])] for one in taught.values()])
         rows = len(prompts)
-        counts = [strength.get(name, 1.0) if isinstance(strength, Mapping) else strength for name in taught]
+        counts = [strength_of(strength, name) for name in taught]
         there = torch.tensor(counts, dtype=tokens.dtype, device=tokens.device).expand(rows, -1)
         own = PictureTokens(tokens.expand(rows, *tokens.shape), there, phrases.expand(rows, *phrases.shape), said.expand(rows, *said.shape))
         self.network_.to(prior.device)

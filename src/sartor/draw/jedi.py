@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor.data.population import Population
-from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._base import ConceptMethod, Plan, Strength, Taught, strength_of
 from sartor.draw._shown import Shown
 from sartor.draw.parts.cutouts import cutouts, looks
 from sartor.draw.parts.objectives import noised, weighted
@@ -159,10 +159,10 @@ class JeDi(ConceptMethod):
                 raise BadImage(f"the pictures of {shown.name} are not of one thing (cosines {matrix})", fix="show one thing, or set alike=-1")
         return {"pictures": torch.from_numpy(references.images)}, {"steps": 0}
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0) -> Plan:
         """`strength`: of how the pictures lead, times `picture_guidance`."""
         ((name, one),) = taught.items()
-        lead = self.picture_guidance * (strength.get(name, 1.0) if isinstance(strength, Mapping) else strength)
+        lead = self.picture_guidance * strength_of(strength, name)
         given = prior.latents(one.tensors["pictures"].cpu().numpy().astype(np.uint8))
         context = prior.encode(prompts, [Concept(name, of_word(prior.text_encoder, prior.tokenizer, one.class_word))])
         guide = self._guide(prior, context, given, prior.encode([f"a {one.class_word}"]), lead)

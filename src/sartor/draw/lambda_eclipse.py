@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartor.data.population import Population
-from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._base import ConceptMethod, Plan, Strength, Taught
 from sartor.draw._shown import Shown
 from sartor.draw.parts.cutouts import cutouts
 from sartor.draw.parts.dual_encoder import DualEncoder, contrast, states_of, train_dual
+from sartor.draw.parts.interleaved import Interleaved
 from sartor.draw.parts.objectives import noised, weighted
 from sartor.draw.parts.others_things import OthersThings, others_things
 from sartor.draw.parts.prior import Prior
@@ -34,34 +35,6 @@ MOST = 4
 """Things in a prompt."""
 EMPTY = 0.1
 """How often the decoder is trained without an embedding."""
-
-
-class Interleaved(nn.Module):
-    """From a prompt's token states, in which the states of things' words are their pictures' embeddings, to the embedding of the whole picture.
-
-    One pass of a causal transformer over tokens, the embedding of an edge map, that of the prompt, and a place for the answer; no time, no noise.
-    """
-
-    def __init__(self, width: int, dim: int, longest: int, *, inner: int = 64, depth: int = 3, heads: int = 4) -> None:
-        super().__init__()
-        self.of_token, self.of_thing = nn.Linear(width, inner), nn.Linear(dim, inner)
-        self.of_edges, self.of_prompt = nn.Linear(dim, inner), nn.Linear(dim, inner)
-        self.answer = nn.Parameter(torch.zeros(1, 1, inner))
-        self.position = nn.Parameter(0.02 * torch.randn(1, longest + 3, inner))
-        layer = nn.TransformerEncoderLayer(inner, heads, 4 * inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(inner), enable_nested_tensor=False)
-        self.out = nn.Linear(inner, dim)
-
-    def forward(self, states: Tensor, things: Tensor, place: Tensor, prompt: Tensor, edges: Tensor) -> Tensor:
-        """float [B, dim]. states [B, T, width]; things [B, MOST, dim]; place int64 [B, T], which thing stands at a token, -1: none; prompt and edges
-        [B, dim], zero for no edge map."""
-        stand = self.of_thing(things).gather(1, place.clamp(min=0)[..., None].expand(-1, -1, self.answer.shape[2]))
-        tokens = torch.where((place >= 0)[..., None], stand, self.of_token(states))
-        more = [self.of_edges(edges)[:, None], self.of_prompt(prompt)[:, None], self.answer.expand(len(states), -1, -1)]
-        x = torch.cat([tokens, *more], 1)
-        x = x + torch.cat([self.position[:, : tokens.shape[1]], self.position[:, -3:]], 1)
-        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
-        return self.out(self.blocks(x, mask=mask, is_causal=True)[:, -1])
 
 
 @dataclass(kw_only=True, eq=False)
@@ -251,7 +224,7 @@ class LambdaEclipse(ConceptMethod):
     # --- drawing
 
     def _plan(
-        self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0,
+        self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0,
         edges: np.ndarray | None = None,
     ) -> Plan:  # fmt: skip
         """`edges`: bool [H, W], lines that pictures should have. `strength` must be one for all things: 0 imagines things of their classes."""

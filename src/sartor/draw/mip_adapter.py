@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.draw._base import Plan, Taught
+from sartor.draw._base import Plan, Strength, Taught
 from sartor.draw._shown import Shown
 from sartor.draw.ip_adapter import IPAdapter
 from sartor.draw.parts.image_branch import PictureTokens, each_thing, merging
@@ -55,7 +55,7 @@ class MIPAdapter(IPAdapter):
 
         return merging(network["branch"], seen, scale, together)
 
-    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0) -> Plan:
         kinds = [one.class_word for one in taught.values()]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise BadPrompt(f"two things are both a {twice[0]}: no pixel can tell whose it is", fix="call them differently, or draw one at a time")
