@@ -207,6 +207,8 @@ _TABLE = (
            "sartor.recognize.snp:SnP", "recognize"),
     System("last", "Large-Scale Spatio-Temporal Person Re-identification: Algorithms and Benchmark", "Shu et al.", 2021, "IEEE TCSVT 2022", "recognize",
            "suite", "sartor.evaluate.last:LaST", "recognize"),
+    System("docxpand", "DocXPand-25k: a large and diverse benchmark dataset for identity documents analysis", "Lerouge et al.", 2024, "arXiv", "recognize",
+           "suite", "sartor.evaluate.docxpand:DocXPand", "recognize"),
     System("perfusion", "Key-Locked Rank One Editing for Text-to-Image Personalization", "Tewel et al.", 2023, "SIGGRAPH",
            "draw", "method", "sartor.draw.perfusion:Perfusion", "draw"),
     System("alignit", "AlignIT: Enhancing Prompt Alignment in Customization of Text-to-Image Models", "Agarwal et al.", 2024, "WACV 2025",
