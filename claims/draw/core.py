@@ -30,7 +30,7 @@ NEW += [f"a {NAME} at {slot} on {HELD}" for slot in SLOTS] + [
 ]
 TWICE = Prompts(NEW * 2, np.ones(2 * len(NEW), bool))
 """The same prompts with two noises: the worst are chosen by the first half, the repair is judged by the second."""
-OWN, PLAIN, NO_TEXT, NO_MAPS = "CoRe", "rescaling only", "without the context term", "without the attention term"
+OWN, PLAIN = "CoRe", "rescaling only"
 
 CLAIM = Claim(
     slug="core",
@@ -46,9 +46,9 @@ CLAIM = Claim(
 
 
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
-    """Four arms that differ in the two terms, and the repair of the first."""
+    """With both terms and with neither, and the repair of the first."""
     world, prior = ShapesWorld(), Prior.shapes()
-    terms = {OWN: {}, PLAIN: {"context_weight": 0.0, "attention_weight": 0.0}, NO_TEXT: {"context_weight": 0.0}, NO_MAPS: {"attention_weight": 0.0}}
+    terms: dict[str, dict[str, float]] = {OWN: {}, PLAIN: {"context_weight": 0.0, "attention_weight": 0.0}}
 
     def method(rate: float, weights: dict[str, float]) -> CoRe:
         return CoRe(steps=STEPS, batch=BATCH, learning_rate=rate, templates=TEMPLATES, sampling_steps=10, **weights).fit(on=prior)  # type: ignore[arg-type]

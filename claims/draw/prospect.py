@@ -21,7 +21,7 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
-NAME, STEPS, BATCH, RATE, WORD_RATE, PICTURES, REFERENCES = "<v>", 150, 4, 2e-3, 6e-2, 16, 3
+NAME, STEPS, BATCH, RATE, WORD_RATE, PICTURES, REFERENCES = "<v>", 150, 4, 2e-3, 6e-2, 16, 2
 ATTRIBUTES = ("layout", "content", "material")
 RANGES = [
     tuple(range(low, high)) for low, high in ((9, 10), (8, 9), (8, 10), (7, 10), (7, 8), (6, 8), (5, 7), (4, 7), (3, 6), (0, 4), (0, 6), (0, 8))
@@ -34,7 +34,7 @@ CLAIM = Claim(
     slug="prospect",
     paper="Ten words, one for each stage of drawing, take material, style and layout from a single picture without touching the model (no figures "
     "in the abstract).",
-    passes="Critters, 3 seeds with 3 references each (one picture of one individual; others at every seed). Agreement of 16 pictures of 'a <v>' "
+    passes="Critters, 3 seeds with 2 references each (one picture of one individual; others at every seed). Agreement of 16 pictures of 'a <v>' "
     "with the reference, 0 for the class word in all stages at the same noise, 1 for the reference itself: layout, the same place; content, "
     "intersection over union of the object's outline; material, share of its pixels in the reference's colours. Means over all: the word in the "
     "stages of each attribute (of 12 ranges, those that set the three apart best on two other subjects) beats the word in those of the two others "
