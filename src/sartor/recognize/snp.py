@@ -91,7 +91,8 @@ class SnP:
     UNION is nearest; of its people a random budget; of their pictures those that cover most.
 
     For a site that has unlabelled pictures of its own cameras and a large pool of others' labelled ones. Where the pool has nothing like the target,
-    or the budget is most of it, random people do as well.
+    or the budget is most of it, random people do as well. On generated people it beats random people and the whole pool at equal steps, but not the
+    people of the nearest clusters ("greedy") of the same number (claims/recognize/snp.py).
 
     Source: Yao, Gedeon and Zheng, Large-scale Training Data Search for Object Re-identification, CVPR 2023. Differs in: both sides of a distance have
     the same number of pictures (the published code draws a sub-sample of the target and then does not use it).
