@@ -6,6 +6,7 @@ import { useApi } from "./api/use-api"
 import { pagesOf } from "./pages"
 import { DataPage } from "./pages/data"
 import { Door } from "./pages/door"
+import { DrawPage } from "./pages/draw"
 import { Home } from "./pages/home"
 import { Jobs } from "./pages/jobs"
 import { Keys } from "./pages/keys"
@@ -128,6 +129,7 @@ function Pages() {
       <Route path="/population" component={Population} />
       <Route path="/models" component={Models} />
       <Route path="/search" component={SearchPage} />
+      <Route path="/draw" component={DrawPage} />
       <Route path="/data" component={DataPage} />
       <Route path="/jobs/:job?" component={Jobs} />
       <Route path="/models/jobs/:job" component={Jobs} />

@@ -5,5 +5,6 @@ import "./styles/base.css"
 import "./styles/layout.css"
 import "./styles/parts.css"
 import "./styles/person.css"
+import "./styles/draw.css"
 
 render(<App />, document.getElementById("app")!)

@@ -407,6 +407,35 @@ export interface SearchAnswer {
   seconds: number
 }
 
+export interface Thing {
+  /** The word that prompts say, without brackets. */
+  item: string
+  class_word: string
+  photos: number
+  learned: boolean
+  /** PNG files in base64; none while drawing is not allowed. */
+  references: string[]
+}
+
+export interface Things {
+  items: Thing[]
+  allowed: boolean
+}
+
+export interface Pictures {
+  data: { b64_json: string; seed: number }[]
+  size: string
+  sartor: {
+    personal: boolean
+    things: string[]
+    model?: Maybe<string>
+    state?: Answer["state"]
+    fallback?: Maybe<string>
+    note: string
+    seconds: number
+  }
+}
+
 export interface Memory {
   id: string
   text: string

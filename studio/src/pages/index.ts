@@ -14,6 +14,7 @@ const ALL: Place[] = [
   { href: "/", name: "Home", icon: "home" },
   { href: "/people", name: "People", icon: "people", scope: "profile" },
   { href: "/search", name: "Search", icon: "search", scope: "read" },
+  { href: "/draw", name: "Draw", icon: "draw", scope: "read" },
   { href: "/data", name: "Data", icon: "data", scope: "read" },
   { href: "/population", name: "Population", icon: "population", scope: "models" },
   { href: "/models", name: "Models", icon: "models", scope: "models" },

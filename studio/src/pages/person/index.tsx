@@ -51,6 +51,7 @@ export function Person(props: { person?: string; tab?: string }) {
         <p class="crumbs small">
           <a href="/people">People</a>
           <a href={withQuery("/search", { person })}>Search as {name ?? person}</a>
+          <a href={withQuery("/draw", { person })}>Draw as {name ?? person}</a>
         </p>
         <h1>{name ?? person}</h1>
         <p class="person-facts muted">
