@@ -57,15 +57,17 @@ def front_figure(rows: Sequence[Mapping[str, Any]], best: Sequence[str], path: P
     axes.plot([places[name][0] for name in best], [places[name][1] for name in best], color=OWN, linewidth=1, alpha=0.5, zorder=1)
     for name, (across, up) in places.items():
         axes.scatter(across, up, s=28, color=POPULATION if name in controls else OWN, marker="s" if name in controls else "o", zorder=2)
-    # Names step aside for those above them.
-    taken: list[tuple[float, float]] = []
-    width, height = (max(place[axis] for place in places.values()) - min(place[axis] for place in places.values()) or 1.0 for axis in (0, 1))
+    # Names step down where they would lie on a point or on another name; sizes are in shares of the picture, by eye.
+    width, height = ((max(place[axis] for place in places.values()) - min(place[axis] for place in places.values()) or 1.0) * 1.3 for axis in (0, 1))
+    taken = [(across, across, up) for across, up in places.values()]
     for name, (across, up) in sorted(places.items(), key=lambda one: -one[1][1]):
-        at = up
-        while any(abs(at - other) < 0.035 * height and abs(across - beside) < 0.22 * width for beside, other in taken):
-            at -= 0.012 * height
-        taken.append((across, at))
-        axes.annotate(name, (across, up), (across + 0.012 * width, at), fontsize=8, color=INK, va="center", annotation_clip=False)
+        start, at = across + 0.014 * width, up
+        end = start + 0.0118 * len(name) * width
+        while any(low < end and start < high + 0.01 * width and abs(at - other) < 0.03 * height for low, high, other in taken):
+            at -= 0.008 * height
+        taken.append((start, end, at))
+        line = {"arrowstyle": "-", "color": POPULATION, "linewidth": 0.6, "relpos": (0, 0.5)} if at < up - 0.02 * height else None
+        axes.annotate(name, (across, up), (start, at), fontsize=8, color=INK, va="center", annotation_clip=False, arrowprops=line)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.margins(x=0.16, y=0.08)
