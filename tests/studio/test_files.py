@@ -59,6 +59,7 @@ def test_it_is_small_and_names_nobody_else() -> None:
         "/models/jobs/1",
         "/jobs/1",
         "/search?q=a",
+        "/draw?q=a",
         "/data",
         "/systems",
         "/keys",
