@@ -171,3 +171,13 @@ def test_bad_input_is_named(prior, method, population, tastes):
     for call, kind, words in cases:
         with pytest.raises(kind, match=words):
             call()
+
+
+def test_two_people_may_choose_the_other_way_round(prior, tastes):
+    good = clicks(tastes, 6)
+    both = Clicks(
+        prompts=[good.prompts[0]] * 2, chosen=np.stack([good.chosen[0], good.rejected[0]]), rejected=np.stack([good.rejected[0], good.chosen[0]])
+    )
+    both.check(prior, ["ana", "ben"])
+    with pytest.raises(BadValue, match="chosen both ways: 0 and 1"):
+        both.check(prior, ["ana", "ana"])

@@ -84,8 +84,8 @@ class PPD(OnPrior):
         if preferences.is_empty():
             raise EmptyData("nobody chose anything", fix="give preferences")
         clicks = clicks_of(preferences, population.frame("images").collect(), prior.size)
-        clicks.check(prior)
         people = np.unique(preferences["person"].to_numpy(), return_inverse=True)[1]
+        clicks.check(prior, people)
         with prior.lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             features = [picture_features(prior, part) for part in (clicks.chosen, clicks.rejected)]

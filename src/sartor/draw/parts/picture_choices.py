@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -37,9 +38,9 @@ class Clicks:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def check(self, prior: Prior) -> None:
+    def check(self, prior: Prior, people: Sequence[Any] | np.ndarray | None = None) -> None:
         """Raise `ConfigError` for lengths that differ, `BadImage` for pictures of another size, and `BadValue` for pairs of two prompts or pairs that
-        were chosen both ways."""
+        one person chose both ways. `people`: whose each choice is; one person's by default."""
         shape = (len(self), prior.size, prior.size, 3)
         for name in ("chosen", "rejected"):
             images = np.asarray(getattr(self, name))
@@ -51,13 +52,14 @@ class Clicks:
             for row, (one, other) in enumerate(zip(self.prompts, self.rejected_prompts, strict=True)):
                 if one != other:
                     raise BadValue(f"pair {row} is of '{one}' and of '{other}'", fix="compare two pictures of one prompt", row=row)
-        seen: dict[tuple[str, str, str], int] = {}
+        seen: dict[tuple[Any, str, str, str], int] = {}
         both = []
         for row, prompt in enumerate(self.prompts):
             a, b = (hashlib.blake2b(np.ascontiguousarray(part[row]).data, digest_size=16).hexdigest() for part in (self.chosen, self.rejected))
-            seen.setdefault((prompt, a, b), row)
-            if (prompt, b, a) in seen:
-                both.append(f"{seen[prompt, b, a]} and {row}")
+            who = None if people is None else people[row]
+            seen.setdefault((who, prompt, a, b), row)
+            if (who, prompt, b, a) in seen:
+                both.append(f"{seen[who, prompt, b, a]} and {row}")
         if both:
             raise BadValue(f"pairs chosen both ways: {', '.join(both)}", fix="keep the later choice of each")
 
