@@ -1,12 +1,15 @@
 """DocXPand: zones as the standard has them, labels that hold after the homography, metrics equal to closed forms, and named errors."""
 
 import datetime
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sartor.data.world.identity import IdentityWorld
 from sartor.data.world.identity.mrz import ALPHABET, Zone, check_digit, checked_places, decode, encode, failures, transliterated, undetected
@@ -14,8 +17,9 @@ from sartor.data.world.identity.papers import papers
 from sartor.data.world.identity.portraits import TALL, WIDE, portraits
 from sartor.data.world.identity.scenes import cut, homography, insert, scanned, through, warped
 from sartor.data.world.identity.templates import TEMPLATES, Template
-from sartor.errors import BadValue, ConfigError, EmptyData
+from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, FileProblem
 from sartor.evaluate.docxpand import DocXPand, character_error_rate, polygon_iou
+from sartor.evaluate.docxpand_archive import read
 from sartor.recognize.parts.corners import CornerTrainer, located
 
 WORLD = IdentityWorld(4)
@@ -70,6 +74,11 @@ def test_bad_zones_are_named() -> None:
         encode(replace(ANNA, optional="X" * 15))
     with pytest.raises(BadValue, match="check digit of birth"):
         decode((STANDARD["td3"][0], STANDARD["td3"][1].replace("740812", "740813")))
+    never = "741399"
+    line = f"L898902C36UTO{never}{check_digit(never)}F1204159ZE184226B<<<<<1"
+    composite = check_digit(line[0:10] + line[13:20] + line[21:43])
+    with pytest.raises(BadValue, match=r"birth: 741399 is no date"):
+        decode((STANDARD["td3"][0], line + composite))
     with pytest.raises(BadValue, match="lines of"):
         failures(("AB", "CD"))
 
@@ -205,3 +214,21 @@ def test_the_benchmark_scores_locating_reading_and_naming() -> None:
         DocXPand(WORLD, np.arange(10))
     with pytest.raises(ConfigError, match="corners of shape"):
         bench.locate(np.zeros((3, 4, 2)))
+
+
+def test_the_published_archive_is_read(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    position = {f"p{at + 1}": {"x": x, "y": y} for at, (x, y) in enumerate([(0.1, 0.2), (0.9, 0.2), (0.9, 0.8), (0.1, 0.8)])}
+    note = {"_id": 1, "template": "id_card_td1_a", "position": position, "fields": {"family_name": "ØST"}}
+    (tmp_path / "all.json").write_text(json.dumps({"info": {}, "documents": [{"_id": "x", "filename": "a.png", "annotations": [note]}]}))
+    (one,) = read(tmp_path / "all.json", tmp_path)
+    assert one.corners.tolist() == [[20, 20], [180, 20], [180, 80], [20, 80]]
+    assert (one.template, one.fields, one.picture().shape) == ("id_card_td1_a", {"family_name": "ØST"}, (100, 200, 3))
+    (tmp_path / "bad.json").write_text(json.dumps({"documents": [{"filename": "a.png", "annotations": [{**note, "position": {}}]}]}))
+    with pytest.raises(BadValue, match=r"documents\.0\.annotations\.0\.position"):
+        read(tmp_path / "bad.json", tmp_path)
+    (tmp_path / "bad.json").write_text("[]")
+    with pytest.raises(CorruptFile, match="no list of annotated"):
+        read(tmp_path / "bad.json", tmp_path)
+    with pytest.raises(FileProblem):
+        read(tmp_path / "none.json", tmp_path)

@@ -156,7 +156,7 @@ def failures(lines: tuple[str, ...]) -> list[str]:
 def decode(lines: tuple[str, ...], *, century: int = 2000) -> Zone:
     """The reverse of `encode`, as far as names are not cut and letters were not written in others; births from `century` - 69 to `century` + 30.
 
-    Raises `BadValue` with the field whose check digit does not fit.
+    Raises `BadValue` with the field whose check digit does not fit, or which is no date.
     """
     if wrong := failures(lines):
         raise BadValue(f"the check digit of {', '.join(wrong)} does not fit", fix="read the zone again", column=wrong[0])
@@ -168,8 +168,11 @@ def decode(lines: tuple[str, ...], *, century: int = 2000) -> Zone:
     surname, _, given = text["name"].partition(FILLER * 2)
     days = {}
     for name in ("birth", "expiry"):
-        year, month, day = (int(text[name][at : at + 2]) for at in (0, 2, 4))
-        days[name] = datetime.date(century + year - (100 if name == "birth" and year > 30 else 0), month, day)
+        try:
+            year, month, day = (int(text[name][at : at + 2]) for at in (0, 2, 4))
+            days[name] = datetime.date(century + year - (100 if name == "birth" and year > 30 else 0), month, day)
+        except ValueError as cause:
+            raise BadValue(f"{text[name]} is no date", fix="read the zone again", column=name) from cause
     return Zone(
         size, text["code"], text["issuer"], text["nationality"], text["number"], surname.replace(FILLER, " "), given.replace(FILLER, " "),
         days["birth"], text["sex"], days["expiry"], text["optional"],
