@@ -117,14 +117,15 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         ">= random blocks + .02": half >= after["random .5"] + 0.02,
         "own gate >= swapped + .02": float(swap.mean()) >= 0.02,
         "nobody above its budget": max(shares) <= 1,
-        "greedy >= .95 of exact": float(np.mean(greedy)) >= 0.95,
+        "greedy >= .95 of exact": min(greedy) >= 0.95,
     }
     lines = table(rows)
     mine = ("budget 1", "budget .5", "budget .3", "mixed", "random .5")
     return Outcome(
         passed=all(conditions.values()),
         measured={
-            "conditions": conditions, "accuracy": after, "largest kept share of a budget": max(shares), "greedy / exact": float(np.mean(greedy)),
+            "conditions": conditions, "accuracy": after, "largest kept share of a budget": max(shares),
+            "greedy / exact, mean and least": [float(np.mean(greedy)), float(min(greedy))],
             **{name: lines[name] for name in mine},
         },
         baseline={name: line for name, line in lines.items() if name not in mine},
