@@ -203,6 +203,12 @@ _TABLE = (
     System("twin-control", "Control of Medical Digital Twins with Artificial Neural Networks", "Böttcher et al.", 2024, "arXiv", "decide", "method",
            "sartor.decide.twin_control:TwinControl", "deep"),
     # --- recognize
+    System("isr", "Identity-Seeking Self-Supervised Representation Learning for Generalizable Person Re-identification", "Dou et al.", 2023, "ICCV",
+           "recognize", "method", "sartor.recognize.isr:ISR", "recognize"),
+    System("faim", "Clothes-Changing Person Re-identification with Feasibility-Aware Intermediary Matching", "Zhao et al.", 2024, "arXiv",
+           "recognize", "method", "sartor.recognize.faim:FAIM", "recognize"),
+    System("pose2id", "From Poses to Identity: Training-Free Person Re-Identification via Feature Centralization", "Yuan et al.", 2025, "CVPR",
+           "recognize", "method", "sartor.recognize.pose2id:Pose2ID", "recognize"),
     System("snp", "Large-scale Training Data Search for Object Re-identification", "Yao et al.", 2023, "CVPR", "recognize", "method",
            "sartor.recognize.snp:SnP", "recognize"),
     System("last", "Large-Scale Spatio-Temporal Person Re-identification: Algorithms and Benchmark", "Shu et al.", 2021, "IEEE TCSVT 2022", "recognize",

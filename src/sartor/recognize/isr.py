@@ -97,7 +97,7 @@ class ISR(VectorRecognizer):
         if self.pairs == "given" and people is None:
             raise ConfigError('pairs is "given", but no people are', fix="give people=")
         kept, self.skipped_ = _kept(clip, frame, boxes)
-        frames = _frames(clip, frame, kept)
+        frames = _frames(clip, frame, kept, self.skipped_)
         if not frames:
             raise EmptyData("no clip has two frames of two people or more", fix=f"give longer clips; skipped: {self.skipped_}")
         self.shape_ = [int(one) for one in images.shape[1:]]
@@ -202,12 +202,15 @@ def _groups(clip: np.ndarray, frame: np.ndarray, kept: np.ndarray) -> list[np.nd
     return np.split(rows, cuts)
 
 
-def _frames(clip: np.ndarray, frame: np.ndarray, kept: np.ndarray) -> list[list[np.ndarray]]:
-    """Rows of each frame of each clip that can be matched."""
+def _frames(clip: np.ndarray, frame: np.ndarray, kept: np.ndarray, skipped: dict[str, int]) -> list[list[np.ndarray]]:
+    """Rows of each frame of each clip that can be matched; what cannot is added to `skipped`."""
     found: dict[Any, list[np.ndarray]] = {}
     for rows in _groups(clip, frame, kept):
         if len(rows) >= 2:
             found.setdefault(clip[rows[0]], []).append(rows)
+        else:
+            skipped["frames of fewer than two"] += 1
+    skipped["clips of one frame"] += sum(len(one) < 2 for one in found.values())
     return [one for one in found.values() if len(one) >= 2]
 
 
