@@ -11,8 +11,11 @@ from PIL import Image
 from sartor import Engine
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw._shown import Shown
+from sartor.draw.break_a_scene import BreakAScene
+from sartor.draw.disendiff import DisenDiff
 from sartor.draw.parts.picture_files import facts_in
 from sartor.draw.parts.prior import Prior
+from sartor.draw.ppd import PPD
 from sartor.draw.textual_inversion import TextualInversion
 from sartor.errors import BadImage, BadPrompt, BadValue, ConfigError
 from sartor.recommend.popularity import Popularity
@@ -169,6 +172,10 @@ def test_what_cannot_be_drawn_or_shown(engine, model, tmp_path):
         (lambda: engine.observe("ana", images=[{"data": "%%%", "item": "pip"}]), BadImage, "base64"),
         (lambda: engine.fit("textual-inversion", verb="draw"), ConfigError, "not fitted here"),
         (lambda: engine.install(model), ConfigError, "does not recommend"),
+        # What people leave here are photos of one thing each, and no choices between pictures.
+        (lambda: engine.install(PPD(), verb="draw"), ConfigError, "'PPD' does not draw things that people show"),
+        (lambda: engine.install(BreakAScene(), verb="draw"), ConfigError, "several things out of one picture"),
+        (lambda: engine.install(DisenDiff(), verb="draw"), ConfigError, "several things out of one picture"),
     ]
     for call, kind, words in cases:
         with pytest.raises(kind, match=words):

@@ -164,8 +164,8 @@ def install(
     report: what was measured of it elsewhere, in the shape of `validation.report`.
     """
     store, tenant = engine.store, engine.tenant
-    method.check_fitted()
     _check_verb(method, verb)
+    method.check_fitted()
     note = "Installed as it is: it was not measured here."
     members = [] if population is None else training.people(population)
     position = store.position(tenant)
@@ -226,10 +226,25 @@ def _check_verb(method: Any, verb: str) -> None:
         raise ConfigError(f"'{name}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
     if verb == "decide" and not (isinstance(method, Decider) and hasattr(method, "items_")):
         raise ConfigError(f"'{name}' does not decide from events", fix="use zone-of-tolerance or wireless-allocation")
-    if verb == "draw" and not (isinstance(method, Illustrator) and hasattr(method, "learn")):
-        raise ConfigError(f"'{name}' does not draw things that people show", fix="use textual-inversion, dreambooth or custom-diffusion")
+    if verb == "draw":
+        _check_illustrator(method if isinstance(method, Illustrator) else None, name)
     if verb == "search" and not (isinstance(method, Searcher) and isinstance(method, ItemRecommender)):
         raise ConfigError(f"'{name}' does not search by people's own taste", fix="use personal-search")
+
+
+def _check_illustrator(method: Any, name: str) -> None:
+    """Raise `ConfigError` for what does not learn each thing by itself from photos alone, which is all that people leave here."""
+    fix = "use textual-inversion, dreambooth or custom-diffusion"
+    if method is None:
+        raise ConfigError(f"'{name}' does not draw things that people show", fix=fix)
+    from sartor.draw._base import ConceptMethod
+    from sartor.draw._scene import SceneMethod
+
+    if not isinstance(method, ConceptMethod):
+        raise ConfigError(f"'{name}' does not draw things that people show", fix=fix)
+    if isinstance(method, SceneMethod) or isinstance(getattr(method, "base", None), SceneMethod):
+        # What a thing of hers has changed could not be taken back alone.
+        raise ConfigError(f"'{name}' learns several things out of one picture", fix=fix)
 
 
 def _settings(method: Recommender) -> dict[str, Any]:
