@@ -170,6 +170,9 @@ def test_bad_settings(world, model):
     for outside in (float("nan"), "warm"):
         with pytest.raises(BadValue, match="outside is"):
             weather.adapt(_own(cold.with_columns(outside=pl.lit(outside))))
+        with pytest.raises(BadValue, match="outside is"):
+            weather.check_event({"level": 3.0, "value": 0.5, "outside": outside})
+    weather.check_event({"level": 3.0, "value": 0.5, "outside": None})
     with pytest.raises(BadValue, match="outside is nan"):
         ZoneOfTolerance(context=("outside",)).fit(Population.from_frames(events=cold.with_columns(outside=pl.lit(float("nan")))), progress=False)
     for states, budget, match in (({}, 1.0, "nobody"), ({"ana": None}, float("nan"), "nan"), ({"ana": None}, -1.0, "-1")):

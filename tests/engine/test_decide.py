@@ -5,6 +5,7 @@ import math
 import zipfile
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sartor import Engine
@@ -110,6 +111,19 @@ def test_feedback_outside_its_scale_is_not_kept(engine, event, match):
     assert engine.catch_up()
     assert (engine.status().failing, engine.status().counts["records"]) == (0, before + 1)
     assert engine.decide(["p0"], budget=9.0).people[0].lag == 0
+
+
+def test_context_that_is_no_number_is_not_kept(engine):
+    """Once kept it would make every later state of hers fail."""
+    ratings = Allocation(people=40, seed=8).ratings(10).with_columns(hour=pl.col("time") // 86_400 % 24)
+    engine.install(ZoneOfTolerance(context=("hour",)).fit(Population.from_frames(events=ratings), progress=False), verb="decide")
+    for hour in ("noon", math.nan):
+        with pytest.raises(BadValue, match=r"hour|context"):
+            engine.observe("new", [{"item": "video", "level": 3.0, "value": 0.5, "hour": hour}])
+    engine.observe("new", [{"item": "video", "level": 3.0, "value": 0.5, "hour": 12}])
+    assert engine.catch_up()
+    assert engine.status().failing == 0
+    assert engine.decide(["new"]).people[0].fallback is None
 
 
 def test_what_cannot_be_decided(engine, model):

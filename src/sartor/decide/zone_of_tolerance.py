@@ -115,10 +115,11 @@ class ZoneOfTolerance(Decider):
         return self._adapted([(evidence, state)])[0]
 
     def check_event(self, event: Mapping[str, Any]) -> None:
-        """Raise `BadValue` for feedback outside its scale, and for a level that is negative or not finite."""
+        """Raise `BadValue` for feedback outside its scale, a level that is negative or not finite, and context that should be a number."""
         level, value = event.get("level"), event.get("value")
         if isinstance(level, int | float) and isinstance(value, int | float):
             situations.check(level, value, (float(self.scale[0]), float(self.scale[1])))
+            situations.features(self.facts_, {name: [event.get(name)] for name in self.facts_}, 1)
 
     def adapt_all(self, population: Population, *, progress: bool = False) -> dict[Any, State]:
         """States of everybody, as one batch."""
