@@ -54,7 +54,8 @@ def test_it_learns_without_labels_and_counts_what_it_skips() -> None:
     rows = np.concatenate([np.arange(len(shown)), [0, 0], np.flatnonzero((shown.clip == 1) & (shown.frame == 0))])
     clip, frame = shown.clip[rows], shown.frame[rows]
     clip[len(shown) + 1], clip[len(shown) + 2 :] = 99, 98
-    images, boxes = shown.images[rows], shown.boxes[rows]
+    images, boxes = shown.images[rows], shown.boxes[rows].copy()
+    boxes[len(shown) + 2 :] += 100 * np.arange(len(rows) - len(shown) - 2)[:, None]
     usual = ISR(steps=1, dim=16)
     usual.fit_clips(shown.images, shown.clip, shown.frame, boxes=shown.boxes)
     model = ISR(steps=8, clips=4, dim=16)
