@@ -73,7 +73,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         with tempfile.TemporaryDirectory() as folder:
             for seed in seeds:
                 world = ShapesWorld()
-                known = population(world, Path(folder), things=6, each=2, pairs=4, seed=seed)
+                known = population(world, Path(folder), things=6, each=4, pairs=4, seed=seed)
                 for slug in [one for one in PLACES if one in systems.SYSTEMS]:
                     rows.append(_one(slug, world, prior, known, Path(folder), seed, steps))
                     if progress:
