@@ -1,5 +1,7 @@
 """An SDXL through the same code path as every other prior: prompts, learned words, files, and every method that runs on it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from sartor.draw._shown import Shown
 from sartor.draw.alignit import AlignIT
 from sartor.draw.break_a_scene import BreakAScene
 from sartor.draw.classdiffusion import ClassDiffusion
+from sartor.draw.concepts import open_concepts, write_embeddings
 from sartor.draw.core import CoRe
 from sartor.draw.cross_init import CrossInit
 from sartor.draw.custom_diffusion import CustomDiffusion
@@ -56,6 +59,18 @@ def test_an_sdxl_draws_what_its_own_pipeline_draws(pipeline_xl, tmp_path, zeros)
         Prior.from_pretrained(tmp_path / "xl")
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_in_half_precision_it_draws_about_the_same_and_the_autoencoder_is_spared(pipeline_xl, prior, kind):
+    half = Prior.from_pretrained(copy.deepcopy(pipeline_xl)).to("cpu", kind)
+    assert {one.dtype for one in half.unet.parameters()} == {kind}
+    # float16 has no room for what an SDXL's autoencoder computes.
+    assert {one.dtype for one in half.vae.parameters()} == {torch.float32 if kind == torch.float16 else kind}
+    whole, rough = (one.images(sample(one, one.encode(PROMPTS), SEEDS, steps=2)).astype(int) for one in (prior, half))
+    assert np.abs(whole - rough).mean() < 4
+    pictures = np.random.default_rng(0).integers(0, 255, (1, 16, 16, 3)).astype(np.uint8)
+    assert half.latents(pictures).dtype == kind
+
+
 def test_a_learned_word_has_a_row_in_each_encoder_and_diffusers_reads_them(pipeline_xl, prior, tmp_path):
     rows = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     file = save_embeds(tmp_path / "learned_embeds.safetensors", [Concept("<m>", rows)], widths=prior.widths)
@@ -77,6 +92,21 @@ def test_a_learned_word_has_a_row_in_each_encoder_and_diffusers_reads_them(pipel
     assert torch.allclose(of_word(prior.text_encoder, prior.tokenizer, "mug")[0, :32], pipeline_xl.text_encoder.get_input_embeddings().weight[
         pipeline_xl.tokenizer("mug", add_special_tokens=False).input_ids[0]
     ])  # fmt: skip
+
+
+def test_what_is_learned_on_an_sdxl_goes_out_and_comes_back_as_files(prior, tmp_path):
+    word = TextualInversion(**TWO).fit(on=prior)
+    state = word.learn(thing())
+    again = open_concepts(prior, {"m": write_embeddings(prior, state, tmp_path / "m.safetensors")}, classes={"m": "mug"}, sampling_steps=2)
+    tuned = DreamBooth(**TWO, **QUICK, learning_rate=0.1).fit(on=prior)
+    weights, _ = tuned.export(tuned.learn(thing()), "<m>", tmp_path)
+    adapter = open_concepts(prior, {"m": weights}, classes={"m": "mug"}, sampling_steps=2)
+
+    def drawn(method, own):
+        return method.draw(["a photo of <m>"], [own], seeds=[3], classes={"<m>": "mug"})[0].astype(int)
+
+    assert np.abs(drawn(word, state) - drawn(again.method, again.state)).max() <= 1
+    assert np.abs(drawn(adapter.method, adapter.state) - drawn(word, None)).max() > 2
 
 
 def _part(file, name):

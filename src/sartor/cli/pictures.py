@@ -77,7 +77,7 @@ def learn(
     for name in files.names(state):
         path = out if len(things) == 1 else out / f"{name.strip('<>')}.safetensors"
         written[name] = files.concept_of(made, state, name).save(path)
-    more = [str(files.write_embeddings(state, embeddings))] if embeddings is not None else []
+    more = [str(files.write_embeddings(base, state, embeddings))] if embeddings is not None else []
     more += [str(files.write_weights(state, files.names(state)[0], lora))] if lora is not None else []
     facts = {name: _facts(state, name, path) for name, path in written.items()}
     if as_json:

@@ -147,8 +147,8 @@ def _read(
     return {"rows": rows, **weights}, facts, (slug_of(DreamBooth()), {})
 
 
-def write_embeddings(state: State, path: str | Path) -> Path:
-    """The words of a state as people exchange them; raises `ConfigError` where a thing is more than a word, or no word."""
+def write_embeddings(prior: Prior, state: State, path: str | Path) -> Path:
+    """The words of a state as people exchange them; raises `ConfigError` where a thing is more than a word, and for several of an SDXL."""
     import torch
 
     words = []
@@ -159,7 +159,7 @@ def write_embeddings(state: State, path: str | Path) -> Path:
                 f"{name} is more than a word: {', '.join(sorted(own - {'rows'})[:2])} ...", fix="use textual-inversion, or keep the concept"
             )
         words.append(Concept(name, torch.from_numpy(state.arrays[f"{name}/rows"].copy())))
-    return save_embeds(path, words)
+    return save_embeds(path, words, widths=prior.widths)
 
 
 def write_weights(state: State, name: str, path: str | Path) -> Path:

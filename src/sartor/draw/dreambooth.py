@@ -83,7 +83,7 @@ class DreamBooth(ConceptMethod):
         changes = {key: value.cpu().numpy() for key, value in taught[name].changes().items()}
         if not all(key.endswith((".A", ".B")) for key in changes):
             raise ConfigError("whole weights are no LoRA", fix="learn it with tune='low-rank'")
-        words = save_embeds(Path(folder) / "learned_embeds.safetensors", [taught[name].concept(name)])
+        words = save_embeds(Path(folder) / "learned_embeds.safetensors", [taught[name].concept(name)], widths=self.bundle.widths)
         return write_lora(changes, folder, layout=layout), words
 
 
