@@ -24,6 +24,7 @@ from sartor.draw.parts.regions import Region, checked, kept_inside, said_at
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.tap import Slots
 from sartor.draw.parts.tokens import NAME, Concept, of_word
+from sartor.draw.parts.tuning import forget_class_pictures
 from sartor.draw.parts.weights import changed
 from sartor.errors import BadPrompt, ConfigError, EmptyData, StateMismatch, UnknownId
 from sartor.method import Illustrator, Run, State, States, learned
@@ -135,7 +136,7 @@ class ConceptMethod(OnPrior):
         for one in things:
             self._check_thing(prior, one)
             references = References.of(prior, one.images, masks=one.masks)
-            with prior.lock:
+            with prior.learning, prior.lock:
                 tensors, record = self._learn(prior, references, one, self.seed if seed is None else seed, progress)
             arrays = {key: value for key, value in arrays.items() if not key.startswith(f"{one.name}/")}
             arrays |= {f"{one.name}/{key}": self._stored(key, value) for key, value in tensors.items()}
@@ -178,6 +179,7 @@ class ConceptMethod(OnPrior):
             raise UnknownId("the state has no such concept", id=name, fix=f"it has {', '.join(state.notes['concepts'])}")
         facts = {key: value for key, value in state.notes["concepts"].items() if key != name}
         arrays = {key: value for key, value in state.arrays.items() if not key.startswith(f"{name}/")}
+        forget_class_pictures(self.bundle)
         return self.make_state(arrays, before=state, notes={"concepts": facts}) if facts else None
 
     # --- drawing

@@ -68,7 +68,7 @@ class SceneMethod(ConceptMethod):
         for one in things:
             if kept is not None and one.name in kept.notes["concepts"]:
                 kept = self.without(kept, one.name)
-        with prior.lock:
+        with prior.learning, prior.lock:
             seed = self.seed if seed is None else seed
             words, weights, record = self._learn_scene(prior, parts[0], things, [part.masks for part in parts], seed, progress)
         scene = f"[{'+'.join(one.name for one in things)}]"

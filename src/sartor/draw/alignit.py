@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sartor.data.population import Population
 from sartor.draw._base import ConceptMethod, Plan, Taught, open_prior
+from sartor.draw._scene import SceneMethod
 from sartor.draw._shown import Shown
 from sartor.draw.custom_diffusion import CustomDiffusion
 from sartor.draw.parts.prior import Prior
@@ -48,6 +49,9 @@ class AlignIT(ConceptMethod):
 
     def fit(self, population: Population | None = None, *, on: Prior | None = None, **settings: Any) -> Self:
         """As the base."""
+        if isinstance(self.base, SceneMethod):
+            what = f"AlignIT applies to things that are learned one by one, {type(self.base).__name__} learns scenes"
+            raise ConfigError(what, fix="wrap custom-diffusion, perfusion or textual-inversion")
         prior = on if on is not None else open_prior(self.prior)
         if self.base.prior_fingerprint_ != prior.fingerprint or population is not None:
             self.base.fit(population, on=prior, **settings)

@@ -100,12 +100,18 @@ class BreakForMake(ConceptMethod):
         """
         things = listed(shown)
         beside = [one.options.get("beside") or [other for other in things if bool(other.class_word) != bool(one.class_word)] for one in things]
-        for one, others in zip(things, beside, strict=True):
-            if not others:
-                what, wanted = ("content", "styles") if one.class_word else ("style", "contents")
-                raise EmptyData(f"{one.name} is a {what} without {wanted} beside it", fix="show some in the same call, or as options['beside']")
         things = [replace(one, options={**one.options, "beside": others}) for one, others in zip(things, beside, strict=True)]
+        for one in things:
+            self._beside(one)
         return self._unmade(super().learn(things, state, seed=seed, progress=progress), [one.name for one in things])
+
+    @staticmethod
+    def _beside(shown: Shown) -> Sequence[Shown]:
+        found: Sequence[Shown] = shown.options.get("beside", ())
+        if not found:
+            what, wanted = ("content", "styles") if shown.class_word else ("style", "contents")
+            raise EmptyData(f"{shown.name} is a {what} without {wanted} beside it", fix="show some in the same call, or as options['beside']")
+        return found
 
     def without(self, state: State, name: str) -> State | None:
         """The state with one thing and the pairs made of it forgotten; None when it was the only one."""
@@ -119,7 +125,7 @@ class BreakForMake(ConceptMethod):
 
     def _learn(self, prior: Prior, references: References, shown: Shown, seed: int, progress: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
         own = self._set(prior, shown, seed, references)
-        beside = [self._set(prior, one, seed) for one in shown.options["beside"]]
+        beside = [self._set(prior, one, seed) for one in self._beside(shown)]
         live, frozen = self._started(prior, seed), self._frozen(prior)
         mine, other = (DOWN, UP) if shown.class_word else (UP, DOWN)
 
@@ -129,7 +135,7 @@ class BreakForMake(ConceptMethod):
             through = _joined(frozen, _only(live, other))
             return total + torch.stack([self._error(prior, one, _some(one, self.batch), through) for one in chosen]).mean()
 
-        record = adapt(references, [self._phase(live, self.steps, mine, loss)], seed=seed, progress=progress)
+        record = adapt(references, [self._phase(live, self.steps, mine, loss)], lock=prior.lock, seed=seed, progress=progress)
         learned = {f"weights.{name}": value.detach() for name, value in live.items()}
         return {"rows": own.word.rows, **learned}, {**record, "basis": self.basis, "rank": self.rank, "prior": prior.fingerprint}
 
@@ -187,7 +193,7 @@ class BreakForMake(ConceptMethod):
         if not content.class_word or style.class_word:
             raise ConfigError(f"{content.name} and {style.name} are no content and style", fix="give a content first, then a style")
         seed = self.seed if seed is None else seed
-        with prior.lock:
+        with prior.learning, prior.lock:
             frozen = self._frozen(prior)
             joined = _halves(taught[content.name], taught[style.name])
             live = {name: nn.Parameter(value.clone()) for name, value in joined.items()}
@@ -199,7 +205,7 @@ class BreakForMake(ConceptMethod):
                 return self._error(prior, sets[0], numbers, through) + self._error(prior, sets[1], _some(sets[1], len(numbers)), through)
 
             phase = Phase(steps=self.make_steps, parameters=[([*live.values()], self.make_rate)], loss=loss, batch=self.batch)
-            adapt(sets[0].references, [phase], seed=seed, progress=progress)
+            adapt(sets[0].references, [phase], lock=prior.lock, seed=seed, progress=progress)
             for hook in hooks:
                 hook.remove()
         made = {f"{content.name}/weights.made.{style.name}.{name}": self._stored("weights.", value) for name, value in live.items()}

@@ -166,7 +166,7 @@ class HMCFG(ConceptMethod):
 
         every = [part for pair in live.values() for part in pair]
         phase = Phase(steps=self.refine_steps, parameters=[(every, self.refine_rate)], loss=loss, batch=self.batch)
-        record = adapt(references, [phase], seed=seed, progress=progress)
+        record = adapt(references, [phase], lock=prior.lock, seed=seed, progress=progress)
         return {name: (a.detach(), b.detach()) for name, (a, b) in live.items()}, record
 
     # --- drawing

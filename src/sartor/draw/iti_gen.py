@@ -114,7 +114,7 @@ class ITIGen(OnPrior):
         _fields.check(self)
         _check(attributes, self.tokens)
         prior = self.bundle
-        with prior.lock:
+        with prior.learning, prior.lock:
             seen = {name: [self._pictures(prior, one) for one in kinds.values()] for name, kinds in attributes.items()}
             tokens, losses = self._learned(prior, prompt, [*seen.values()], self.seed if seed is None else seed)
         arrays = {f"{name}/tokens": one.detach().cpu().float().numpy() for name, one in zip(attributes, tokens, strict=True)}
@@ -169,6 +169,7 @@ class ITIGen(OnPrior):
                 optimizer.param_groups[0]["lr"] = self.learning_rate * unit * (0.5 if epoch >= self.halved_at else 1.0)
             drawn = [list(batches(rng, [len(one) for one in kinds], self.steps_per_epoch)) for kinds in seen]
             for step, (number, kinds) in itertools.product(range(self.steps_per_epoch), enumerate(seen)):
+                prior.lock.pass_on()
                 # One attribute at a time; the tokens of the others stand as they are.
                 rows = sum_of([one if place == number else one.detach() for place, one in enumerate(live)], combos)
                 said = self._said(prior, [prompt] * len(combos), rows)

@@ -77,6 +77,7 @@ class ZOODiP(ConceptMethod):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for _ in range(self.steps):
+                prior.lock.pass_on()
                 chosen = torch.randint(len(references), (self.batch,), generator=draw)
                 data = Look.of(small, references, chosen, at)
                 record.append(learning.step(lambda values, data=data: data.losses(small, text, shown.name, unit * values), draw))  # type: ignore[misc]

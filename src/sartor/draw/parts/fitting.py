@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sartor.draw.parts.references import References
+from sartor.draw.parts.turns import Turns
 from sartor.errors import ConfigError
 from sartor.parts.trainer import Trainer
 
@@ -32,8 +33,12 @@ class Phase:
     clip_norm: float = 0.0
 
 
-def adapt(references: References, phases: Sequence[Phase], *, seed: int = 0, progress: bool = False) -> dict[str, Any]:
-    """Run the phases one after another. Returns the record: steps, mean loss of every 50 steps, seconds of clock and of CPU.
+def adapt(
+    references: References, phases: Sequence[Phase], *, lock: Turns | None = None, seed: int = 0, progress: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """Run the phases one after another, passing on the lock of the prior between steps.
+
+    Returns the record: steps, mean loss of every 50 steps, seconds of clock and of CPU.
 
     The same seed gives the same result. Raises `Diverged` when a loss or a weight is not finite.
     """
@@ -53,7 +58,10 @@ def adapt(references: References, phases: Sequence[Phase], *, seed: int = 0, pro
             nonlocal done
             count = min(CHUNK, phase.steps - done)
             done += count
-            return references.batches(rng, count, phase.batch)
+            for numbers in references.batches(rng, count, phase.batch):
+                if lock is not None:
+                    lock.pass_on()
+                yield numbers
 
         trainer = Trainer(
             epochs=-(-phase.steps // CHUNK), learning_rate=phase.parameters[0][1], optimizer="adamw", weight_decay=phase.weight_decay,

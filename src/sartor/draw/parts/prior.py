@@ -23,6 +23,7 @@ from sartor.draw.parts.pipeline_files import parts_of, read_parts, write_parts
 from sartor.draw.parts.small_prior import small_parts
 from sartor.draw.parts.tap import Layer, Slots, install, layers_of
 from sartor.draw.parts.tokens import Concept, Words
+from sartor.draw.parts.turns import Turns
 from sartor.errors import ConfigError, CorruptFile, FileProblem
 
 CARD = "card.json"
@@ -52,8 +53,10 @@ class Prior:
     """What it was trained on and how well it draws; `vocabulary` (all words there are) for a closed language."""
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What was made with it and is worth keeping while it is open: pictures of classes, statistics of its text encoder."""
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
-    """Held by whoever changes its weights for a while, and by whoever must not meet such a change."""
+    lock: Turns = field(default_factory=Turns, repr=False)
+    """Held by whoever changes its weights for a while, and by whoever must not meet such a change; learning passes it on between its steps."""
+    learning: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Held by whoever learns: one at a time, since torch's generator is everybody's."""
 
     def __post_init__(self) -> None:
         kind = self.scheduler.config.prediction_type

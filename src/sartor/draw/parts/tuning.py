@@ -5,6 +5,7 @@ Most methods of the room are a choice of these four and one new function. What i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ Say = Callable[[Tensor], "tuple[Sequence[str], Tensor | None]"]
 
 # --- pictures of the class
 
+CLASS_PICTURES, MOST_CLASSES = "class pictures", 8
+
 
 @dataclass(frozen=True, eq=False)
 class ClassPictures:
@@ -64,11 +67,14 @@ class ClassPictures:
 
 
 def class_pictures(prior: Prior, prompt: str, count: int = 64, *, seed: int = 0, batch: int = 32) -> ClassPictures:
-    """Draw them; the same prior, prompt, count and seed are drawn once."""
+    """Draw them; those of the last few prompts are kept while the prior is open, until something is forgotten (`forget_class_pictures`)."""
     if count < 1:
         raise ConfigError(f"{count} class pictures", fix="use at least 1")
-    key = ("class pictures", prompt, count, seed)
+    # What somebody calls her things is not kept.
+    key = (CLASS_PICTURES, hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(), count, seed)
     if key not in prior.kept:
+        for oldest in _kept_classes(prior)[: -MOST_CLASSES + 1]:
+            del prior.kept[oldest]
         with torch.no_grad():
             context = prior.encode([prompt])
         parts = []
@@ -77,6 +83,16 @@ def class_pictures(prior: Prior, prompt: str, count: int = 64, *, seed: int = 0,
             parts.append(sample(prior, context.expand(len(seeds), -1, -1), seeds))
         prior.kept[key] = torch.cat(parts)
     return ClassPictures(prompt, prior.kept[key])
+
+
+def forget_class_pictures(prior: Prior) -> None:
+    """For whoever forgets a thing: pictures that were drawn for it go, too."""
+    for key in _kept_classes(prior):
+        del prior.kept[key]
+
+
+def _kept_classes(prior: Prior) -> list[Any]:
+    return [key for key in prior.kept if isinstance(key, tuple) and key[0] == CLASS_PICTURES]
 
 
 # --- the loop
@@ -161,7 +177,7 @@ def tune(
         return total
 
     phase = Phase(steps=steps, parameters=groups, loss=loss, batch=batch, weight_decay=weight_decay, clip_norm=clip_norm)
-    run = adapt(references, [phase], seed=seed, progress=progress)
+    run = adapt(references, [phase], lock=prior.lock, seed=seed, progress=progress)
     return Tuned(tuple(Concept(one.name, one.rows.detach().clone()) for one in live), run)
 
 

@@ -64,10 +64,12 @@ class Whole(_Borrowed):
     """The weights themselves, of all of the denoiser or of the parameters whose names match a pattern."""
 
     def __init__(self, prior: Prior, *, targets: str = r".*") -> None:
-        self.unet = prior.unet
+        self.unet, self.lock = prior.unet, prior.lock
         self.before = {name: p.detach().clone() for name, p in prior.unet.named_parameters() if re.fullmatch(targets, name)}
         if not self.before:
             raise ConfigError(f"the denoiser has no parameter '{targets}'", fix="see prior.unet.named_parameters()")
+        # Nobody may draw with weights that are half learned.
+        self.lock.__enter__()
 
     def parameters(self) -> list[nn.Parameter]:
         now = dict(self.unet.named_parameters())
@@ -85,6 +87,7 @@ class Whole(_Borrowed):
         with torch.no_grad():
             for name, old in self.before.items():
                 now[name].copy_(old)
+        self.lock.__exit__()
 
 
 class Network(_Borrowed):
