@@ -160,6 +160,27 @@ def test_bad_updates_are_left_out_or_shortened_and_reported() -> None:
     assert np.abs(everybody.server_["weights"]).max() > 1e3
 
 
+class Greedy(FedAvg):
+    """Client 0 echoes what it was sent, client 1 says that it has learned from nothing, client 3 from everything."""
+
+    def _receive(self, server: Any, numbers: Any, replies: Any, shares: Any, turn: int) -> Any:
+        self.shares = shares
+        return super()._receive(server, numbers, replies, shares, turn)
+
+    def _local(self, shards: Any, message: Any, kept: Any, turn: int) -> Any:
+        reply, kept = super()._local(shards, message, kept, turn)
+        reply["weights"][0] = message["weights"][0]
+        shards.counts = np.array([9, -1, 5, 10**12])
+        return reply, kept
+
+
+def test_a_client_that_echoes_or_lies_about_its_examples_is_refused_or_limited() -> None:
+    method = Greedy(**SMALL | {"rounds": 1}).fit(blobs(), progress=False)
+    (only,) = method.log.rounds
+    assert (only.refused, only.shortened) == ([0, 1], [3])
+    np.testing.assert_allclose(method.shares, [1 / 11, 10 / 11], rtol=1e-5)
+
+
 class Other(FedAvg):
     """Client 3 runs a smaller network than it was sent."""
 
@@ -233,13 +254,15 @@ def test_every_baseline_learns_and_its_own_state_helps() -> None:
 def test_noise_covers_what_is_sent() -> None:
     federation = blobs()
     quiet = FedAvg(**SMALL | {"rounds": 1}).fit(federation, progress=False)
-    noisy = FedAvg(**SMALL | {"rounds": 1, "noise": 3.0}).fit(federation, progress=False)
+    noisy = FedAvg(**SMALL | {"rounds": 1, "noise": 3.0, "seeded_noise": True}).fit(federation, progress=False)
     assert set(noisy.log.sent) == {"weights"}
     size = quiet.server_["weights"].size
     spread = (noisy.server_["weights"] - quiet.server_["weights"]).std()
     # Four clients' noise of deviation 3 in a mean of equal shares.
     assert abs(spread - 1.5) < 1.5 * 5 / np.sqrt(2 * size) + 0.1
-    assert 0 < noisy.privacy() < np.inf == quiet.privacy()
+    hidden = [FedAvg(**SMALL | {"rounds": 1, "noise": 3.0}).fit(federation, progress=False) for _ in range(2)]
+    assert not np.allclose(hidden[0].server_["weights"], hidden[1].server_["weights"])
+    assert 0 < hidden[0].privacy() < np.inf == quiet.privacy() == noisy.privacy()
 
 
 class Normed(FedAvg):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import sartor
 from sartor.cli import app
-from sartor.errors import BadValue, ConfigError, CorruptFile, SartorError, StateMismatch, WrongType
+from sartor.errors import BadValue, ConfigError, CorruptFile, SartorError, StateMismatch, UnknownId, WrongType
 from sartor.evaluate.federated import compare, measure, most_different
 from sartor.federate import datasets
 from sartor.federate.fedavg import FedAvg
@@ -85,7 +85,7 @@ def test_critical_parameters_are_the_most_sensitive_of_each_tensor() -> None:
 
 def test_a_start_is_the_circles_mean_in_critical_parameters_and_everybodys_elsewhere() -> None:
     method = FedCAC(**SMALL, cautious=1000).fit(two_groups(), progress=False)
-    server = {name: torch.from_numpy(one) for name, one in method.server_.items()}
+    server = method._participants().server
     masks = torch.from_numpy(np.unpackbits(method.server_["masks"], axis=1, count=method._net.size).astype(bool))
     circle = method.collaborators(masks, method.rounds - 1)
     assert 8 < circle.sum() < 64
@@ -103,9 +103,17 @@ def test_the_state_is_critical_values_and_a_bit_each() -> None:
     federation = two_groups()
     method = FedCAC(**SMALL).fit(federation, progress=False)
     state = State.from_bytes(method.states(tuned=False)[3].to_bytes())
-    np.testing.assert_allclose(method.weights_of(state).numpy(), method.server_["starts"][3], rtol=1e-6)
+    np.testing.assert_allclose(method.weights_of(state).numpy(), method._participants().server["starts"][3], rtol=1e-6)
+    assert "starts" not in method.server_
     assert state.nbytes < 0.6 * 4 * method._net.size
     assert method.log.sent["mask"]["bytes"] == -(-method._net.size // 8)
+    newcomer, before = two_groups(9).clients[8], method.predict(federation[3].test.x, state)
+    method.without(3)
+    assert not any(method.server_[name][3].any() for name in ("models", "masks", "seen"))
+    np.testing.assert_array_equal(method.predict(federation[3].test.x, state), before)
+    method.adapt(newcomer.train)
+    with pytest.raises(UnknownId):
+        method.without("nobody")
 
 
 # --- FedCluster

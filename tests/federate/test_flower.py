@@ -45,7 +45,7 @@ def device(context):
 
 
 client = client_app(device)
-server = server_app(lambda context: FedCAC(**SETTINGS), clients=3, done=lambda method: method.save(HERE / "model"), wait=120)
+server = server_app(lambda context: FedCAC(**SETTINGS), classes=3, clients=3, done=lambda method: method.save(HERE / "model"), wait=120)
 """
 PROJECT = """
 [project]
@@ -161,9 +161,9 @@ def test_without_flower_it_says_what_to_install() -> None:
 def test_replies_of_several_devices_become_tables() -> None:
     import torch
 
-    out = stack([{"soft": torch.ones(1, 2, 3), "n": torch.tensor([4])}, {"soft": torch.ones(1, 4, 3), "n": torch.tensor([5])}])
+    out = stack([{"soft": torch.ones(1, 2, 3), "n": torch.tensor([4])}, {"soft": torch.ones(1, 4, 3), "n": torch.tensor([5])}], ["soft"])
     assert out["soft"].shape == (2, 4, 3)
     assert not out["soft"][0, 2:].any()
     assert out["n"].tolist() == [4, 5]
     with pytest.raises(StateMismatch, match="weights"):
-        stack([{"weights": torch.ones(1, 3, 2)}, {"weights": torch.ones(1, 3, 4)}])
+        stack([{"weights": torch.ones(1, 3)}, {"weights": torch.ones(1, 4)}], ["soft"])

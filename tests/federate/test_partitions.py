@@ -132,6 +132,7 @@ def _clients(**second: Any) -> list[Client]:
     return [Client("a", good, good), Client(**other)]
 
 
+UNLABELLED = Federation([Client(0, Examples(X[:2], np.array([-1, -1])), Examples(X[:2], Y[:2]))])
 GRAPH = Examples(X[:4], Y[:4], np.zeros((2, 0), np.int64))
 TABLE: dict[str, tuple[Callable[[], Any], type[SartorError], str]] = {
     "labels and inputs differ in number": (lambda: Examples(X[:4], Y[:3]), BadValue, "one label for each"),
@@ -144,7 +145,7 @@ TABLE: dict[str, tuple[Callable[[], Any], type[SartorError], str]] = {
     "other inputs": (lambda: Federation(_clients(test=Examples(X[:4, :1], Y[:4]))), BadValue, "client b"),
     "graphs and none": (lambda: Federation(_clients(train=GRAPH, test=GRAPH)), BadValue, "client b"),
     "more labels than classes": (lambda: Federation(_clients(), 2), BadValue, "label 3"),
-    "nothing labelled": (lambda: Federation([Client(0, Examples(X[:2], np.array([-1, -1])), Examples(X[:2], Y[:2]))]), EmptyData, "no client"),
+    "nothing labelled": (lambda: FedAvg().fit(UNLABELLED, progress=False), EmptyData, "no client"),
     "hold out everybody": (lambda: Federation(_clients()).hold_out(1.0), ConfigError, "share"),
     "too many clients": (lambda: partition.dirichlet(X, Y, 100, train=8, test=4), EmptyData, "1200"),
     "alpha of nothing": (lambda: partition.dirichlet(X, Y, 2, alpha=0, train=8, test=4), ConfigError, "alpha"),

@@ -109,6 +109,10 @@ def test_a_newcomer_learns_its_gate_alone(fitted: PFedGate) -> None:
     torch.testing.assert_close(own, start)
     assert not torch.equal(kept["gate"], fitted._fresh(Shards([late.train]))["gate"])
     assert (fitted.predict(late.test.x, state).argmax(1) == late.test.y).mean() > 0.6
+    again = fitted.adapt(late.train, fitted.states()[1])
+    assert again.version == 2
+    half = PFedGate(**SMALL, budgets=(0.5,)).fit(Federation(skewed().clients[:3], 3), progress=False)
+    assert np.mean(half.weights_of(half.adapt(late.train, half.states()[0])).numpy() != 0) <= 0.5
 
 
 def test_gates_are_learned_and_help() -> None:

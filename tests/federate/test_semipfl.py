@@ -58,8 +58,11 @@ def test_users_without_a_label_take_part_and_nobodys_windows_leave(fitted: SemiP
     np.testing.assert_array_equal(states[0]["classifiers"], fitted.states(tuned=False)[0]["classifiers"])
     assert not states[0]["mix"].any()
     assert states[1]["mix"].any()
-    server = fitted._server()
+    assert fitted._part is not None
+    server = fitted._part.server
     own = fitted._written(server, fitted._embeddings(server))
+    # No user can be told from another by the model that is kept.
+    assert not fitted._embeddings(fitted._server()).std(0).max() > 1e-6
     assert not torch.allclose(own[0], own[1])
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sartor import _fields, _run_key
-from sartor.errors import BadValue, ConfigError, NotFitted, TooLittleEvidence, WrongType
+from sartor.errors import BadValue, ConfigError, EmptyData, NotFitted, TooLittleEvidence, WrongType
 from sartor.federate._device import OnDevice
 from sartor.federate.federation import Examples, Federation
 from sartor.federate.parts import privacy
@@ -46,6 +46,8 @@ class Federated(OnDevice):
     """Local differential privacy: standard deviation of the noise on an update, in clipping lengths; 0 for none."""
     update_length: float = 1.0
     """With noise: what updates are clipped to."""
+    seeded_noise: bool = False
+    """Noise from the seed, to repeat a simulation: whoever knows the seed can take it away again, so that `privacy` says infinity."""
 
     server_: dict[str, np.ndarray] = learned()
     """What the server knows at the end; `weights` is the shared model."""
@@ -53,6 +55,10 @@ class Federated(OnDevice):
     population_frames: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[Mapping[str, str]] = {"weights": "the model after the local phase", "examples": "how many labelled examples there are"}
     """What each array that leaves a device is, in words."""
+    ragged: ClassVar[tuple[str, ...]] = ()
+    """Arrays of a reply with a row per sample, so that clients' differ in length."""
+    keeps_clients: ClassVar[tuple[str, ...]] = ()
+    """What the fitted model keeps with a row per participant, because others are served from it."""
     _part: Participants | None = field(init=False, repr=False, default=None)
     _log: Log | None = field(init=False, repr=False, default=None)
 
@@ -99,6 +105,8 @@ class Federated(OnDevice):
         """Before the first round, here or on a server: sizes, and whether the settings make sense for so many clients with labels."""
         _fields.check(self)
         self._check()
+        if not able:
+            raise EmptyData("no client has a labelled example to learn from", fix="give labels to some")
         self.shape_, self.classes_ = list(shape), classes
         if graphs != (self.network == "gcn"):
             raise ConfigError(f"the network '{self.network}' with {'graphs' if graphs else 'examples that stand alone'}", fix="graphs need gcn")
@@ -164,9 +172,23 @@ class Federated(OnDevice):
         self.check_state(state)
         return self._server()["weights"] if state is None else self._weights(state.arrays)
 
+    def without(self, id: Any) -> Self:
+        """This model without what it keeps of one participant; that participant's update stays in the means it took part in.
+
+        Needed by methods that keep clients' models to serve others (`keeps_clients` says so). States of the others stay valid.
+        Raises `UnknownId`. Only in the process that fitted it: no client's id is saved.
+        """
+        part = self._participants()
+        number = part.federation.number(id)
+        for name in self.keeps_clients:
+            for table in (part.server.get(name), torch.from_numpy(self.server_[name]) if name in self.server_ else None):
+                if table is not None:
+                    table[number] = 0
+        return self
+
     def privacy(self, delta: float = 1e-5) -> float:
         """The epsilon that a participant has spent at most, at this delta: had it replied in every round. Infinite without noise."""
-        return privacy.epsilon_of(self.noise, self.rounds, delta)
+        return float("inf") if self.seeded_noise else privacy.epsilon_of(self.noise, self.rounds, delta)
 
     @property
     def log(self) -> Log:

@@ -40,6 +40,7 @@ class FedCAC(Federated):
     collaborate: bool = True
     """False keeps critical parameters private from the start: the method without its idea, to compare with."""
 
+    keeps_clients: ClassVar[tuple[str, ...]] = ("models", "masks", "starts", "seen")
     leaves: ClassVar[Mapping[str, str]] = {
         "weights": "the model after the local phase", "mask": "which parameters were sensitive, a bit each",
         "examples": "how many labelled examples there are",
@@ -101,6 +102,10 @@ class FedCAC(Federated):
         server["starts"][:] = server["weights"]
         server["starts"][rows] = torch.where(masks, circle, server["weights"])
         return server
+
+    def _lasting(self, server: Message) -> Message:
+        # Newcomers find their circle among models and masks; starts are the participants' own.
+        return {name: one for name, one in server.items() if name != "starts"}
 
     def collaborators(self, masks: Tensor, turn: int) -> Tensor:
         """bool [k, k]: who averages critical parameters with whom after round `turn` (from 0); everybody with itself."""

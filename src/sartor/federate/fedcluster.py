@@ -110,6 +110,10 @@ class FedCluster(Federated):
             node = int(children[_nearest(own - start, server["signatures"][children])][0])
         return node
 
+    def _lasting(self, server: Message) -> Message:
+        # Who is of which cluster is in the participants' states.
+        return {name: one for name, one in server.items() if name != "leaves"}
+
     def _welcome(self, server: Message, shards: Shards) -> Message:
         return {"weights": server["nodes"][self._leaf(server, shards)][None]}
 

@@ -58,6 +58,7 @@ class FedD2S(Local):
     feature_length: float = 0.0
     """What the features of one sample are clipped to; 0 for any, which allows no noise."""
 
+    ragged: ClassVar[tuple[str, ...]] = ("features", "labels", "soft")
     leaves: ClassVar[Mapping[str, str]] = {
         "features": "each sample's output at the cut", "labels": "each sample's class", "soft": "each sample's soft labels by the client's network",
         "examples": "how many labelled examples there are",
@@ -142,7 +143,7 @@ class FedD2S(Local):
     def _blurred(self, features: Tensor, numbers: np.ndarray, turn: int) -> Tensor:
         out = []
         for own, number in zip(features, numbers, strict=True):
-            generator = torch.Generator().manual_seed(int(np.random.SeedSequence([self.seed, 12, turn, int(number)]).generate_state(1)[0]))
+            generator = privacy.source([self.seed, 12, turn, int(number)] if self.seeded_noise else None)
             blurred = privacy.privatise(own.flatten(1), clip=self.feature_length, noise=self.feature_noise, generator=generator)
             out.append(blurred.view_as(own))
         return torch.stack(out)

@@ -102,8 +102,6 @@ class Federation:
         if self.classes and top > self.classes:
             raise BadValue(f"there is a label {top - 1} with {self.classes} classes", fix=f"use labels 0 to {self.classes - 1}")
         object.__setattr__(self, "classes", self.classes or top)
-        if not any(client.train.labelled for client in self.clients):
-            raise EmptyData("no client has a labelled example to learn from", fix="give labels to some")
 
     def __len__(self) -> int:
         return len(self.clients)

@@ -48,6 +48,7 @@ class FedPub(Federated):
     near: float = 1e-3
     """Weight of the distance from what was sent, from the second round on."""
 
+    keeps_clients: ClassVar[tuple[str, ...]] = ("models", "embeddings", "seen")
     leaves: ClassVar[Mapping[str, str]] = {
         "weights": "the model after the local phase, without the mask", "embedding": "mean hidden output of the masked model on the random graph",
         "examples": "how many labelled examples there are",

@@ -1,6 +1,6 @@
 """The same methods over a real network: a method as a Flower ServerApp and ClientApp.
 
-    server = server_app(lambda context: FedAvg(rounds=20), clients=12, done=lambda method: method.save("model"))
+    server = server_app(lambda context: FedAvg(rounds=20), classes=10, clients=12, done=lambda method: method.save("model"))
     client = client_app(lambda context: Device(FedAvg(rounds=20), my_examples, number=3, keep=my_store))
 
 Each goes into its own file of a Flower app, and Flower's SuperLink and SuperNodes do the rest: transport, authentication, TLS, restarts. A device
@@ -62,10 +62,7 @@ def client_app(device: Callable[[Context], Device]) -> ClientApp:
     def sizes(message: Any, context: Context) -> Any:
         mine = device(context)
         part = mine.examples
-        facts = {
-            "number": mine.number, "shape": list(part.x.shape[1:]), "classes": int(part.y.max(initial=-1)) + 1, "labelled": part.labelled,
-            "graph": part.edges is not None,
-        }  # fmt: skip
+        facts = {"number": mine.number, "shape": list(part.x.shape[1:]), "labelled": part.labelled > 0, "graph": part.edges is not None}
         return flwr.app.Message(flwr.app.RecordDict({"facts": flwr.app.ConfigRecord(facts)}), reply_to=message)
 
     @app.train()
@@ -92,13 +89,20 @@ def client_app(device: Callable[[Context], Device]) -> ClientApp:
 
 
 def server_app(
-    method: Callable[[Context], Federated], *, clients: int, done: Callable[[Federated], None], wait: float = 600.0, patience: float = 3600.0
+    method: Callable[[Context], Federated],
+    *,
+    classes: int,
+    clients: int,
+    done: Callable[[Federated], None],
+    wait: float = 600.0,
+    patience: float = 3600.0,
 ) -> ServerApp:
     """The server's app. Raises `MissingExtra` without flwr.
 
     Parameters
     ----------
     method: from Flower's context to the unfitted method.
+    classes: how many there are; devices are not asked for theirs.
     clients: how many devices take part; the first round waits for them.
     done: told the fitted method, whose `log` says who was lost, refused or shortened, by number.
     wait: seconds until that many devices must be there.
@@ -109,7 +113,7 @@ def server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        done(_Server(flwr, grid, method(context), patience).run(_present(grid, clients, wait)))
+        done(_Server(flwr, grid, method(context), classes, patience).run(_present(grid, clients, wait)))
 
     return app
 
@@ -117,10 +121,10 @@ def server_app(
 class _Server:
     """One fit, with devices behind Flower's grid."""
 
-    def __init__(self, flwr: Any, grid: Any, method: Federated, patience: float) -> None:
+    def __init__(self, flwr: Any, grid: Any, method: Federated, classes: int, patience: float) -> None:
         if isinstance(method, SemiPFL):
             raise ConfigError("SemiPFL makes each state from the server's labelled set", fix="fit it in one process")
-        self.flwr, self.grid, self.method, self.patience = flwr, grid, method, patience
+        self.flwr, self.grid, self.method, self.classes, self.patience = flwr, grid, method, classes, patience
 
     def run(self, nodes: Sequence[int]) -> Federated:
         method, log = self.method, Log()
@@ -134,10 +138,10 @@ class _Server:
         shapes = {tuple(one["shape"]) for _, one in known.values()}
         if len(shapes) > 1:
             raise ConfigError(f"devices have inputs {sorted(shapes)}", fix="let every client read the same kind of input")
-        classes = max(int(one["classes"]) for _, one in known.values())
-        method._open(shapes.pop(), classes, able.size, graphs=any(one["graph"] for _, one in known.values()))
+        log.note({"has labels": torch.tensor([bool(one["labelled"]) for _, one in known.values()])[:, None]})
+        method._open(shapes.pop(), self.classes, able.size, graphs=any(one["graph"] for _, one in known.values()))
         server, counted = method._begin(1 + max(known)), dict.fromkeys(known, -1)
-        common = {"shape": list(method.shape_), "classes": classes, "able": int(able.size)}
+        common = {"shape": list(method.shape_), "classes": self.classes, "able": int(able.size)}
         for turn in range(method.rounds):
             server, done = self._round(server, able, known, counted, common, turn, log)
             log.rounds.append(done)
@@ -160,7 +164,7 @@ class _Server:
         down, up = size(self.method._send(server, asked[:1], turn)) * asked.size, 0
         rows = [_tables(back[known[number][0]]["arrays"]) for number in here.tolist()]
         if rows and rows[0]:
-            replies = stack(rows)
+            replies = stack(rows, self.method.ragged)
             log.note(replies)
             up = size(replies) * len(rows)
             sent = self.method._send(server, here, turn).get("weights")

@@ -6,7 +6,8 @@ averages the network alone. After training the gate is not needed any more: its 
 are the state.
 
 Source: Chen et al., Efficient Personalized Federated Learning via Sparse Model-Adaptation, ICML 2023. The gate starts open (its shift at 2): half
-open, three layers shrink the signal eight times and small networks never leave chance.
+open, three layers shrink the signal eight times and small networks never leave chance. Differs: weights of a gate are not clipped below, and the
+length of a gradient is limited for network and gate together.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from torch import Tensor
 
 from sartor.errors import ConfigError
 from sartor.federate._base import Federated
+from sartor.federate.federation import Examples
 from sartor.federate.parts import wire
 from sartor.federate.parts.shards import Batch, Shards
 from sartor.federate.parts.training import Optimizer, mean_cross_entropy, train
 from sartor.federate.parts.wire import Message
+from sartor.method import State
 
 OPEN = 2.0
 """Where a gate starts, before the sigmoid: .88."""
@@ -186,6 +189,12 @@ class PFedGate(Federated):
             return self._serving(shards, kept)
         own, kept = self._learn(shards, message["weights"], kept, turn)
         return {"weights": own * self._scale(self._serving(shards, kept))}
+
+    def adapt(self, evidence: Examples, state: State | None = None) -> State:  # type: ignore[override]
+        """`Federated.adapt`; with a state the gate is learned anew from the examples given, so that the budget holds."""
+        self.check_state(state)
+        found = super().adapt(evidence)
+        return found if state is None else self.make_state(found.arrays, before=state, examples=evidence.labelled, notes={"tuned": True})
 
     def _scale(self, arrays: Mapping[str, Any]) -> Tensor:
         """float [k, numbers] out of rows of states."""

@@ -104,6 +104,10 @@ class PFedPG(OnPrompts, FedPer):
 
     # --- what is each client's own
 
+    def _lasting(self, server: Message) -> Message:
+        # Descriptors are the participants' own; newcomers start from their mean.
+        return {**server, "descriptors": server["descriptors"].mean(0, keepdim=True)}
+
     def _welcome(self, server: Message, shards: Shards) -> Message:
         return {"weights": server["weights"][None, : self._numbers], "joining": torch.ones(1)}
 

@@ -174,6 +174,10 @@ class SemiPFL(Federated):
 
     def _lasting(self, server: Message) -> Message:
         kept = {name: one for name, one in server.items() if not name.startswith("moments.")}
+        if self.personal:
+            # Embeddings are the participants' own; newcomers start from their mean.
+            kept["writer"] = server["writer"].clone()
+            self._embeddings(kept)[:] = self._embeddings(server).mean(0)
         return {**kept, "classifiers": self._classifiers(server["weights"][None])[0]}
 
     # --- classifiers

@@ -8,7 +8,9 @@ noise z / sqrt(T) (Dong, Roth and Su, Gaussian Differential Privacy, 2022). Noth
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +53,16 @@ def epsilon_of(noise: float, releases: int, delta: float) -> float:
     while delta_of(top, noise, releases) > delta:
         top *= 2
     return float(brentq(lambda one: delta_of(one, noise, releases) - delta, 0.0, top, xtol=1e-9))
+
+
+def source(seed: Sequence[int] | None) -> torch.Generator:
+    """Where noise comes from: the operating system's entropy, or with a seed a simulation that hides nothing from whoever knows the seed."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
+    return generator
 
 
 def noise_for(epsilon: float, releases: int, delta: float) -> float:

@@ -39,6 +39,7 @@ class Steps(Protocol):
     longest: float
     noise: float
     update_length: float
+    seeded_noise: bool
     seed: int
 
     def _begin(self, count: int) -> Message:
@@ -65,7 +66,7 @@ class Round:
     lost: list[int]
     """Learned, but dropped out before they replied: they keep what they had before."""
     refused: list[int]
-    """Their replies held a value that is not finite."""
+    """Their replies held a value that is not finite, or a number of examples below 1, or were what had been sent."""
     shortened: list[int]
     """Their updates were far longer than the others'."""
     down: int
@@ -196,7 +197,7 @@ def _private(steps: Steps, reply: Message, message: Message, numbers: np.ndarray
         return reply
     noisy = []
     for row, number in enumerate(numbers):
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([steps.seed, 11, turn, int(number)]).generate_state(1)[0]))
+        generator = privacy.source([steps.seed, 11, turn, int(number)] if steps.seeded_noise else None)
         update = (reply["weights"][row] - message["weights"][row])[None]
         noisy.append(message["weights"][row] + privacy.privatise(update, clip=steps.update_length, noise=steps.noise, generator=generator)[0])
     return {**reply, "weights": torch.stack(noisy)}

@@ -34,14 +34,14 @@ def size(message: Message) -> int:
     return len(encode(row(message, 0))) if message else 0
 
 
-def stack(rows: Sequence[Message]) -> Message:
-    """Messages of one client each as one of all: where lengths differ (of samples), shorter ones are filled with zeros."""
+def stack(rows: Sequence[Message], ragged: Sequence[str] = ()) -> Message:
+    """Messages of one client each as one of all; shorter ones of the names in `ragged` (one row per sample) are filled with zeros."""
     import torch
 
     out = {}
     for name in rows[0]:
         parts = [one[name][0] for one in rows]
-        if parts[0].dim() and len({len(one) for one in parts}) > 1 and len({one.shape[1:] for one in parts}) == 1:
+        if name in ragged and len({one.shape[1:] for one in parts}) == 1:
             out[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
         elif len({one.shape for one in parts}) > 1:
             raise StateMismatch(f"replies' {name} are {sorted({tuple(one.shape) for one in parts})}", fix="let every client run the same network")
