@@ -88,6 +88,6 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         gain=float(gain.mean()),
         gain_interval=bootstrap(gain).tolist(),
         state_bytes=float(runs[0]["bytes"]),
-        why_null={"swap_gap": "retrieval among pictures: nobody's own state is asked", "adapt_seconds": "enrolling is one pass over a picture"},
+        why_null="swap_gap: retrieval among pictures, nobody's own state is asked; adapt_seconds: enrolling is one pass over a picture",
         notes="Generated people, a small convolutional backbone; gain: average precision of a query over re-ranking alone, clothes changed.",
     )  # fmt: skip

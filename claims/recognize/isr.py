@@ -85,7 +85,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         swap_gap=float((right - swapped).mean()),
         swap_gap_interval=bootstrap(right - swapped).tolist(),
         state_bytes=float(runs[0]["bytes"]),
-        why_null={"adapt_seconds": "enrolling is one pass of the encoder over a few pictures"},
+        why_null="adapt_seconds: enrolling is one pass of the encoder over a few pictures",
         notes="Generated people, a small convolutional encoder. Gain and swap gap: rank-1 among 100 people enrolled from three pictures, over nobody "
         "being recognized, and over everybody's state under the next one's name. The form of the reliability is our reading.",
     )  # fmt: skip

@@ -149,10 +149,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         baseline={name: one["plain"] for name, one in score.items()},
         gain=float(gain.mean()),
         gain_interval=bootstrap(gain).tolist(),
-        why_null={
-            "swap_gap": "what is added belongs to no person", "state_bytes": "as of the recognizer under it",
-            "adapt_seconds": "nothing is learned of anybody",
-        },
+        why_null="swap_gap: what is added belongs to no person; state_bytes: as of the recognizer under it; adapt_seconds: nothing is learned",
         notes="Generated people; gain: average precision of a query with neighbours and views over without, trained encoder. The generator is a "
         "small network trained on 250 others, not a diffusion model.",
     )  # fmt: skip

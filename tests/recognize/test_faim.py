@@ -16,7 +16,8 @@ WORLD = IdentityWorld(seed=4)
 
 def _features(n: int, seed: int) -> Features:
     rng = np.random.default_rng(seed)
-    return Features(*(unit(rng.normal(size=(n, 6))) for _ in range(3)), rng.random(n).astype(np.float32))
+    whole, who, clothes = (unit(rng.normal(size=(n, 6))) for _ in range(3))
+    return Features(whole, who, clothes, rng.random(n).astype(np.float32))
 
 
 def test_reciprocal_weights_equal_the_definition() -> None:
