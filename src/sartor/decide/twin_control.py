@@ -178,9 +178,12 @@ class TwinControl(Decider):
 
         for one in states:
             self.check_state(one)
-        weights = torch.from_numpy(np.stack([self.controller_ if one is None else one["controller"] for one in states]))
         course = self._course
-        return controller.policy(weights, torch.from_numpy(course.logs(np.asarray(counts)))[:, None], course)[:, 0].numpy().astype(np.float64)
+        return (
+            controller.policy(torch.from_numpy(self._weights(states)), torch.from_numpy(course.logs(np.asarray(counts)))[:, None], course)[:, 0]
+            .numpy()
+            .astype(np.float64)
+        )
 
     def predict(self, states: Sequence[State | None], counts: np.ndarray, controllers: Sequence[State | None] | None = None) -> np.ndarray:
         """Courses that each one's twin expects under control, float64 [people, draws, horizon, m], by its parameters' uncertainty and its noise.
@@ -190,24 +193,13 @@ class TwinControl(Decider):
         counts: float [people, m], of now.
         controllers: whose are used; None is each one's own.
         """
-        import torch
-
         from sartor.decide.parts import controller
 
         # The same chances for everybody: what is expected of one person hangs on nobody else.
-        course, known = self._course, [self.twin(one) for one in states]
-        parameters = torch.tensor(np.stack([one.draws(self.draws, np.random.default_rng([self.seed, 109])) for one in known]), dtype=torch.float32)
-        noise = torch.tensor(np.stack([one.noise for one in known]), dtype=torch.float32)[:, None]
-        who = states if controllers is None else controllers
-        weights = torch.from_numpy(np.stack([self.controller_ if one is None else one["controller"] for one in who]))
-        generator, out = torch.Generator().manual_seed(self.seed), []
-        removes = torch.tensor(course.removes, dtype=torch.float32)
-        logs = torch.from_numpy(course.logs(np.asarray(counts)))[:, None].expand(-1, self.draws, -1)
-        for _ in range(self.horizon):
-            change = twins.growth(parameters, torch.exp(logs), controller.policy(weights, logs, course), removes)
-            logs = controller.moved(logs, change + noise * torch.randn(logs.shape[1:], generator=generator))
-            out.append(logs)
-        return np.asarray(np.exp(torch.stack(out, 2).numpy().astype(np.float64)) * self.reference_)
+        known = [self.twin(one) for one in states]
+        parameters = np.stack([one.draws(self.draws, np.random.default_rng([self.seed, 109])) for one in known])
+        weights = self._weights(states if controllers is None else controllers)
+        return controller.courses(parameters, np.stack([one.noise for one in known]), weights, np.asarray(counts), self._course)
 
     def distance(self, counts: np.ndarray) -> np.ndarray:
         """Mean |ln(count / target)| over what is controlled, [...] of counts [..., m]."""
@@ -253,6 +245,9 @@ class TwinControl(Decider):
     def constant(self, state: State | None) -> np.ndarray:
         """Rates float64 [q] that would hold the target at rest, by the twin; raises `Infeasible` with the nearest target that can be held."""
         return twins.steady(self.parameters(state), self.removal, np.asarray(self.target, np.float64), self.limit)
+
+    def _weights(self, states: Sequence[State | None]) -> np.ndarray:
+        return np.stack([self.controller_ if one is None else one["controller"] for one in states])
 
     @property
     def _columns(self) -> Trajectories:
@@ -311,7 +306,7 @@ class TwinControl(Decider):
             before = self.twin(state)
             known.append(self._identified(pieces, before) if pieces else before)
             ticks.append(sum(len(x) for x, _ in pieces))
-        weights = np.stack([self.controller_ if state is None else state["controller"] for _, state in each])
+        weights = self._weights([state for _, state in each])
         if news := [row for row, one in enumerate(ticks) if one]:
             with bar("own controllers", self.adapt_steps, enabled=progress) as step:
                 parameters = np.stack([known[row].mean for row in news])

@@ -126,6 +126,19 @@ def trained(
     return np.asarray(best.numpy(), np.float32)
 
 
+def courses(parameters: np.ndarray, noise: np.ndarray, weights: np.ndarray, counts: np.ndarray, course: Course) -> np.ndarray:
+    """What follows counts [people, m] by parameters [people, draws, m, 1 + m] and noise [people, m]: counts float64 [people, draws, horizon, m]."""
+    p, spread = torch.tensor(parameters, dtype=torch.float32), torch.tensor(noise, dtype=torch.float32)[:, None]
+    w, removes = torch.from_numpy(weights), torch.tensor(course.removes, dtype=torch.float32)
+    generator, out = torch.Generator().manual_seed(course.seed), []
+    logs = torch.from_numpy(course.logs(counts))[:, None].expand(-1, p.shape[1], -1)
+    for _ in range(course.horizon):
+        change = growth(p, torch.exp(logs), policy(w, logs, course), removes)
+        logs = moved(logs, change + spread * torch.randn(logs.shape[1:], generator=generator))
+        out.append(logs)
+    return np.asarray(np.exp(torch.stack(out, 2).numpy().astype(np.float64)) * course.reference)
+
+
 def _seen(counts: np.ndarray, course: Course, people: int) -> Tensor:
     if counts.shape != (people * course.starts, len(course.reference)):
         raise ConfigError(f"the simulator shows {list(counts.shape)}", fix=f"give it {people * course.starts} runs of {len(course.reference)} counts")
