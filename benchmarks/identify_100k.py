@@ -1,8 +1,8 @@
 """Who is this, among 100,000 enrolled people, one picture at a time: our exact index, as the engine asks it, against exact faiss and its HNSW.
 
-The encoder's pass over the picture is the same for all and left out. Vectors are of 64 dimensions: a person is the mean of three noisy ones, a probe is
-a fourth; the quality is the share of probes whose own person comes first. Beside CPU-seconds for all probes, the size notes the 99th percentile of one
-answer.
+The encoder's pass over the picture is the same for all and left out. Vectors are of 64 dimensions: a person is the mean of three noisy ones, a
+probe is a fourth; the quality is the share of probes whose own person comes first. Beside CPU-seconds for all probes, the size notes the 99th
+percentile of one answer.
 """
 
 from __future__ import annotations
