@@ -31,7 +31,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
     shown = centres[:, None] + NOISE * rng.normal(size=(PEOPLE, 3, DIM)).astype(np.float32)
     enrolled = (shown / np.linalg.norm(shown, axis=2, keepdims=True)).mean(1)
     probes = centres[:PROBES] + NOISE * rng.normal(size=(PROBES, DIM)).astype(np.float32)
-    return tuple(one / np.linalg.norm(one, axis=1, keepdims=True) for one in (enrolled, probes))  # type: ignore[return-value]
+    return tuple(one / np.linalg.norm(one, axis=1, keepdims=True) for one in (enrolled, probes))
 
 
 def _asked(ask: Callable[[np.ndarray], Any], probes: np.ndarray) -> dict[str, Any]:
