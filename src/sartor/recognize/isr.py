@@ -45,7 +45,8 @@ class ISR(VectorRecognizer):
     """Identity-seeking self-supervised learning: positives are people matched between two frames, weighted by how certain the match is.
 
     For sites with video and nobody to label it. A person's other frames show what changes without being somebody else, which no augmentation of one
-    picture can. It adds little where people look alike in both frames.
+    picture can. It adds little where people look alike in both frames. On generated clips (a development seed, 150 steps) mAP was 0.105, against
+    0.083 of augmented views and of unweighted matches; known pairs reach 0.204.
 
     Source: Dou et al., Identity-Seeking Self-Supervised Representation Learning for Generalizable Person Re-identification, ICCV 2023. The form of
     the reliability and the temperatures are our reading; differs from the paper in: a small convolutional encoder in place of a Swin transformer, no

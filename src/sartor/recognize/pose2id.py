@@ -35,7 +35,8 @@ class Pose2ID(VectorRecognizer):
     """Makes another recognizer steadier: its features are averaged with those of mutual neighbours, and of the same person drawn in standard poses.
 
     For a gallery in which people have several pictures each. With one picture of everybody there are no neighbours of one person, and centralising
-    mixes people.
+    mixes people. It does so with four pictures of each among 600, too, when the recognizer under it is weak: on generated figures (a development
+    seed) mAP fell from 0.37 to 0.33 by neighbours and to 0.33 by generated views.
 
     Source: Yuan et al., From Poses to Identity: Training-Free Person Re-Identification via Feature Centralization, CVPR 2025. Differs from the paper
     in: the generator is a small network trained here on pictures and pose maps of the population (theirs is a latent diffusion model with a
