@@ -11,7 +11,9 @@ from PIL import Image
 from sartor import Engine
 from sartor.data.world.identity import IdentityWorld
 from sartor.errors import BadImage, ConfigError, Conflict, NoConsent
+from sartor.recognize.faim import FAIM
 from sartor.recognize.nearest_centroid import NearestCentroid
+from sartor.recognize.parts.pictures import read_pictures
 
 WORLD = IdentityWorld(seed=5)
 NUMBER = {"ana": 500, "ben": 501, "cleo": 502}
@@ -92,6 +94,58 @@ def test_enrolled_twice_adds_and_somebody_elses_pictures_are_refused(engine: Any
     with pytest.raises(Conflict):
         engine.enrol("ana", _pictures(501, 2, first=6))
     assert engine.enrol("ana", _pictures(501, 1, first=6), sure=True).pictures == 7
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
+    """Let `what` happen once, while pictures of an enrolment are being encoded."""
+    plain, todo = NearestCentroid.enrol, [what]
+
+    def enrol(self: Any, *args: Any) -> Any:
+        if todo:
+            todo.pop()()
+        return plain(self, *args)
+
+    monkeypatch.setattr(NearestCentroid, "enrol", enrol)
+
+
+def test_who_is_forgotten_or_takes_back_her_word_meanwhile_is_not_enrolled(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _meanwhile(monkeypatch, lambda: engine.forget("ana"))
+    with pytest.raises(NoConsent):
+        engine.enrol("ana", _pictures(500, 2, first=6))
+    assert engine.store.state("default", "ana", "recognize") is None
+    assert engine.store.evidence("default", "ana") == []
+    _meanwhile(monkeypatch, lambda: engine.consent("ben", "recognize", False))
+    with pytest.raises(NoConsent):
+        engine.enrol("ben", _pictures(501, 2, first=6))
+    assert engine.identify(_pictures(501, 1, first=4))[0].people == []
+
+
+def test_of_two_enrolments_at_once_neither_is_lost(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _meanwhile(monkeypatch, lambda: engine.enrol("ana", _pictures(500, 1, first=8)))
+    assert engine.enrol("ana", _pictures(500, 2, first=6)).pictures == 7
+
+
+def test_a_method_that_compares_everybody_at_once_leaves_out_who_took_back_her_word(tmp_path: Path) -> None:
+    shots = WORLD.shots(np.arange(40), 4, cameras=1, free=0.0, occluded=0.0)
+    images = WORLD.render(shots)
+    faim: Any = FAIM(steps=6, dim=16).fit_pictures(images, shots.person, outfits=shots.outfit_id)
+    with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as engine:
+        engine.install(faim, verb="recognize")
+        for person in NUMBER:
+            engine.consent(person, "recognize", True)
+            engine.enrol(person, _pictures(NUMBER[person], 4), sure=True)
+        engine.consent("ben", "recognize", False)
+        known = {}
+        for name in ("ana", "cleo"):
+            stored = engine.store.state("default", name, "recognize")
+            assert stored is not None
+            known[name] = stored.state
+        probe = _pictures(500, 1)
+        found = engine.identify(probe, k=3)[0]
+        assert found.threshold == faim.threshold(2)
+        wanted = [one for one in faim.recognize(read_pictures([*probe], (64, 32)), known, k=3)[0] if one[0] is not None]
+        assert [name for name, _ in found.people] == [name for name, _ in wanted]
+        assert [score for _, score in found.people] == pytest.approx([score for _, score in wanted])
 
 
 def test_other_work_goes_on_beside(engine: Any) -> None:

@@ -75,6 +75,13 @@ def test_old_clothes_lead_nowhere() -> None:
     swapped = distances(asked, others._replace(clothes=_features(15, 9).clothes), k1=6, k2=1, worn=worn)
     assert np.allclose(none, swapped, atol=0.05)
     assert not np.allclose(distances(asked, others, k1=6, k2=1), none, atol=0.01)
+    # Nor with query expansion: those whose clothes say nothing are nobody's neighbours by clothes, whatever their number.
+    some = worn.copy()
+    some[:12] = True
+    order = np.concatenate([np.arange(7), 7 + np.random.default_rng(3).permutation(8)])
+    shuffled = Features(*(part[order] for part in others))
+    made = distances(asked, others, k1=6, k2=3, worn=some)
+    assert np.allclose(distances(asked, shuffled, k1=6, k2=3, worn=some), made[:, order], atol=1e-4)
 
 
 def test_it_enrols_pictures_and_says_when_outfits_were_guessed() -> None:

@@ -14,9 +14,11 @@ from sartor.data.world.identity import IdentityWorld
 from sartor.errors import BadImage, BadValue, ConfigError, CorruptFile, EmptyData, FileProblem, StateMismatch
 from sartor.evaluate.recognition import Protocol, few_shot
 from sartor.method import State, load
+from sartor.recognize.faim import FAIM
 from sartor.recognize.nearest_centroid import NearestCentroid
 from sartor.recognize.parts.encoders import open_encoder
 from sartor.recognize.parts.threshold import Impostors
+from sartor.recognize.pose2id import Pose2ID
 
 WORLD = IdentityWorld(seed=3)
 
@@ -57,6 +59,23 @@ def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(model: Nearest
     taken = np.mean([row[0][0] is not None for row in model.recognize(strangers, states)])
     assert taken < 0.06
     assert model.threshold(10) > model.threshold(1)
+
+
+@pytest.mark.parametrize("kind", [FAIM, Pose2ID])
+def test_one_person_alone_is_compared_as_the_threshold_was_set(kind: Any) -> None:
+    """Scores that depend on neighbours mean nothing where there are none."""
+    images, people = _pictures(np.arange(40), 4)
+    model: Any = FAIM(steps=6, dim=16, held_out=0.6) if kind is FAIM else Pose2ID(base=NearestCentroid(encoder="pixels"), held_out=0.6)
+    model.fit_pictures(images, people, **({"outfits": people} if kind is FAIM else {}))
+    strangers, _ = _pictures(np.arange(300, 400), 1)
+    own, who = _pictures(np.arange(100, 110), 6)
+    taken, found = [], []
+    for one in range(100, 110):
+        state = model.enrol(own[who == one][:4])
+        taken += [same for same, _ in model.verify(strangers, state)]
+        found += [same for same, _ in model.verify(own[who == one][:4], state)]
+    assert np.mean(taken) < 0.06
+    assert np.mean(found) > np.mean(taken)
 
 
 def test_the_threshold_keeps_its_promise_for_any_number_of_people() -> None:

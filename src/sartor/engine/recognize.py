@@ -31,6 +31,8 @@ MOST = 32
 """Pictures of one call."""
 LARGEST_COMPARED = 2_000
 """People that a method may have who needs all of them at once, such as one that looks for neighbours."""
+TRIES = 5
+"""How often an enrolment starts again because another one of the same person was written first."""
 WHOLE_AGAIN = 300.0
 """Seconds after which a gallery in memory is read anew, so that nothing stays in one process of who was forgotten by another."""
 
@@ -76,6 +78,8 @@ class _Gallery:
 
     position: int
     read: float
+    indexed: bool = True
+    """False for a method that needs everybody's states at once: then only names are kept."""
     index: ItemIndex | None = None
     people: set[str] = field(default_factory=set)
 
@@ -85,17 +89,20 @@ class _Gallery:
 
         if not states:
             return
+        self.people |= states.keys()
+        if not self.indexed:
+            return
         names, vectors = list(states), centres(list(states.values()))
         if self.index is None or not self.index.size:
             self.index = ItemIndex.make("exact", metric="ip").build(vectors, names)
         else:
             self.index.remove(names)
             self.index.add(vectors, names)
-        self.people |= states.keys()
 
     def drop(self, person: str) -> None:
-        if person in self.people and self.index is not None:
-            self.people.discard(person)
+        known = person in self.people
+        self.people.discard(person)
+        if known and self.index is not None:
             self.index.remove([person])
             if not self.index.size:
                 self.index = None
@@ -115,27 +122,39 @@ class Recognizing:
         from sartor.profile.records import Record
 
         loaded = self._loaded(tenant)
-        said = self._store.consents(tenant, person)[VERB]
-        if not said.granted or said.default:
-            raise NoConsent("this person has not agreed to be recognized", fix='note her consent to "recognize" first', person=person)
         method: Any = loaded.method
         pictures = _read(images, method)
-        before = self._before(tenant, person, loaded)
-        if before is not None and not sure and not any(same for same, _ in method.verify(pictures, before)):
-            what = "these pictures do not look like who is enrolled under this name"
-            raise Conflict(what, fix="use another name, or say that you are sure", person=person)
-        state = method.enrol(pictures, before)
+        stored = None
+        for _ in range(TRIES):
+            # What is written counts from here: who is forgotten from now on is not there, or was born later, and nothing of hers comes back.
+            position = self._store.position(tenant)
+            self._ask(tenant, person)
+            history = self._store.history(tenant, person, VERB)
+            before = self._before(tenant, person, loaded)
+            if before is not None and not sure and not any(same for same, _ in method.verify(pictures, before)):
+                what = "these pictures do not look like who is enrolled under this name"
+                raise Conflict(what, fix="use another name, or say that you are sure", person=person)
+            state = method.enrol(pictures, before)
+            written = self._store.put_states(
+                tenant, VERB, {person: state}, model=loaded.fingerprint, position=position, clear=False,
+                newest={person: history[0].version if history else 0},
+            )  # fmt: skip
+            stored = written.get(person)
+            if stored is not None:
+                break
+        if stored is None:
+            raise Conflict("others enrol this person at the same time", fix="try again", person=person)
+        # Whoever took back her consent meanwhile is asked for it again, and recognized as nobody until then.
+        self._ask(tenant, person)
         about = {"pictures": len(pictures), "model": loaded.fingerprint}
         record = Record(person, "events", "", time=time.time(), kind=KIND, content={"item": KIND, "context": about}, purposes=frozenset(),
                         source=source, model=loaded.fingerprint)  # fmt: skip
-        position = self._store.append(tenant, [record]).position
-        self._store.put_states(tenant, VERB, {person: state}, model=loaded.fingerprint, position=position, clear=False)
-        stored = self._store.state(tenant, person, VERB, model=loaded.fingerprint)
-        return Enrolled(person=person, model=loaded.fingerprint, state_version=0 if stored is None else stored.version, pictures=state.examples)
+        self._store.append(tenant, [record])
+        return Enrolled(person=person, model=loaded.fingerprint, state_version=stored.version, pictures=state.examples)
 
     def identify(self, tenant: str, images: Sequence[str | Path | bytes], k: int) -> list[Found]:
         """See `Engine.identify`."""
-        from sartor.recognize._base import VectorRecognizer, shows_nothing
+        from sartor.recognize._base import shows_nothing
 
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 100:
             raise ConfigError(f"k is {k!r}", fix="ask for 1 to 100 people")
@@ -145,17 +164,19 @@ class Recognizing:
         gallery = self._gallery(tenant, loaded)
         enrolled = len(gallery.people)
         least = method.threshold(max(1, enrolled))
-        if gallery.index is None:
+        if not enrolled:
             return [Found(people=[], threshold=least, note="nobody is enrolled") for _ in pictures]
         blank = shows_nothing(pictures)
-        if type(method)._compare is not VectorRecognizer._compare:
-            return self._compared(tenant, loaded, pictures, k, least, blank)
-        with self._lock:
-            # Some more, in case a few of them may not be named any more.
-            hits = gallery.index.search(method.vectors(pictures), min(k + 10, enrolled))
-            rows = [list(zip(hits[row], hits.scores[row].tolist(), strict=False)) for row in range(len(pictures))]
-        likely = [[(str(who), score) for who, score in row if score >= least] for row in rows]
-        return [_found(row[:k], least, flat) for row, flat in zip(self._allowed(tenant, loaded, likely), blank, strict=True)]
+        if method.together:
+            return self._compared(tenant, loaded, gallery, pictures, k, blank)
+        vectors, depth = method.vectors(pictures), k + 10
+        while True:
+            likely = self._nearest(gallery, vectors, depth, least)
+            found = self._allowed(tenant, loaded, likely)
+            # Those who may not be named must not stand before those who may.
+            if depth >= enrolled or all(len(good) >= k or len(row) < depth for good, row in zip(found, likely, strict=True)):
+                return [_found(row[:k], least, flat) for row, flat in zip(found, blank, strict=True)]
+            depth *= 4
 
     def verify(self, tenant: str, person: str, images: Sequence[str | Path | bytes]) -> list[VerifiedAs]:
         """See `Engine.verify`."""
@@ -164,13 +185,27 @@ class Recognizing:
         pictures, least = _read(images, method), method.threshold(1)
         standing = self._store.standing(tenant, [person], purpose=VERB, verb=VERB, model=loaded.fingerprint)[person]
         if standing.stored is None or not standing.allowed:
-            why: Fallback = "no consent" if not standing.allowed else "unknown person" if not standing.known else "no evidence the model knows"
+            why: Fallback = "unknown person" if not standing.known else "no consent" if not standing.allowed else "no evidence the model knows"
             note = "nobody is enrolled under this name that may be compared"
             return [VerifiedAs(person=person, same=False, score=None, threshold=least, fallback=why, note=note) for _ in pictures]
         made = method.verify(pictures, standing.stored.state)
         return [VerifiedAs(person=person, same=same, score=score, threshold=least) for same, score in made]
 
     # --- inside
+
+    def _nearest(self, gallery: _Gallery, vectors: np.ndarray, depth: int, least: float) -> list[list[tuple[str, float]]]:
+        """People whose score is at least `least`, best first, of the `depth` nearest."""
+        with self._lock:
+            if gallery.index is None:
+                return [[] for _ in vectors]
+            hits = gallery.index.search(vectors, min(depth, gallery.index.size))
+            rows = [list(zip(hits[row], hits.scores[row].tolist(), strict=False)) for row in range(len(vectors))]
+        return [[(str(who), score) for who, score in row if score >= least] for row in rows]
+
+    def _ask(self, tenant: str, person: str) -> None:
+        said = self._store.consents(tenant, person)[VERB]
+        if not said.granted or said.default:
+            raise NoConsent("this person has not agreed to be recognized", fix='note her consent to "recognize" first', person=person)
 
     def _loaded(self, tenant: str) -> Loaded:
         loaded = self._models.active(tenant, VERB)
@@ -194,7 +229,8 @@ class Recognizing:
             if kept is not None and kept.position == position and now - kept.read < WHOLE_AGAIN:
                 return kept
             whole = kept is None or now - kept.read >= WHOLE_AGAIN
-            made = _Gallery(position, now) if whole or kept is None else kept
+            method: Any = loaded.method
+            made = _Gallery(position, now, indexed=not method.together) if whole or kept is None else kept
             changed = self._store.changed(tenant, 0 if whole else made.position)
             for at in range(0, len(changed), 1_000):
                 some = changed[at : at + 1_000]
@@ -217,16 +253,18 @@ class Recognizing:
         good = {name for name, one in standing.items() if one.allowed and one.stored is not None}
         return [[(who, score) for who, score in row if who in good] for row in rows]
 
-    def _compared(self, tenant: str, loaded: Loaded, pictures: np.ndarray, k: int, least: float, blank: np.ndarray) -> list[Found]:
-        gallery = self._gallery(tenant, loaded)
+    def _compared(self, tenant: str, loaded: Loaded, gallery: _Gallery, pictures: np.ndarray, k: int, blank: np.ndarray) -> list[Found]:
         if len(gallery.people) > LARGEST_COMPARED:
             what = f"{len(gallery.people):,} people are too many for {type(loaded.method).__name__}, which compares all at once"
             raise ConfigError(what, fix="use nearest-centroid")
         method: Any = loaded.method
-        stored = self._store.states(tenant, sorted(gallery.people), VERB, model=loaded.fingerprint)
-        rows = method.recognize(pictures, {name: one.state for name, one in stored.items()}, k=k + 10)
+        # Only who may be named takes part: neighbours change each other's scores.
+        standing = self._store.standing(tenant, sorted(gallery.people), purpose=VERB, verb=VERB, model=loaded.fingerprint)
+        known = {name: one.stored.state for name, one in standing.items() if one.allowed and one.stored is not None}
+        least = method.threshold(max(1, len(known)))
+        rows = method.recognize(pictures, known, k=k)
         likely = [[(str(who), score) for who, score in row if who is not None] for row in rows]
-        return [_found(row[:k], least, flat) for row, flat in zip(self._allowed(tenant, loaded, likely), blank, strict=True)]
+        return [_found(row, least, flat) for row, flat in zip(likely, blank, strict=True)]
 
     def _forgotten(self, tenant: str, person: str) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from sartor.method import State
 PURPOSES = ("recommend", "search", "write", "draw", "recognize", "decide", "train", "share")
 """What evidence may be used for; `train` is fitting what everyone shares, `share` is use by another verb than the one it came from."""
 
-GRANTED = frozenset(PURPOSES) - {"train", "share"}
+GRANTED = frozenset(PURPOSES) - {"train", "share", "recognize"}
 """What a tenant's people are taken to agree to until they, or the tenant's own default, say otherwise."""
 
 ModelStatus = Literal["preparing", "candidate", "active", "retired", "refused"]

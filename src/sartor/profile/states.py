@@ -44,6 +44,7 @@ class States:
         positions: Mapping[str, int],
         claims: Collection[Claim] | None = None,
         clear_mark: bool = True,
+        newest: Mapping[str, int] | None = None,
     ) -> dict[str, StoredState]:
         """See `ProfileStore.put_states`."""
         verb = check_verb(verb)
@@ -69,6 +70,8 @@ class States:
             for subject, key in keys.items():
                 person, (version, seen, count) = names[subject], before.get(subject, (0, -1, 0))
                 position = positions[person]
+                if newest is not None and newest[person] != version:
+                    continue
                 if position < seen or position < born[subject]:
                     # Older than what is there, or adapted from what was forgotten before she was known again.
                     continue

@@ -185,7 +185,7 @@ class ProfileStore(OfTenant):
 
     def put_states(
         self, tenant: str, verb: str, states: Mapping[str, State], *, model: str, position: Mapping[str, int] | int,
-        claims: Collection[Claim] | None = None, clear: bool = True,
+        claims: Collection[Claim] | None = None, clear: bool = True, newest: Mapping[str, int] | None = None,
     ) -> dict[str, StoredState]:  # fmt: skip
         """The same for many people in one transaction; those that were written.
 
@@ -193,9 +193,10 @@ class ProfileStore(OfTenant):
         ----------
         claims: write only whose stale mark is still the one that was claimed, so that nobody's state comes back after she was forgotten.
         clear: False leaves the marks, when more states are to follow for the same claims.
+        newest: write only whose newest version is still this one (0: none), so that of two who add to one state neither undoes the other.
         """
         positions = dict.fromkeys(states, position) if isinstance(position, int) else position
-        return self._states.put(tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear)
+        return self._states.put(tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear, newest=newest)
 
     def state(self, tenant: str, person: str, verb: str, *, version: int | None = None, model: str | None = None) -> StoredState | None:
         """The held state, else the newest, or None; of one model, or one version, when asked. Raises `Unreadable` for a damaged one."""

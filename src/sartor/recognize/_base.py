@@ -50,6 +50,10 @@ class VectorRecognizer(Recognizer):
     """Height, width and colours of the pictures."""
     impostors_: np.ndarray = learned()
     """float32, scores of held-out strangers, rising."""
+    alone_: np.ndarray = learned()
+    """float32, the same where each person is compared alone; empty for methods whose scores do not depend on who else is compared."""
+    gallery_: int = learned(0)
+    """Identities that were compared at once to set the threshold."""
     calibrated_on_: int = learned(0)
     """Identities that the threshold was set by; 0 where there were too few to hold any out, and it was set by those that were learned from."""
 
@@ -107,8 +111,11 @@ class VectorRecognizer(Recognizer):
         first = turn % 2 == 0
         probes = ~first if not first.all() else first
         states = [State(self._enrolled(images[first & (number == one)], None)) for one in range(names.size)]
-        scores = self._compare(images[probes], states)
-        self.impostors_ = Impostors.sample(scores[number[probes][:, None] != np.arange(names.size)[None]], seed=self.seed)
+        others = number[probes][:, None] != np.arange(names.size)[None]
+        self.gallery_ = int(names.size)
+        self.impostors_ = Impostors.sample(self._compare(images[probes], states)[others], seed=self.seed)
+        alone = self._alone(images[probes], states)[others] if self.together else np.zeros(0, np.float32)
+        self.alone_ = Impostors.sample(alone, seed=self.seed)
 
     # --- people
 
@@ -176,16 +183,34 @@ class VectorRecognizer(Recognizer):
     def threshold(self, enrolled: int = 1) -> float:
         """The score from which somebody is recognized, when so many are enrolled: more people are more chances to look like one of them."""
         self.check_fitted()
-        return Impostors(self.impostors_).threshold(self.false_accepts, enrolled)
+        return Impostors(self.alone_ if self._one_by_one(enrolled) else self.impostors_).threshold(self.false_accepts, enrolled)
+
+    @property
+    def together(self) -> bool:
+        """Whether scores depend on who else is compared: on neighbours, for one."""
+        return type(self)._compare is not VectorRecognizer._compare
+
+    def _one_by_one(self, enrolled: int) -> bool:
+        """Whether too few are compared for neighbourhoods to mean what they meant when the threshold was set: then each is compared alone."""
+        return self.together and enrolled < max(3, self.gallery_ // 2)
 
     def compare(self, images: np.ndarray, states: Mapping[Any, State]) -> np.ndarray:
         """float32 [images, people]: how alike, in the order of `states`; 1 is most."""
         for state in states.values():
             self.check_state(state)
-        return self._compare(self._checked(images), list(states.values()))
+        how = self._alone if self._one_by_one(len(states)) else self._compare
+        return how(self._checked(images), list(states.values()))
 
     def _compare(self, images: np.ndarray, states: Sequence[State]) -> np.ndarray:
-        return np.asarray(self._units(images) @ centres(states).T, np.float32)
+        return self._alone(images, states)
+
+    def _alone(self, images: np.ndarray, states: Sequence[State]) -> np.ndarray:
+        """float32 [images, people], cosines."""
+        return np.asarray(self._units(images) @ self._centres(states).T, np.float32)
+
+    def _centres(self, states: Sequence[State]) -> np.ndarray:
+        """float32 [people, dim] of length 1."""
+        return centres(states)
 
     def recognize(self, images: np.ndarray, states: Mapping[Any, State | None], *, k: int = 1) -> list[list[tuple[Any, float]]]:
         """For each image at most k people whose score is above the threshold, best first; [(None, threshold)] where it is nobody that is known.
@@ -201,7 +226,7 @@ class VectorRecognizer(Recognizer):
         if not known:
             return [[(None, least)] for _ in range(len(images))]
         scores = self.compare(images, known)
-        scores[shows_nothing(checked(images))] = -1.0
+        scores[shows_nothing(checked(images))] = -np.inf
         names = list(known)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         out = []

@@ -32,11 +32,11 @@ def distances(queries: Features, gallery: Features, *, k1: int = 30, k2: int = 6
     apart = squared_distances(whole, whole)
     joint = reciprocal_weights(apart, k1=k1, k2=k2)
     same_look = squared_distances(clothes, clothes)
-    if worn is not None:
-        # Clothes of another day lead nowhere.
-        same_look[~worn] = same_look[:, ~worn] = 1e6
-        np.fill_diagonal(same_look, 0)
-    by_clothes, by_who = reciprocal_weights(same_look, k1=k1, k2=k2), reciprocal_weights(squared_distances(who, who), k1=k1, k2=k2)
+    # Clothes of another day lead nowhere but to the picture itself.
+    by_clothes, today = np.eye(len(whole), dtype=np.float32), np.flatnonzero(np.ones(len(whole), bool) if worn is None else worn)
+    if today.size > 1:
+        by_clothes[np.ix_(today, today)] = reciprocal_weights(same_look[np.ix_(today, today)], k1=k1, k2=k2)
+    by_who = reciprocal_weights(squared_distances(who, who), k1=k1, k2=k2)
     near_clothes, near_who = (np.sqrt((one @ one.T + 1) / 2).astype(np.float32) for one in (clothes, who))
 
     def feasible(first: np.ndarray, first_near: np.ndarray, second: np.ndarray, second_near: np.ndarray) -> np.ndarray:
@@ -128,6 +128,10 @@ class FAIM(VectorRecognizer):
         for one in vectors:
             left[np.where(left, state["whole"].astype(np.float32) @ one, -np.inf).argmax()] = False
         return self.make_state({name: array[left] for name, array in state.arrays.items()}, before=state, examples=-len(vectors))
+
+    def _centres(self, states: Sequence[State]) -> np.ndarray:
+        means = np.stack([state["whole"].astype(np.float32).mean(0) for state in states])
+        return np.asarray(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12), np.float32)
 
     def _compare(self, images: np.ndarray, states: Sequence[State]) -> np.ndarray:
         queries = self.features(images)
