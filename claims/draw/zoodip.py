@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import _words
@@ -81,7 +82,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
 
 def learn_a_little(method: ConceptMethod, world: ShapesWorld) -> None:
     """A few steps of batch 8."""
-    few = {**{name: getattr(method, name) for name in type(method).__dataclass_fields__ if not name.endswith("_")}, "steps": 2, "batch": 8}
+    few = {**{one.name: getattr(method, one.name) for one in fields(method) if not one.name.endswith("_")}, "steps": 2, "batch": 8}
     type(method)(**few).fit(on=method.bundle).learn(shown(world, world.subjects(1, start=100)[0]))
 
 
