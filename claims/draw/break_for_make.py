@@ -41,7 +41,8 @@ CLAIM = Claim(
     f"pictures of the content, 6 of the style, two other styles and contents beside; {STEPS} + {STEPS} + {MAKE} steps; baselines with as many steps "
     "of twice the batch, rank 8, their rate the better of two for one thing on another subject. Content is the subject score after undoing "
     "the palette, style how near the background is to the asked one in the palette (0 as plain, 1 exactly). "
-    "Harmonic mean of both, mean over seeds: made >= two adapters added + 0.08 and >= one adapter on both + 0.03; clicked together, before it is made, >= two adapters added.",
+    "Harmonic mean of both, mean over seeds: made >= two adapters added + 0.08 and >= one adapter on both + 0.03; "
+    "clicked together, before it is made, >= two adapters added.",
     data=("world",),
     seeds=(0, 1, 2),
 )
