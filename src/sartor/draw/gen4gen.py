@@ -97,7 +97,7 @@ def compose(
         said.append(caption([f"{one.name} {one.class_word}" for one in shown], boxes[row], ground, captions))
         asked.append(caption([one.class_word for one in shown], boxes[row], ground, "full"))
     if repaint:
-        pictures = repainted(prior, pictures, there.any(1), asked, steps=steps, seed=seed)
+        pictures = repainted(prior, pictures, np.asarray(there.any(1)), asked, steps=steps, seed=seed)
     return Composed(pictures, said, boxes, there, sources)
 
 

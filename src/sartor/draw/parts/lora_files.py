@@ -91,7 +91,9 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
     if strange := [name for name, value in facts.items() if name.rpartition(".")[2] in NOT_PLAIN and value]:
         raise ConfigError(f"the adapter says {strange[0]}", fix="give a plain LoRA", file=path)
     layers = _layers(unet, text_encoder)
-    downs, ups, alphas = {}, {}, {}
+    downs: dict[str, Tensor] = {}
+    ups: dict[str, Tensor] = {}
+    alphas: dict[str, float] = {}
     for name, array in found.items():
         if (match := _KOHYA.fullmatch(name) or _DIFFUSERS.fullmatch(name)) is None:
             raise ConfigError(f"'{name}' is no LoRA weight", fix="give a plain LoRA", file=path)
