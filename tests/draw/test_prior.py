@@ -239,6 +239,17 @@ def test_training_goes_on_where_it_was_stopped_and_keeps_the_averaged_weights(tm
         train_prior(WORLD, replace(SMALL, learning_rate=2e-3), checkpoint=tmp_path / "run")
 
 
+def test_training_goes_on_from_a_trained_prior_and_its_card_says_so():
+    first, recipe = train_prior(WORLD, SMALL), replace(SMALL, steps=1, learning_rate=1e-9, heaviest=5.0, noisy=0.3, simple=0)
+    second = train_prior(WORLD, recipe, start=first)
+    for one, other in zip(first.unet.parameters(), second.unet.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert second.card["before"] == [first.card["recipe"]]
+    assert second.card["recipe"]["heaviest"] == 5.0
+    with pytest.raises(ConfigError, match="widths"):
+        train_prior(WORLD, replace(recipe, widths=(32, 32)), start=first)
+
+
 def test_the_rate_warms_up_and_decays_and_the_average_follows():
     recipe = Recipe(steps=1000, warm_up=100, decay=0.3)
     rates = [recipe.rate(step // CHUNK, step % CHUNK) for step in range(1000)]
@@ -253,7 +264,7 @@ def test_the_rate_warms_up_and_decays_and_the_average_follows():
     for _ in range(200):
         lesson.follow()
     assert all(torch.allclose(a, b, atol=0.05) for a, b in zip(lesson.mean.parameters(), lesson.live.parameters(), strict=True))
-    for wrong in ({"steps": 0}, {"empty": 1.0}, {"decay": 0.0}):
+    for wrong in ({"steps": 0}, {"empty": 1.0}, {"decay": 0.0}, {"heaviest": 0.0}):
         with pytest.raises(ConfigError):
             Recipe(**wrong)
 

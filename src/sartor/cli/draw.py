@@ -50,6 +50,12 @@ def train_prior(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help=f"Default: {STEPS}.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="As many steps as fit, by a measurement on this machine.")] = None,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
+    start: Annotated[Path | None, typer.Option("--start", help="A trained prior to go on from. Default: an untrained one.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Default: 6e-4.")] = None,
+    decay: Annotated[float | None, typer.Option("--decay", help="Share of the steps, at the end, over which the rate falls. Default: 0.3.")] = None,
+    noisy: Annotated[float | None, typer.Option("--noisy", help="Share of pictures shown at the noisiest times only. Default: 0.5.")] = None,
+    heaviest: Annotated[float | None, typer.Option("--heaviest", help="Largest weight of nearly clean pictures. Default: 2.")] = None,
+    simple: Annotated[int | None, typer.Option("--simple", help="Steps of single objects first. Default: 3000; 0 with --start.")] = None,
     widths: Annotated[str, typer.Option("--widths", help="Channels of each level, multiples of 16.")] = "64,96",
     seed: Annotated[int, typer.Option("--seed", help="Of weights and pictures.")] = 0,
     world_seed: Annotated[int, typer.Option("--world-seed", help="Of what the world holds out.")] = 0,
@@ -64,9 +70,14 @@ def train_prior(
     A step takes about 0.16 CPU-seconds on one thread; 20,000 of them about 55 minutes.
 
         sartor draw train-prior --steps 20000 --out shapes-prior
+
+    A second run that looks harder at what is nearly clean, once the words are heard:
+
+        sartor draw train-prior --start shapes-prior --learning-rate 1e-3 --decay 0.5 --noisy 0.3 --heaviest 5 --out finer-prior
     """
     check_extra()
     from sartor.data.world.shapes import ShapesWorld
+    from sartor.draw.parts.prior import Prior
     from sartor.draw.parts.prior_training import Recipe
     from sartor.draw.parts.prior_training import train_prior as train
 
@@ -75,13 +86,19 @@ def train_prior(
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "card.json").is_file())):
         raise FileProblem("this holds something other than a prior", fix="choose another --out", file=out)
     world, folder = ShapesWorld(seed=world_seed), checkpoint or out.with_name(f"{out.name}.checkpoint")
-    recipe = Recipe(steps=steps or STEPS, batch=batch, widths=_widths(widths), seed=seed)
-    recipe = _agreed(folder, world, recipe, minutes, device)
+    simple = 0 if start is not None and simple is None else simple
+    given = {"learning_rate": learning_rate, "decay": decay, "noisy": noisy, "heaviest": heaviest, "simple": simple}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    recipe = Recipe(steps=steps or STEPS, batch=batch, widths=_widths(widths), seed=seed, **settings)
+    if start is not None and start.resolve() == out.resolve():
+        raise ConfigError("--start is --out", fix="write into another folder, so that a stopped run can go on from the same start", file=out)
+    first = None if start is None else Prior.load(start)
+    recipe = _agreed(folder, world, recipe, minutes, device, "" if first is None else first.fingerprint)
     _face.session().resume = lambda: f"the same command goes on from {folder}; remove that folder to start again"
-    start, cpu = time.perf_counter(), time.process_time()
+    begun, cpu = time.perf_counter(), time.process_time()
 
     # A run that goes on knows its rate from its second snapshot on.
-    marks = [] if (folder / "progress.safetensors").exists() else [(0, start)]
+    marks = [] if (folder / "progress.safetensors").exists() else [(0, begun)]
 
     def snapshot(made: Prior) -> None:
         made.to("cpu").save(out)
@@ -94,8 +111,8 @@ def train_prior(
 
     prior = _finished(out, folder, recipe)
     if prior is None:
-        prior = train(world, recipe, progress=True, checkpoint=folder, device=device, snapshot=snapshot, every=SNAPSHOT).to("cpu")
-    seconds = {"seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+        prior = train(world, recipe, start=first, progress=True, checkpoint=folder, device=device, snapshot=snapshot, every=SNAPSHOT).to("cpu")
+    seconds = {"seconds": round(time.perf_counter() - begun, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     prior.save(out)
     prior.card |= {"last_run": seconds, "following": _measure(prior.to(device), world, each), "parameters": prior.parameters}
     prior.to("cpu").save(out)
@@ -138,14 +155,16 @@ def _widths(text: str) -> tuple[int, ...]:
         raise ConfigError(f"--widths is '{text}'", fix="write e.g. 64,96") from cause
 
 
-def _agreed(folder: Path, world: ShapesWorld, recipe: Recipe, minutes: float | None, device: str) -> Recipe:
+def _agreed(folder: Path, world: ShapesWorld, recipe: Recipe, minutes: float | None, device: str, start: str) -> Recipe:
     """The recipe with its number of steps: measured once for --minutes, and the same from then on."""
     from dataclasses import asdict, replace
 
     from sartor._storage import write_atomically
     from sartor.draw.parts.prior_training import seconds_per_step
 
-    asked = json.loads(json.dumps({**asdict(recipe), "steps": None if minutes else recipe.steps, "minutes": minutes, "world": asdict(world)}))
+    asked = json.loads(
+        json.dumps({**asdict(recipe), "steps": None if minutes else recipe.steps, "minutes": minutes, "start": start, "world": asdict(world)})
+    )
     note = folder / NOTE
     if note.is_file():
         try:

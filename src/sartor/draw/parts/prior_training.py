@@ -22,8 +22,6 @@ from sartor.parts.trainer import Trainer, seeded
 
 CHUNK = 200
 """Steps between two checkpoints."""
-HEAVIEST = 2.0
-"""Loss weights are 1 / (1 - alpha), at most this: what is nearly clean would otherwise be all there is."""
 NOISY = 0.7
 """From this share of the times on, noise hides what is in a picture, and only the words can say it."""
 
@@ -46,6 +44,9 @@ class Recipe:
     noisy: float = 0.5
     """Share of pictures shown at the noisiest times only (beyond their share among all times). Everywhere else the picture itself says what is in
     it: with times drawn evenly, 750 steps of a trial left colours and places all but unheard, with these they were heard ten times as well."""
+    heaviest: float = 2.0
+    """Loss weights are 1 / (1 - alpha), at most this: what is nearly clean would otherwise be all there is. Fine detail (textures, nouns) wants more
+    of it once the words are heard: 5, with `noisy` 0.3, in a second run that starts from the first."""
     simple: int = 3_000
     """Steps in the beginning that show one object and say all of it: which word is which is learned in hundreds of steps from these, and in many
     thousands from the mixture, whose pictures of several objects and whose left-out words drown it."""
@@ -55,9 +56,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         shares = (self.decay > 0, self.decay <= 1, 0 <= self.average < 1, 0 <= self.empty < 1, 0 <= self.noisy <= 1)
-        if self.steps < 1 or self.batch < 1 or not all(shares):
-            what = f"steps {self.steps}, batch {self.batch}, decay {self.decay}, average {self.average}, empty {self.empty}, noisy {self.noisy}"
-            raise ConfigError(what, fix="steps and batch >= 1, shares from 0 to 1")
+        if self.steps < 1 or self.batch < 1 or not all(shares) or self.simple < 0 or self.heaviest <= 0 or self.learning_rate <= 0:
+            what = ", ".join(f"{name} {value}" for name, value in asdict(self).items() if name not in ("widths", "seed", "warm_up"))
+            raise ConfigError(what, fix="steps and batch >= 1, simple >= 0, shares from 0 to 1, heaviest and learning rate above 0")
 
     def rate(self, epoch: int, number: int) -> float:
         """Factor of the learning rate at a batch."""
@@ -87,7 +88,7 @@ class Lesson(nn.Module):
         context = prior.text_encoder(ids).last_hidden_state
         output = prior.predict(prior.noised(latents, noise, t), t, context)
         error = F.mse_loss(output, prior.target(latents, noise, t), reduction="none").mean((1, 2, 3))
-        weight = (1 / (1 - prior.alphas.to(latents.device)[t])).clamp(max=HEAVIEST)
+        weight = (1 / (1 - prior.alphas.to(latents.device)[t])).clamp(max=self.recipe.heaviest)
         return (weight * error).mean() if prior.scheduler.config.prediction_type == "sample" else error.mean()
 
     def times(self, count: int) -> Tensor:
@@ -113,19 +114,22 @@ class Lesson(nn.Module):
 
 
 def train_prior(
-    world: ShapesWorld, recipe: Recipe, *, progress: bool = False, checkpoint: Path | None = None, device: str = "cpu",
+    world: ShapesWorld, recipe: Recipe, *, start: Prior | None = None, progress: bool = False, checkpoint: Path | None = None, device: str = "cpu",
     snapshot: Callable[[Prior], Any] | None = None, every: int = 2_000,
 ) -> Prior:  # fmt: skip
     """A prior of this world's pictures.
 
     Parameters
     ----------
+    start: a trained prior to go on from; the recipes that made it stay in the card. Default: an untrained one of the recipe's widths and seed.
     checkpoint: a folder; progress is left there every 200 steps, and the same call goes on from it, after Ctrl-C or a power cut.
     snapshot: called with the averaged prior so far after every `every` steps, so that there is always something to use.
 
     Raises `Diverged`, and `ConfigError` when the checkpoint is of another recipe.
     """
     prior = Prior.small(VOCABULARY, widths=recipe.widths, seed=recipe.seed).to(device)
+    if start is not None:
+        prior = _from(start, prior, recipe)
     prior.card |= {"world": {"seed": world.seed, "held_out_pairs": world.held_out_pairs}}
     lesson = Lesson(prior, recipe).to(device)
     chunks = -(-recipe.steps // CHUNK)
@@ -145,11 +149,24 @@ def train_prior(
         epochs=chunks, learning_rate=recipe.learning_rate, optimizer="adamw", weight_decay=0.01, clip_norm=1.0, seed=recipe.seed, device=device,
         schedule=recipe.rate, hooks=(keep,),
     )  # fmt: skip
-    key = hashlib.blake2b(repr([asdict(recipe), world, prior.parameters]).encode(), digest_size=8).hexdigest()
+    begun = () if start is None else (start.fingerprint,)
+    key = hashlib.blake2b(repr([asdict(recipe), world, prior.parameters, *begun]).encode(), digest_size=8).hexdigest()
     trainer.fit(lesson, batches, lesson.loss, parameters=list(lesson.live.parameters()), progress=progress, checkpoint=checkpoint, key=key,
                 description="diffusion prior")  # fmt: skip
     lesson.follow()
     return lesson.averaged()
+
+
+def _from(start: Prior, fresh: Prior, recipe: Recipe) -> Prior:
+    """`fresh` with the weights of `start`, and what `start` went through in its card."""
+    for name in ("unet", "text_encoder"):
+        there, wanted = getattr(start, name).state_dict(), getattr(fresh, name).state_dict()
+        if {key: value.shape for key, value in there.items()} != {key: value.shape for key, value in wanted.items()}:
+            what = f"the prior to start from has another {name} than widths {list(recipe.widths)} and this world's words give"
+            raise ConfigError(what, fix="give the widths that it was trained with, and a prior that `sartor draw train-prior` made")
+        getattr(fresh, name).load_state_dict(there)
+    fresh.card["before"] = [*start.card.get("before", []), start.card.get("recipe")]
+    return fresh
 
 
 def _simple(world: ShapesWorld, rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[str]]:
