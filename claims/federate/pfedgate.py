@@ -52,7 +52,7 @@ def _exact(values: np.ndarray, sizes: np.ndarray, capacity: int) -> float:
 def _greedy(method: PFedGate, seed: int) -> list[float]:
     """Value of the greedy choice over the exact one, for random gates and budgets."""
     rng = np.random.default_rng([seed, 41])
-    _, sizes, free = method._cut()
+    sizes, free = method._cut.sizes, method._cut.free
     out = []
     for _ in range(67):
         gate, budget = rng.random(sizes.size), float(rng.uniform(0.3, 0.95))
@@ -75,7 +75,7 @@ def _swap(method: PFedGate, federation: Federation) -> tuple[np.ndarray, np.ndar
 
 def _kept(method: PFedGate) -> list[float]:
     """Share of the weights that each client runs, over its budget."""
-    _, sizes, _ = method._cut()
+    sizes = method._cut.sizes
     shares = [float(sizes @ np.unpackbits(one["keep"], count=sizes.size) / sizes.sum()) for one in method.states(tuned=False).values()]
     return [share / method.budgets[number % len(method.budgets)] for number, share in enumerate(shares)]
 
@@ -120,15 +120,15 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         "greedy >= .95 of exact": min(greedy) >= 0.95,
     }
     lines = table(rows)
-    mine = ("budget 1", "budget .5", "budget .3", "mixed", "random .5")
+    gated = ("budget 1", "budget .5", "budget .3", "mixed", "random .5")
     return Outcome(
         passed=all(conditions.values()),
         measured={
             "conditions": conditions, "accuracy": after, "largest kept share of a budget": max(shares),
             "greedy / exact, mean and least": [float(np.mean(greedy)), float(min(greedy))],
-            **{name: lines[name] for name in mine},
+            **{name: lines[name] for name in gated},
         },
-        baseline={name: line for name, line in lines.items() if name not in mine},
+        baseline={name: line for name, line in lines.items() if name not in gated},
         gain=float(gain.mean()), gain_interval=bootstrap(gain).tolist(), swap_gap=float(swap.mean()), swap_gap_interval=bootstrap(swap).tolist(),
         state_bytes=rows[0]["budget .5"].state_bytes, adapt_seconds=float(np.mean(seconds)),
         notes="Gain and swap gap are at budget .5 before the last local phase: own gate against none and against the most different client's, on "

@@ -42,7 +42,8 @@ def fitted() -> PFedGate:
 
 @given(st.integers(0, 1000), st.floats(0.22, 1.0))
 def test_no_choice_is_above_its_budget_and_none_drops_a_first_block(fitted: PFedGate, seed: int, budget: float) -> None:
-    of, sizes, free = fitted._cut()
+    cut = fitted._cut
+    of, sizes, free = cut.of, cut.sizes, cut.free
     gate = np.random.default_rng(seed).random((2, sizes.size))
     kept = fitted.keep(gate, np.array([budget, budget]))
     assert sizes.sum() == len(of) == fitted._net.size
@@ -55,7 +56,7 @@ def test_no_choice_is_above_its_budget_and_none_drops_a_first_block(fitted: PFed
 
 def test_greedy_is_near_the_best_choice() -> None:
     method = PFedGate(hidden=(4,), blocks=4).fit(skewed(2), progress=False)
-    _, sizes, free = method._cut()
+    sizes, free = method._cut.sizes, method._cut.free
     choices = np.array(list(product([False, True], repeat=int(free.sum()))))
     rng = np.random.default_rng(1)
     for budget in (0.5, 0.7, 0.9):
@@ -67,7 +68,7 @@ def test_greedy_is_near_the_best_choice() -> None:
 
 def test_the_gate_is_switchable_and_batch_normalisation_of_a_linear_layer() -> None:
     method = PFedGate(**SMALL).fit(skewed(2), progress=False)
-    _, sizes, _ = method._cut()
+    sizes = method._cut.sizes
     kept = method._fresh(Shards([skewed(1).clients[0].train]))
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(1, 7, 8, generator=rng)
@@ -83,7 +84,7 @@ def test_the_gate_is_switchable_and_batch_normalisation_of_a_linear_layer() -> N
 
 def test_states_are_small_and_say_what_runs(fitted: PFedGate, tmp_path: Path) -> None:
     states = fitted.states(tuned=False)
-    of, sizes, _ = fitted._cut()
+    of, sizes = fitted._cut.of, fitted._cut.sizes
     for number, state in states.items():
         assert state.nbytes < 100
         kept = np.unpackbits(state["keep"], count=sizes.size).astype(bool)
@@ -98,6 +99,30 @@ def test_states_are_small_and_say_what_runs(fitted: PFedGate, tmp_path: Path) ->
     x = skewed().clients[0].test.x
     np.testing.assert_array_equal(sartor.load(tmp_path / "m").predict(x, states[0]), fitted.predict(x, states[0]))
     assert set(fitted.log.sent) == {"weights", "examples"}
+
+
+def test_the_choice_is_clipped_below_and_has_a_straight_through_gradient() -> None:
+    """Blocks hardly open are as important as each other; scales are the gates; their gradient is that of gate times choice."""
+    method = PFedGate(**SMALL, budgets=(0.5, 1.0)).fit(skewed(2), progress=False)
+    sizes = method._cut.sizes
+    gates = torch.linspace(0.01, 0.19, sizes.size).repeat(2, 1)
+    gates[:, :4] = 0.9
+    gates.requires_grad_()
+    number = {"number": torch.tensor([[0], [1]])}
+    important = method._important(gates, number)
+    assert sorted(set(important[0].tolist())) == pytest.approx([0.2, 0.9])
+    scales = method._scales(gates, number)
+    kept = scales > 0
+    torch.testing.assert_close(scales, gates * kept)
+    assert kept[1].all()
+    assert not kept[0].all()
+    removable = torch.from_numpy(method._cut.free)
+    left_out = (~kept[0] & removable).nonzero()[0, 0]
+    assert kept[0][:left_out].all()
+    scales.sum().backward()
+    assert gates.grad is not None
+    torch.testing.assert_close(gates.grad[0], kept[0] * torch.where(gates[0] > 0.2, 1 + gates[0], 1.0).detach())
+    torch.testing.assert_close(gates.grad[1], torch.ones(sizes.size))
 
 
 def test_a_newcomer_learns_its_gate_alone(fitted: PFedGate) -> None:

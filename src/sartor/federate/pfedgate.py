@@ -5,9 +5,10 @@ the most important blocks are kept, and the network runs with kept blocks scaled
 averages the network alone. After training the gate is not needed any more: its weights over the client's own examples, and which blocks are kept,
 are the state.
 
-Source: Chen et al., Efficient Personalized Federated Learning via Sparse Model-Adaptation, ICML 2023. The gate starts open (its shift at 2): half
-open, three layers shrink the signal eight times and small networks never leave chance. Differs: weights of a gate are not clipped below, and the
-length of a gradient is limited for network and gate together.
+Source: Chen et al., Efficient Personalized Federated Learning via Sparse Model-Adaptation, ICML 2023, in the form that its authors' code trains:
+blocks are chosen by a gate clipped below and scaled by the gate as it is, with a straight-through gradient to the choice. Differs: the gate starts
+open (its shift at 2): half open, three layers shrink the signal eight times and small networks never leave chance. A budget counts the first blocks
+by their true size, where the paper sets its lowest weight aside for them; learning rates stay as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +34,20 @@ OPEN = 2.0
 """Where a gate starts, before the sigmoid: .88."""
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """All weights of a network, cut into blocks."""
+
+    of: Tensor
+    """int64 [numbers], the block of each weight."""
+    sizes: np.ndarray
+    """int64 [blocks]."""
+    free: np.ndarray
+    """bool [blocks], which may be removed."""
+    linear: np.ndarray
+    """bool [blocks], of linear layers; the others have a budget of their own."""
+
+
 @dataclass(kw_only=True, eq=False)
 class PFedGate(Federated):
     """A shared network that every client runs a part of, chosen by its own gate within its own budget."""
@@ -41,6 +56,7 @@ class PFedGate(Federated):
     lr: float = 0.3
     lr_gate: float = 0.3
     gradient_clip: float = 10.0
+    """Of the network's gradient, and of the gate's."""
     blocks: int = 5
     """Of each tensor; the first is never removed."""
     budgets: Sequence[float] = (0.5,)
@@ -58,69 +74,60 @@ class PFedGate(Federated):
         for budget in self.budgets:
             if not 0 < budget <= 1:
                 raise ConfigError(f"a budget is {budget}", fix="use a share above 0, at most 1")
-        _, sizes, free = self._cut()
-        least = float(sizes[~free].sum() / sizes.sum())
+        cut = self._cut
+        least = float(cut.sizes[~cut.free].sum() / cut.sizes.sum())
         if min(self.budgets) < least:
             raise ConfigError(
                 f"a budget is {min(self.budgets)}; the first blocks alone are {least:.3f}", fix=f"use at least {least:.3f}, or more blocks"
             )
 
-    def _cut(self) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """int64 [numbers], the block of each weight; int64 [blocks], their sizes; bool [blocks], which may be removed."""
-        of: list[np.ndarray] = []
-        free: list[bool] = []
-        for size in self._net.sizes:
-            count = min(self.blocks, size)
-            of.append(len(free) + np.arange(size) * count // size)
-            free += [number > 0 for number in range(count)]
-        numbers = np.concatenate(of)
-        return torch.from_numpy(numbers), np.bincount(numbers), np.array(free)
-
-    def _kinds(self) -> np.ndarray:
-        """bool [blocks]: of linear layers; the others have a budget of their own."""
-        linear = {
-            f"{name}.{part}"
-            for name, module in self._net.module.named_modules()
-            if isinstance(module, torch.nn.Linear)
-            for part in ("weight", "bias")
-        }
-        return np.concatenate([np.full(min(self.blocks, size), name in linear) for name, size in zip(self._net.names, self._net.sizes, strict=True)])
+    @property
+    def _cut(self) -> Cut:
+        """The blocks of the present network."""
+        net = self._net
+        known: tuple[Any, int, Cut] | None = self.__dict__.get("_blocks")
+        if known is None or known[0] is not net or known[1] != self.blocks:
+            linear = {
+                f"{name}.{part}" for name, module in net.module.named_modules() if isinstance(module, torch.nn.Linear) for part in ("weight", "bias")
+            }
+            counts = [min(self.blocks, size) for size in net.sizes]
+            first = np.cumsum([0, *counts])
+            of = np.concatenate([at + np.arange(size) * count // size for at, size, count in zip(first, net.sizes, counts, strict=False)])
+            free = np.ones(first[-1], bool)
+            free[first[:-1]] = False
+            kinds = np.repeat([name in linear for name in net.names], counts)
+            known = net, self.blocks, Cut(torch.from_numpy(of), np.bincount(of), free, kinds)
+            self.__dict__["_blocks"] = known
+        return known[2]
 
     def keep(self, gates: np.ndarray, budgets: np.ndarray) -> np.ndarray:
         """bool [k, blocks]: the blocks that fit, greedily by importance (gates in tenths, then the gate itself), of each kind of layer."""
-        _, sizes, free = self._cut()
-        out = np.repeat(~free[None], len(gates), 0)
-        for row, (gate, budget) in enumerate(zip(gates, budgets, strict=True)):
-            for kind in (True, False):
-                mine = np.flatnonzero(free & (self._kinds() == kind))
-                if budget >= 1:
-                    out[row, mine] = True
-                    continue
-                fixed = sizes[~free & (self._kinds() == kind)].sum()
-                left = int(budget * (sizes[mine].sum() + fixed) - fixed)
-                for block in mine[np.lexsort((-gate[mine], -np.round(10 * gate[mine])))]:
-                    if sizes[block] <= left:
-                        out[row, block] = True
-                        left -= sizes[block]
+        cut, rows = self._cut, np.arange(len(gates))
+        out = np.repeat(~cut.free[None], len(gates), 0)
+        for kind in (cut.linear, ~cut.linear):
+            mine = np.flatnonzero(cut.free & kind)
+            left = (budgets * cut.sizes[kind].sum()).astype(np.int64) - cut.sizes[kind & ~cut.free].sum()
+            for block in mine[np.lexsort((-gates[:, mine], -np.round(10 * gates[:, mine])))].T:
+                fits = cut.sizes[block] <= left
+                out[rows[fits], block[fits]] = True
+                left -= np.where(fits, cut.sizes[block], 0)
         return out
 
     # --- the gate
 
     def _fresh(self, shards: Shards) -> Message:
-        _, sizes, _ = self._cut()
-        d = int(np.prod(self.shape_))
+        count, d = self._cut.sizes.size, int(np.prod(self.shape_))
         bound = 1 / np.sqrt(d)
         rng = np.random.default_rng([self.seed, 15])
-        weight = rng.uniform(-bound, bound, d * sizes.size)
+        weight = rng.uniform(-bound, bound, d * count)
         # Mixing weights of two statistics for mean and spread, then the linear layer, then scale and shift of its normalised output.
-        gate = np.concatenate([np.zeros(4), weight, np.ones(sizes.size), np.full(sizes.size, OPEN)]).astype(np.float32)
+        gate = np.concatenate([np.zeros(4), weight, np.ones(count), np.full(count, OPEN)]).astype(np.float32)
         return {"gate": torch.from_numpy(gate).repeat(len(shards), 1), "number": torch.from_numpy(shards.numbers)[:, None]}
 
     def _gates(self, gate: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """float [k, blocks]: of clients' gates [k, ...] on their batches [k, n, d], the mean over each batch."""
-        _, sizes, _ = self._cut()
-        d = x.shape[2]
-        mix, linear, scale, shift = gate.split([4, d * sizes.size, sizes.size, sizes.size], dim=1)
+        count, d = self._cut.sizes.size, x.shape[2]
+        mix, linear, scale, shift = gate.split([4, d * count, count, count], dim=1)
         share = weight[:, :, None] / weight.sum(1)[:, None, None]
         alone = (x.mean(2, keepdim=True), x.var(2, keepdim=True, unbiased=False))
         middle = (x * share).sum(1, keepdim=True)
@@ -131,35 +138,48 @@ class PFedGate(Federated):
             + torch.softmax(mix[:, 2 * side : 2 * side + 2], dim=1)[:, None, 1:] * together[side]
             for side in (0, 1)
         )
-        out = ((x - mean) / (spread + 1e-5).sqrt()) @ linear.view(len(x), d, sizes.size)
+        out = ((x - mean) / (spread + 1e-5).sqrt()) @ linear.view(len(x), d, count)
         centre = (out * share).sum(1, keepdim=True)
         spread = ((out - centre).square() * share).sum(1, keepdim=True)
         out = scale[:, None] * (out - centre) / (spread + 1e-5).sqrt() + shift[:, None]
         return (torch.sigmoid(out) * share).sum(1)
 
+    def _limits(self, kept: Message) -> Tensor:
+        """float [k, 1], the budget of each client."""
+        return torch.tensor(self.budgets, dtype=torch.float32)[kept["number"] % len(self.budgets)]
+
+    def _important(self, gates: Tensor, kept: Message) -> Tensor:
+        """float [k, blocks]: gates clipped below, so that no block is less important than others that are hardly open either."""
+        return torch.maximum(gates, self._limits(kept).clamp(max=max(1 / self.blocks, 0.1)))
+
     def _choice(self, gates: Tensor, kept: Message) -> Tensor:
         """float [k, blocks]: 1 for kept blocks."""
         numbers = kept["number"][:, 0].numpy()
-        values = gates.detach().numpy()
+        values = self._important(gates.detach(), kept).numpy()
         if not self.learned_gate:
             values = np.stack([np.random.default_rng([self.seed, 16, int(one)]).random(gates.shape[1]) for one in numbers])
-        return torch.from_numpy(self.keep(values, np.array([self.budgets[one % len(self.budgets)] for one in numbers]))).float()
+        return torch.from_numpy(self.keep(values, np.array(self.budgets)[numbers % len(self.budgets)])).float()
+
+    def _scales(self, gates: Tensor, kept: Message) -> Tensor:
+        """float [k, blocks]: what blocks are multiplied by, 0 for those that are not kept; the choice of what is kept has a gradient, too."""
+        important = self._important(gates, kept)
+        through = torch.where(self._limits(kept) < 1, 1 + important - important.detach(), 1.0)
+        return gates * through * self._choice(gates, kept)
 
     # --- learning
 
     def _learn(self, shards: Shards, start: Tensor, kept: Message, turn: int, *, shared: bool = True) -> tuple[Tensor, Message]:
         """Network [k, numbers] and what is kept after a local phase; `shared` False leaves the network as it is."""
-        of, _, _ = self._cut()
-        size = self._net.size
+        of, size = self._cut.of, self._net.size
 
         def loss(table: Tensor, batch: Batch) -> Tensor:
             rows = slice(None) if batch.rows is None else batch.rows
             gates = self._gates(table[:, size:], batch.inputs[0].flatten(2), batch.weight)
-            scale = gates * self._choice(gates, {"number": kept["number"][rows]})
+            scale = self._scales(gates, {"number": kept["number"][rows]})
             return mean_cross_entropy(self._net.batched(table[:, :size] * scale[:, of], *batch.inputs), batch)
 
         rates = torch.cat([torch.full((size,), self.lr if shared else 0.0), torch.full((kept["gate"].shape[1],), self.lr_gate)])
-        optimizer = Optimizer(self.optimizer, rates, self.momentum, self.weight_decay, self.gradient_clip)
+        optimizer = Optimizer(self.optimizer, rates, self.momentum, self.weight_decay, self.gradient_clip, parts=(size, kept["gate"].shape[1]))
         table = torch.cat([start, kept["gate"]], dim=1)
         table = train(self._net, table, shards, loss, optimizer, epochs=self.epochs, batch=self.batch, key=(self.seed, turn))
         return table[:, :size], {**kept, "gate": table[:, size:]}
@@ -170,7 +190,7 @@ class PFedGate(Federated):
 
     def _serving(self, shards: Shards, kept: Message) -> Message:
         """Each client's gate over all its examples, and what is kept."""
-        gates = torch.zeros(len(shards), len(self._cut()[1]))
+        gates = torch.zeros(len(shards), self._cut.sizes.size)
         with torch.no_grad():
             for batch in shards.batches(0, self.seed):
                 rows = slice(None) if batch.rows is None else batch.rows
@@ -198,9 +218,10 @@ class PFedGate(Federated):
 
     def _scale(self, arrays: Mapping[str, Any]) -> Tensor:
         """float [k, numbers] out of rows of states."""
-        of, sizes, _ = self._cut()
-        scale = torch.as_tensor(np.asarray(arrays["scale"])).float() * wire.unpack_bits(torch.as_tensor(np.asarray(arrays["keep"])), sizes.size)
-        return scale[:, of]
+        scale = torch.as_tensor(np.asarray(arrays["scale"])).float() * wire.unpack_bits(
+            torch.as_tensor(np.asarray(arrays["keep"])), self._cut.sizes.size
+        )
+        return scale[:, self._cut.of]
 
     def _weights(self, arrays: Mapping[str, np.ndarray]) -> Tensor:
         if "scale" not in arrays:

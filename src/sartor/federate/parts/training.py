@@ -7,7 +7,7 @@ is what a loop over clients would give it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -46,6 +46,7 @@ class Optimizer:
     kind: sgd or adam.
     lr, momentum, weight_decay: as torch has them; Adam's moments are .9 and .999.
     clip: largest length of a client's gradient; 0 for any.
+    parts: sizes of what a row holds one after the other, when each part's gradient is clipped alone.
     """
 
     kind: str = "sgd"
@@ -54,6 +55,7 @@ class Optimizer:
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float = 0.0
+    parts: Sequence[int] = ()
     moments: dict[str, Tensor] = field(default_factory=dict)
     """first and second [clients, numbers], steps [clients, 1]; empty at the start."""
 
@@ -64,7 +66,8 @@ class Optimizer:
             self.moments = {"first": torch.zeros_like(weights), **adam} if adam or self.momentum else {}
         own = weights if rows is None else weights[rows]
         if self.clip:
-            gradient = gradient * (self.clip / gradient.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
+            pieces = gradient.split(list(self.parts) or gradient.shape[1], dim=1)
+            gradient = torch.cat([one * (self.clip / one.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1) for one in pieces], 1)
         if self.weight_decay:
             gradient = gradient + self.weight_decay * own
         move = self._move(gradient, rows)
