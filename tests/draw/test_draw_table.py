@@ -28,29 +28,34 @@ def prior(tmp_path_factory):
 
 
 def test_methods_stand_beside_the_controls_and_are_measured_once(prior, tmp_path):
-    words = ["-m", "textual-inversion", "-m", "break-a-scene", "--seed", 100, "--prompts", 2, "--pairs", 1, "--steps", 2, "--prior", prior]
+    words = ["-m", "textual-inversion", "-m", "break-a-scene", "-m", "ip-adapter", "--others", 4, "--once", 3]
+    words += ["--seed", 100, "--prompts", 2, "--pairs", 1, "--steps", 2, "--prior", prior]
     words += ["--set", "break-a-scene.class_images=2", "--set", "break-a-scene.sampling_steps=2"]
     words += ["--board", tmp_path / "board", "--out", tmp_path / "out"]
     code, found = call(*words)
     assert code == 0, found
     rows = {row["method"]: row for row in found["methods"]}
-    assert [*rows] == ["paste the reference", "population", "textual-inversion", "break-a-scene"]
+    assert [*rows] == ["paste the reference", "population", "textual-inversion", "break-a-scene", "ip-adapter"]
     # Pasting shows the very subject; nobody's state gains nothing; a word is 16 numbers of 4 bytes.
     assert rows["paste the reference"]["subject"] > 0.9
     assert (rows["population"]["gain"], rows["population"]["steps"], rows["textual-inversion"]["bytes"]) == (0, 0, 64)
     assert all(rows[name]["steps"] == 2 and rows[name]["unmixed"] is not None for name in ("textual-inversion", "break-a-scene"))
+    # What learns from others does it once: nothing is optimised for a new thing.
+    assert rows["ip-adapter"]["steps"] == rows["textual-inversion"]["once_seconds"] == 0 < rows["ip-adapter"]["once_seconds"]
     one = rows["textual-inversion"]
     assert one["gain"] == pytest.approx(one["subject"] - rows["population"]["subject"])
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "board").iterdir()}
-    assert len(made) == 8
+    assert len(made) == 10
     assert call(*words)[1] == found
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "board").iterdir()} == made
-    assert (tmp_path / "out" / "drawings.md").read_text().count("\n| ") == 5
+    assert (tmp_path / "out" / "drawings.md").read_text().count("\n| ") == 6
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"drawings.md", "drawings.json", "pareto.svg", "pareto.png", "sheet-100.png"}
     kept = next(path for path in made if path.name.startswith("population") and path.suffix == ".json")
     kept.write_text("{")
     with pytest.raises(CorruptFile, match="measured again"):
-        DrawingBoard(tmp_path / "board", Prior.load(prior), DrawingTask(prompts=2, pairs=1, steps=2)).get("population", 100, {"own": []})
+        DrawingBoard(tmp_path / "board", Prior.load(prior), DrawingTask(prompts=2, pairs=1, steps=2, others=4, once=3)).get(
+            "population", 100, {"own": []}
+        )
 
 
 def test_the_budget_is_the_same_however_many_phases_there_are():

@@ -22,7 +22,7 @@ SCORES = ("subject", "prompt", "edit", "unmixed", "gain", "swap_gap", "copy")
 
 def table(
     methods: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Repeat. Default: all that learn things without others' data.", show_default=False)
+        list[str] | None, typer.Option("--method", "-m", help="Repeat. Default: all that learn things from pictures.", show_default=False)
     ] = None,
     seeds: Annotated[
         list[int] | None, typer.Option("--seed", help="Repeat. Each has other subjects, pictures and noise. Default: 0, 1, 2.", show_default=False)
@@ -32,6 +32,8 @@ def table(
     prompts: Annotated[int, typer.Option("--prompts", help="Of the 48 that a thing is measured by; half of them edits.")] = 24,
     pairs: Annotated[int, typer.Option("--pairs", help="Prompts with two things in one picture.")] = 8,
     steps: Annotated[int, typer.Option("--steps", help="Of optimisation, the same for every method.")] = 150,
+    others: Annotated[int, typer.Option("--others", help="Training things that methods which learn from others see, once.")] = 300,
+    once: Annotated[int, typer.Option("--once", help="Steps on those.")] = 600,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="METHOD.NAME=VALUE", help="A setting of one method.", show_default=False)
     ] = None,
@@ -45,7 +47,8 @@ def table(
     """Subject, prompt, editability, two things kept apart, gain, swap gap, and what it costs, of every method that learns a thing from pictures.
 
     All stand on one prior, learn the same held-out subjects from the same pictures with the same number of steps, and draw the same prompts from the
-    same noise; everything is graded exactly. gain = own state - no state; swap gap = own state - the state of another subject of its class.
+    same noise; everything is graded exactly. Methods that learn from others do so once, and take no steps for a new thing.
+    gain = own state - no state; swap gap = own state - the state of another subject of its class.
 
         sartor draw table --method perfusion --method dreambooth --out table
     """
@@ -58,7 +61,7 @@ def table(
     own = _settings.by_method(settings)
     chosen = methods or _all()
     _check(chosen, own)
-    task = DrawingTask(subjects=subjects, references=references, prompts=prompts, pairs=pairs, steps=steps)
+    task = DrawingTask(subjects=subjects, references=references, prompts=prompts, pairs=pairs, steps=steps, others=others, once=once)
     kept = DrawingBoard(board, open_prior(prior), task)
     found: list[Measured] = []
     left_out: list[dict[str, Any]] = []
@@ -105,7 +108,7 @@ def _made(slug: str, given: Sequence[str], seed: int) -> ConceptMethod:
 
 
 def _all() -> list[str]:
-    """Every method of the room that learns things and nothing from others."""
+    """Every method of the room that learns things from pictures, its own or others'."""
     from sartor.draw._base import ConceptMethod
     from sartor.systems import SYSTEMS
 
@@ -113,7 +116,7 @@ def _all() -> list[str]:
     for slug, system in SYSTEMS.items():
         if system.room == "draw" and system.kind in ("method", "baseline"):
             kind = system.resolve()
-            if isinstance(kind, type) and issubclass(kind, ConceptMethod) and not kind.population_frames:
+            if isinstance(kind, type) and issubclass(kind, ConceptMethod) and set(kind.population_frames) <= {"images"}:
                 found.append(slug)
     return found
 
@@ -126,20 +129,20 @@ def _check(chosen: Sequence[str], own: Mapping[str, Sequence[str]]) -> None:
     every = _all()
     for slug in chosen:
         if find(slug).slug not in every:
-            raise ConfigError(f"{slug} does not learn things from pictures alone", fix=f"use {', '.join(every)}")
+            raise ConfigError(f"{slug} does not learn things from pictures", fix=f"use {', '.join(every)}")
         _settings.build(slug, own.get(slug))
     if unused := sorted(set(own) - {*chosen}):
         raise ConfigError(f"settings of {unused[0]}, which is not among the methods", fix=f"they are {', '.join(chosen)}")
 
 
 def _sheet(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    head = ["method", *(name.replace("_", " ") for name in SCORES), "steps", "learn, CPU", "state", "a picture, CPU"]
+    head = ["method", *(name.replace("_", " ") for name in SCORES), "steps", "learn, CPU", "once, CPU", "state", "a picture, CPU"]
     body = []
     for row in rows:
         scores = ["-" if row[name] is None else f"{row[name]:+.2f}" if name in ("gain", "swap_gap") else f"{row[name]:.2f}" for name in SCORES]
-        costs = [row["adapt_seconds"], row["draw_seconds"]]
-        first, last = ("-" if not one else _face.duration(one) for one in costs)
-        body.append([row["method"], *scores, f"{row['steps'] or 0:.0f}", first, _face.size(row["bytes"]) if row["bytes"] else "-", last])
+        costs = [row["adapt_seconds"], row["once_seconds"], row["draw_seconds"]]
+        first, once, last = ("-" if not one else _face.duration(one) for one in costs)
+        body.append([row["method"], *scores, f"{row['steps'] or 0:.0f}", first, once, _face.size(row["bytes"]) if row["bytes"] else "-", last])
     return head, body
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from sartor import _storage
+from sartor.data.world.shapes.others import population
 from sartor.data.world.shapes.prompts import Prompts, concept_prompts
 from sartor.data.world.shapes.sprites import Subject
 from sartor.data.world.shapes.words import BACKGROUNDS, RELATIONS
@@ -41,7 +44,9 @@ PARTNER = "<b>"
 KIND, PARTNER_KIND = "critter", "badge"
 SHOWN = 6
 """Prompts of the first subject whose pictures are kept for contact sheets."""
-FIGURES = ("subject", "prompt", "edit", "unmixed", "gain", "swap_gap", "copy", "steps", "adapt_seconds", "bytes", "draw_seconds")
+FIGURES = (
+    "subject", "prompt", "edit", "unmixed", "gain", "swap_gap", "copy", "steps", "adapt_seconds", "bytes", "draw_seconds", "once_seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,8 @@ class DrawingTask:
     pairs: prompts with the first critter and a held-out badge in one picture; 0 leaves them out.
     steps: of optimisation for each thing; a method that learns two things from one picture has twice as many for both.
     start: number of the first subject of seed 0.
+    others: training individuals that methods which learn from others see once, in pictures of their own and in pairs.
+    once: steps of optimisation on those; a new thing takes such a method none.
     """
 
     subjects: int = 2
@@ -64,9 +71,12 @@ class DrawingTask:
     pairs: int = 8
     steps: int = 150
     start: int = 0
+    others: int = 300
+    once: int = 600
 
     def __post_init__(self) -> None:
-        for name, least, most in (("subjects", 2, 200), ("references", 1, 20), ("prompts", 2, 48), ("pairs", 0, 24), ("steps", 1, 100_000)):
+        for name, least, most in (("subjects", 2, 200), ("references", 1, 20), ("prompts", 2, 48), ("pairs", 0, 24), ("steps", 1, 100_000),
+                                  ("others", 2, 10_000), ("once", 1, 1_000_000)):  # fmt: skip
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} is {getattr(self, name)}", fix=f"use {least} to {most}")
 
@@ -113,6 +123,7 @@ class DrawingBoard:
         self.folder, self.prior, self.task = Path(folder), prior, task or DrawingTask()
         self.world = ShapesWorld(**prior.card.get("world", {}))
         self._population: dict[Any, np.ndarray] = {}
+        self._once: dict[str, tuple[ConceptMethod, float]] = {}
 
     def subjects(self, seed: int) -> tuple[list[Subject], Subject]:
         """The critters of a seed, and the badge that stands beside the first one."""
@@ -146,7 +157,7 @@ class DrawingBoard:
         if method in CONTROLS:
             figures, each, pictures = self._control(method, make, seed)
         else:
-            figures, each, pictures = self._method(make, seed)
+            figures, each, pictures = self._method(make, seed, f"{method} {plain(settings)}")
         made = Measured(method, seed, figures, each, dict(settings), pictures)
         path, data = self._path(method, seed, settings), io.BytesIO()
         np.save(data, pictures, allow_pickle=False)
@@ -155,11 +166,15 @@ class DrawingBoard:
         _storage.write_atomically(path, json.dumps(plain(kept), indent=1).encode())
         return made
 
-    def _method(self, make: Callable[[], ConceptMethod], seed: int) -> tuple[dict[str, float], dict[str, list[float]], np.ndarray]:
+    def _method(self, make: Callable[[], ConceptMethod], seed: int, key: str) -> tuple[dict[str, float], dict[str, list[float]], np.ndarray]:
         own, partner = self.subjects(seed)
         method = make()
-        steps = budgeted(method, self.task.steps)
-        method.fit(on=self.prior)
+        if method.population_frames:
+            method, once = self._learned_once(method, key)
+            steps = 0
+        else:
+            steps, once = budgeted(method, self.task.steps), 0.0
+            method.fit(on=self.prior)
         scene = isinstance(method, SceneMethod)
 
         order = iter(own)
@@ -174,7 +189,7 @@ class DrawingBoard:
         for one in found:
             things = len(one.state.notes["concepts"])
             one.figures.update(bytes=one.figures["bytes"] / things, adapt_seconds=one.figures["adapt_seconds"] / things)
-        figures = mean(found) | {"unmixed": float("nan"), "steps": float(steps)}
+        figures = mean(found) | {"unmixed": float("nan"), "steps": float(steps), "once_seconds": once}
         if self.task.pairs and not method.alone:
             state = found[0].state
             if not scene:
@@ -184,9 +199,20 @@ class DrawingBoard:
         each = {name: [one.figures[name] for one in found] for name in found[0].figures}
         return figures, each, found[0].pictures[self._rows()]
 
+    def _learned_once(self, method: ConceptMethod, key: str) -> tuple[ConceptMethod, float]:
+        """Fitted on others' things, and the processor seconds that took; the same one at every seed, since what differs is whose things come."""
+        if key not in self._once:
+            budgeted(method, self.task.once)
+            before = time.process_time()
+            with tempfile.TemporaryDirectory() as folder:
+                known = population(self.world, Path(folder), things=self.task.others, each=self.task.references + 1, pairs=self.task.others)
+                method.fit(known, on=self.prior, progress=False)
+            self._once[key] = method, time.process_time() - before
+        return self._once[key]
+
     def _control(self, name: str, make: Callable[[], ConceptMethod], seed: int) -> tuple[dict[str, float], dict[str, list[float]], np.ndarray]:
         own, partner = self.subjects(seed)
-        chosen, nothing = self.task.chosen(), {"steps": 0.0, "adapt_seconds": 0.0, "bytes": 0.0}
+        chosen, nothing = self.task.chosen(), {"steps": 0.0, "adapt_seconds": 0.0, "bytes": 0.0, "once_seconds": 0.0}
         if name == PASTED:
             figures = pasted(self.world, own, references=self.task.references, prompts=chosen, seed=seed)
             images = shown(self.world, own[0], count=self.task.references, seed=seed).images
@@ -239,7 +265,7 @@ def budgeted(method: ConceptMethod, steps: int) -> int:
     """Set a method's steps of optimisation, all phases together, for one thing, and return it; 0 for methods that take none."""
     owner: Any = getattr(method, "base", method)
     total = 2 * steps if isinstance(owner, SceneMethod) else steps
-    phases = [name for name in ("word_steps", "steps") if hasattr(owner, name)]
+    phases = [name for name in ("encoder_steps", "decoder_steps", "word_steps", "steps") if hasattr(owner, name)]
     for number, name in enumerate(phases):
         setattr(owner, name, total // len(phases) + (number < total % len(phases)))
     return steps if phases else 0
