@@ -68,6 +68,37 @@ def test_exact_search_is_brute_force(clustered: Any, metric: str, queries: int, 
         np.testing.assert_allclose(np.take_along_axis(truth, hits.indices[:, :n].astype(int), 1), best, **near)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sampled_from(METRICS), st.integers(0, 2**32), st.sampled_from([1, 3, 8, 50]), st.sampled_from([1e-12, 1.0, 1e6]), st.sampled_from([1, 100])
+)  # fmt: skip
+def test_a_screen_changes_no_answer(tmp_path_factory: Any, metric: str, seed: int, dim: int, size: float, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Many equal vectors, some twice as long, one far away from all others.
+    vectors = rng.normal(size=(20, dim))[rng.integers(20, size=700)] + rng.choice([0, 1e-4, 1], (700, 1)) * rng.normal(size=(700, dim))
+    vectors[rng.integers(700)] += 1_000
+    vectors, queries = (size * vectors).astype(np.float32), (size * rng.normal(size=(3, dim))).astype(np.float32)
+    plain, screened = (ItemIndex.make("exact", metric=metric, screen=one).build(vectors[:300]) for one in (False, True))
+    screened.add(vectors[300:500])
+    screened = ItemIndex.load(screened.save(tmp_path_factory.mktemp("index")))
+    screened.add(vectors[500:])
+    plain.add(vectors[300:])
+    for gone in ([], rng.choice(700, 200, replace=False).tolist()):
+        plain.remove(gone)
+        screened.remove(gone)
+        hits = screened.search(queries, k)
+        assert "screened" in hits.plan
+        truth = scores_of(queries, vectors, metric)
+        truth[:, gone] = -np.inf
+        near = {"rtol": 1e-5, "atol": 1e-6 * float(np.abs(truth[np.isfinite(truth)]).max())}
+        # One by one, as the screened are compared: products of many at once round otherwise.
+        np.testing.assert_allclose(hits.scores, np.concatenate([plain.search(query, k).scores for query in queries]), **near)
+        np.testing.assert_allclose(hits.scores, np.take_along_axis(truth, hits.indices.astype(int), 1), **near)
+        assert all(len(set(row)) == k for row in hits.indices.tolist())
+    with pytest.raises(ConfigError):
+        ItemIndex.make("exact", screen=True, storage="float16")
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["inverted", "planned"])
 def test_recall_holds_under_every_filter(clustered: Any, kind: str, metric: str) -> None:

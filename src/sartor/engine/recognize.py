@@ -94,7 +94,7 @@ class _Gallery:
             return
         names, vectors = list(states), centres(list(states.values()))
         if self.index is None or not self.index.size:
-            self.index = ItemIndex.make("exact", metric="ip").build(vectors, names)
+            self.index = ItemIndex.make("exact", metric="ip", screen=True).build(vectors, names)
         else:
             self.index.remove(names)
             self.index.add(vectors, names)

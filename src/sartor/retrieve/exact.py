@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -16,10 +16,15 @@ from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.rows import Rows
 
+if TYPE_CHECKING:
+    from sartor.retrieve.screen import Screen
+
 BLOCK, TOGETHER = 4096, 256
 """Rows of a block, and queries of one product: their scores stay in the cache."""
 FEW = 4
 """Queries below which a product is not worth the copy that it needs."""
+RARE = 4
+"""Where fewer than one in so many rows are allowed, comparing those takes less than screening all."""
 
 
 def exact(
@@ -111,14 +116,19 @@ class ExactIndex(ItemIndex):
     kind: ClassVar[str] = "exact"
     storage: Literal["float32", "float16"] = "float32"
     """float16 takes half the memory and rounds every coordinate to 11 bits."""
+    screen: bool = False
+    """Keep codes of 8 bits beside the vectors, and look at these first: the same answers in half the time, for a quarter more memory."""
 
     _vectors: Rows = learned()
     _added: Rows | None = learned(None)
+    _screen: Screen | None = learned(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.storage not in ("float32", "float16"):
             raise ConfigError(f"there is no storage '{self.storage}'", fix="use float32 or float16")
+        if self.screen and self.storage != "float32":
+            raise ConfigError("a screen is of vectors of float32", fix="use storage='float32', or no screen")
 
     @property
     def nbytes(self) -> int:
@@ -126,11 +136,17 @@ class ExactIndex(ItemIndex):
 
     def _build(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
         self._restore({"vectors": self._stored(vectors)} | ({} if biases is None else {"biases": biases}))
+        if self.screen:
+            from sartor.retrieve.screen import Screen
+
+            self._screen = Screen.of(self._vectors.array)
 
     def _add(self, vectors: np.ndarray, biases: np.ndarray | None) -> None:
         self._vectors.append(self._stored(vectors))
         if self._added is not None and biases is not None:
             self._added.append(biases)
+        if self._screen is not None:
+            self._screen.extend(self._vectors.array)
 
     def _stored(self, vectors: np.ndarray) -> np.ndarray:
         if self.storage == "float16" and np.abs(vectors).max() > np.finfo(np.float16).max:
@@ -138,12 +154,19 @@ class ExactIndex(ItemIndex):
         return vectors.astype(self.storage, copy=False)
 
     def _search(self, queries: np.ndarray, k: int, allowed: Bitmap | None, count: int, budget: float | None) -> tuple[np.ndarray, np.ndarray, str]:
-        biases = None if self._added is None else self._added.array
-        found, scores = exact(queries, self._vectors.array, biases, k, None if allowed is None else allowed.rows())
-        return found, scores, f"exact over {count} items"
+        vectors, biases = self._vectors.array, None if self._added is None else self._added.array
+        if self._screen is not None and k <= LONG and RARE * count >= self.rows:
+            mask = None if allowed is None else allowed.mask()
+            return *self._screen.search(queries, vectors, biases, k, mask), f"exact over {count} items, screened by codes of 8 bits"
+        return *exact(queries, vectors, biases, k, None if allowed is None else allowed.rows()), f"exact over {count} items"
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {"vectors": self._vectors.array} | ({} if self._added is None else {"biases": self._added.array})
+        own = {} if self._screen is None else self._screen.arrays()
+        return {"vectors": self._vectors.array, **own} | ({} if self._added is None else {"biases": self._added.array})
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         self._vectors, self._added = Rows(arrays["vectors"]), Rows(arrays["biases"]) if "biases" in arrays else None
+        if self.screen and "codes" in arrays:
+            from sartor.retrieve.screen import Screen
+
+            self._screen = Screen.restored(arrays)
