@@ -28,6 +28,8 @@ from sartor.draw.survey import GAPS, PLACES, survey, uncovered, unplaced
 from sartor.evaluate.claim import Claim, Outcome
 
 FEW = {"steps": 2, "batch": 2}
+REFERENCES = 2
+"""Pictures of the new thing."""
 
 CLAIM = Claim(
     slug="decade-survey",
@@ -42,7 +44,7 @@ CLAIM = Claim(
 
 
 def needed(slug: str, prior: Prior, method: Any) -> float:
-    """Bytes that a state of one thing needs in its space: rows in four bytes a number, changes of weights in two."""
+    """Bytes that a state of one thing needs in its space: rows in four bytes a number, changes of weights in two, pictures in one."""
     row, cross = 4 * prior.dim, layers_of(prior.unet, cross=True)
 
     def low_rank(targets: str) -> float:
@@ -61,6 +63,9 @@ def needed(slug: str, prior: Prior, method: Any) -> float:
         "weights, low rank": row + low_rank(ATTENTION) if hasattr(method, "rank") else 0.0,
         "weights, keys and values": row + low_rank(KEYS_VALUES) if hasattr(method, "rank") else 0.0,
         "weights, rank one": 2 * row + 4 * sum(one.width for one in cross),
+        "text states": row, "attention features": 3.0 * REFERENCES * prior.size**2,
+        # A mapper from (time, layer): 10 anchors a layer out of 2 x 1,024 waves, 128 wide, to a row and what goes past the encoder.
+        "word by time and layer": 4 * (10 * len(cross) * (2048 + 128) + 128 * (128 + 2 * prior.dim)),
         "picture tokens": 4 * getattr(method, "tokens", 0) * (method.width if slug == "ppd" else 2 * prior.dim),
     }.get(space, float("nan"))  # fmt: skip
 
@@ -113,7 +118,7 @@ def _one(slug: str, world: ShapesWorld, prior: Prior, known: Population, folder:
         known = Population.from_frames(images=captioned.unique("image", maintain_order=True))
     method.fit(known if method.population_frames else None, on=prior, **({"progress": False} if method.population_frames else {}))
     new = world.subjects(1, noun="critter", start=40 + seed)[0]
-    scenes = world.references(new, 2, seed=seed)
+    scenes = world.references(new, REFERENCES, seed=seed)
     shown = Shown(name="<v>", class_word="critter", images=scenes.render(), masks=scenes.masks())
     if slug == "alignit":
         # It repairs what its base has learned; the learning is the base's.
