@@ -161,6 +161,23 @@ def test_a_client_that_missed_the_split_finds_its_place() -> None:
     assert not sides[0] & sides[1]
 
 
+def test_an_update_without_a_direction_is_of_no_cluster_and_ends_no_round() -> None:
+    """What the loop would refuse as an echo, and what is too short to have a length, splits nobody else's cluster and stays at the root."""
+    method = FedCluster(**SMALL, warm_up=2, every=4)
+    method.fit(two_groups(4), progress=False)
+    server, numbers, turn = method._begin(5), np.arange(5), method.warm_up
+    server["nodes"][0, 0] = 0.0
+    ways = torch.tensor([1.0, -1.0, 1.0, -1.0, 0.0])[:, None] * torch.ones(method._net.size)
+    replies = {"weights": server["nodes"][0] + ways}
+    replies["weights"][4, 0] = 1e-40
+    after = method._receive(server, numbers, replies, torch.full((5,), 0.2), turn)
+    assert after["leaves"].tolist() == [1, 2, 1, 2, 0]
+    again = method._receive(after, numbers[4:], {"weights": after["nodes"][:1].clone()}, torch.ones(1), turn + 1)
+    assert again["leaves"].tolist() == [1, 2, 1, 2, 0]
+    replies["weights"][4] = server["nodes"][0] - 1
+    assert method._receive(again, numbers[4:], {"weights": replies["weights"][4:]}, torch.ones(1), turn + 1)["leaves"][4] == 2
+
+
 # --- FED-PUB
 
 

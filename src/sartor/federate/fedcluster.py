@@ -72,13 +72,16 @@ class FedCluster(Federated):
             updates = replies["weights"][rows] - server["nodes"][node]
             if (children := (server["parents"] == node).nonzero()[:, 0]).numel():
                 # They missed the split: they learned from the frozen parent, and only find their place now.
-                server["leaves"][numbers[rows.numpy()]] = children[_nearest(updates, server["signatures"][children])]
+                moved = _moved(updates)
+                server["leaves"][numbers[rows[moved].numpy()]] = children[_nearest(updates[moved], server["signatures"][children])]
                 continue
-            if split and len(rows) >= (4 if node else 2):
-                found = by_direction(updates.numpy(), gap=self.gap, silhouette=self.silhouette, groups=0 if node else self.clusters)
+            # An update too short to have a length has no direction: who sends it is told no cluster, and cannot end the round either.
+            moved = _moved(updates)
+            if split and int(moved.sum()) >= max(4 if node else 2, 0 if node else self.clusters):
+                found = by_direction(updates[moved].numpy(), gap=self.gap, silhouette=self.silhouette, groups=0 if node else self.clusters)
                 server["silhouettes"][node] = found.silhouette
                 if found.count > 1:
-                    self._divide(server, node, numbers[rows.numpy()], updates, found.labels, turn)
+                    self._divide(server, node, numbers[rows[moved].numpy()], updates[moved], found.labels, turn)
                     continue
             server["nodes"][node] += self._step(turn) * (shares[rows] @ updates / shares[rows].sum())
         return server
@@ -107,6 +110,8 @@ class FedCluster(Federated):
         while (children := (server["parents"] == node).nonzero()[:, 0]).numel():
             start = server["nodes"][node][None]
             own, _ = self._phase(start, shards, self._moments(1, start.shape[1]), self.rounds)
+            if not _moved(own - start)[0]:
+                break
             node = int(children[_nearest(own - start, server["signatures"][children])][0])
         return node
 
@@ -129,6 +134,11 @@ class FedCluster(Federated):
 
     def _weights(self, arrays: Mapping[str, np.ndarray]) -> Tensor:
         return self._server()["nodes"][int(arrays["leaf"])] if "leaf" in arrays else super()._weights(arrays)
+
+
+def _moved(updates: Tensor) -> Tensor:
+    """bool [k]: updates that have a direction."""
+    return updates.norm(dim=1) > 0
 
 
 def _nearest(updates: Tensor, signatures: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ from sartor.federate.parts.wire import Message
 from sartor.parts.checkpoint import Checkpoint
 from sartor.progress import bar
 
-AT_ONCE = 128
-"""Clients whose local phases run together; more of them only need more memory."""
+AT_ONCE = 64
+"""Clients whose local phases run together: fewer take longer, more of them hardly less long and more memory."""
 
 
 class Steps(Protocol):
@@ -117,51 +117,58 @@ def run(
     with bar("rounds", steps.rounds, enabled=progress, unit="round") as shown:
         shown.advance(first)
         for turn in range(first, steps.rounds):
-            server, kept, done = _round(steps, shards, server, kept, able, turn, log)
+            server, done = _round(steps, shards, server, kept, able, turn, log)
             log.rounds.append(done)
             if place.file is not None:
                 arrays = {f"server.{name}": one.numpy() for name, one in server.items()} | {f"kept.{name}": one.numpy() for name, one in kept.items()}
                 place.leave(arrays, rounds=[asdict(one) for one in log.rounds], sent=log.sent)
             if watch is not None:
-                watch(turn + 1, server, kept)
+                # A round writes into what devices keep; who looks may look later.
+                watch(turn + 1, server, {name: one.clone() for name, one in kept.items()})
             shown.advance(note=f"{done.asked - len(done.lost)} of {done.asked} replied")
     place.done()
     return server, kept, log
 
 
-def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: np.ndarray, turn: int, log: Log) -> tuple[Message, Message, Round]:
+def _round(steps: Steps, shards: Shards, server: Message, kept: Message, able: np.ndarray, turn: int, log: Log) -> tuple[Message, Round]:
+    """What the server knows after a round; `kept` is changed in place."""
     asked, lost = asked_in(steps, able, turn)
     start = time.process_time()
+    # A device that drops out has its work undone: it does not know whether its reply arrived.
+    here = torch.from_numpy(~lost)
     down, pieces = 0, []
-    kept = {name: one.clone() for name, one in kept.items()}
     for first in range(0, asked.size, AT_ONCE):
         numbers = asked[first : first + AT_ONCE]
         message = steps._send(server, numbers, turn)
         down += wire.size(message) * len(numbers)
         reply, after = on_device(steps, shards.take(numbers), message, {name: one[numbers] for name, one in kept.items()}, turn)
-        pieces.append((numbers, message, reply, after))
+        if reply:
+            pieces.append((numbers, message, reply, after))
+        else:
+            # The server has nothing to refuse.
+            _keep(kept, numbers, after, here[first : first + AT_ONCE])
     seconds = time.process_time() - start
-    replies = {name: torch.cat([reply[name] for _, _, reply, _ in pieces]) for name in pieces[0][2]}
-    sent = torch.cat([message["weights"] for _, message, _, _ in pieces]) if "weights" in pieces[0][1] else None
-    # A device that drops out has its work undone: it does not know whether its reply arrived.
-    here = torch.from_numpy(~lost)
-    keeps = here.clone()
     up = 0
     refused: list[int] = []
     shortened: list[int] = []
-    if replies and bool(here.any()):
-        replies = {name: one[here] for name, one in replies.items()}
+    keeps = here.clone()
+    if pieces and bool(here.any()):
+        sent = torch.cat([message["weights"] for _, message, _, _ in pieces])[here] if "weights" in pieces[0][1] else None
+        replies = {name: torch.cat([reply[name] for _, _, reply, _ in pieces])[here] for name in pieces[0][2]}
         log.note(replies)
         up = wire.size(replies) * int(here.sum())
-        numbers = asked[here.numpy()]
-        server, good, refused, shortened = on_server(steps, server, numbers, replies, None if sent is None else sent[here], turn)
+        server, good, refused, shortened = on_server(steps, server, asked[here.numpy()], replies, sent, turn)
         keeps[here] = good
-    for name in kept:
-        table = torch.cat([piece[3][name] for piece in pieces])
-        finite = torch.isfinite(table).flatten(1).all(1) if table.is_floating_point() else torch.ones_like(keeps)
-        rows = (keeps & finite).numpy()
-        kept[name][asked[rows]] = table[torch.from_numpy(rows)]
-    return server, kept, Round(int(asked.size), asked[lost].tolist(), refused, shortened, down, up, seconds)
+    for (numbers, _, _, after), counts in zip(pieces, keeps.split(AT_ONCE), strict=False):
+        _keep(kept, numbers, after, counts)
+    return server, Round(int(asked.size), asked[lost].tolist(), refused, shortened, down, up, seconds)
+
+
+def _keep(kept: Message, numbers: np.ndarray, after: Message, counts: Tensor) -> None:
+    """Write what some clients keep after a local phase, where that counts and is finite."""
+    for name, one in after.items():
+        rows = counts & torch.isfinite(one).flatten(1).all(1) if one.is_floating_point() else counts
+        kept[name][torch.from_numpy(numbers)[rows]] = one[rows]
 
 
 def on_device(steps: Steps, shards: Shards, message: Message, kept: Message, turn: int) -> tuple[Message, Message]:
