@@ -50,6 +50,8 @@ def _all_processes() -> float:
 
 def _flower() -> dict[str, Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray runs its workers 15 below our own priority: on a busy machine they would wait for ever for those who are not so polite.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
