@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sartor.draw._base import ConceptMethod, Plan, Taught
+from sartor.draw._base import ConceptMethod, Plan, Strength, Taught, strength_of
 from sartor.draw._shown import Shown, listed
 from sartor.draw.dreambooth import identifier
 from sartor.draw.parts.fitting import Phase, adapt
@@ -29,9 +29,7 @@ from sartor.method import State
 
 Halves = Mapping[str, Tensor]
 """down.<layer> [rank, half of in], up.<layer> [half of out, rank]."""
-DOWN, UP = "down.", "up."
-BASIS = 1280
-"""Rows of the orthogonal matrix that frozen halves are taken from, for every layer that is not wider."""
+DOWN, UP, LAST = "down.", "up.", ".to_out.0"
 
 
 class Set(NamedTuple):
@@ -57,8 +55,8 @@ class BreakForMake(ConceptMethod):
     low-rank matrices: (U^T U + reg)^-1 dD and dU (D D^T + reg)^-1. The other sets are `Shown.options["beside"]`, or what the same call shows.
 
     Source: Xu et al., B4M: Breaking Low-Rank Adapter for Making Content-Style Customization, ACM TOG 2025. Differs from the authors' code in: both
-    losses of a step are taken before either half moves, and neither reaches the other's half; frozen halves of projections that are not square are
-    random below and zero above there as here. Rates are for the small prior; theirs are 1e-4 and a tenth of it.
+    losses of a step are taken before either half moves, and neither reaches the other's half; frozen halves of projections that are not square, and
+    of those behind the heads, are random below and zero above there as here. Rates are for the small prior; theirs are 1e-4 and a tenth of it.
     State: the word's row, and weights.down.<layer>, weights.up.<layer> in half precision; weights.made.<style>.* of polished pairs.
     """
 
@@ -90,8 +88,8 @@ class BreakForMake(ConceptMethod):
             raise ConfigError(f"{shown.name} is a style without a caption for each picture", fix=f"say e.g. 'a tree on sand {shown.name}'")
         if texts := [text for text in shown.captions or () if text.split().count(shown.name) != 1]:
             raise BadPrompt(f"'{texts[0]}' does not say {shown.name} once", fix="write it once")
-        if not 1 <= self.rank <= BASIS or min(self.sides, self.batch) < 1:
-            raise ConfigError(f"rank {self.rank}, sides {self.sides}, batch {self.batch}", fix=f"use at least 1, and a rank up to {BASIS}")
+        if not 1 <= self.rank <= (most := _widest(prior)) or min(self.sides, self.batch) < 1:
+            raise ConfigError(f"rank {self.rank}, sides {self.sides}, batch {self.batch}", fix=f"use at least 1, and a rank up to {most}")
 
     def learn(self, shown: Shown | Sequence[Shown], state: State | None = None, *, seed: int | None = None, progress: bool = False) -> State:
         """The state of somebody who shows contents and styles; a pair that was made of something learned anew is no longer made.
@@ -161,12 +159,13 @@ class BreakForMake(ConceptMethod):
 
     def _frozen(self, prior: Prior) -> dict[str, Tensor]:
         """The halves that nobody learns, from the basis alone."""
-        draw = torch.Generator().manual_seed(self.basis)
+        draw, widest = torch.Generator().manual_seed(self.basis), _widest(prior)
         made: dict[str, Tensor] = {}
         for name, layer in linears(prior.unet).items():
             left, above = layer.in_features // 2, layer.out_features // 2
-            if layer.in_features == layer.out_features:
-                rows = torch.linalg.qr(torch.randn(max(BASIS, layer.in_features), self.rank, generator=draw))[0]
+            if layer.in_features == layer.out_features and not name.endswith(LAST):
+                # As tall as the widest layer of this denoiser: of a taller matrix the rows would be too short to count.
+                rows = torch.linalg.qr(torch.randn(widest, self.rank, generator=draw))[0]
                 order = torch.randperm(len(rows), generator=draw)
                 down, up = rows[order[:left]].T, rows[order[left : left + above]]
             else:
@@ -243,11 +242,9 @@ class BreakForMake(ConceptMethod):
 
     # --- drawing
 
-    def _plan(
-        self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: float | Mapping[str, float] = 1.0, polished: bool = True
-    ) -> Plan:
+    def _plan(self, prior: Prior, prompts: list[str], taught: Mapping[str, Taught], *, strength: Strength = 1.0, polished: bool = True) -> Plan:
         """`strength`: of a pair, the product of what each word has. `polished`: whether a made pair is drawn so, or as it clicks together."""
-        scale = math.prod(strength.get(name, 1.0) for name in taught) if isinstance(strength, Mapping) else strength
+        scale = math.prod(strength_of(strength, name) for name in taught) if isinstance(strength, Mapping) else strength
         arrays: dict[str, Tensor] = {}
         for layer, (down, up) in self._factors(prior, taught, polished=polished).items():
             arrays |= {f"{layer}.A": down, f"{layer}.B": up}
@@ -281,6 +278,11 @@ def _halves(content: Taught, style: Taught) -> dict[str, Tensor]:
     """D of the one, U of the other."""
     own = {DOWN: content.changes(), UP: style.changes()}
     return {name: value for part, changes in own.items() for name, value in changes.items() if name.startswith(part)}
+
+
+def _widest(prior: Prior) -> int:
+    """Of the projections that have an orthogonal basis; 1280 on Stable Diffusion, as in the authors' code."""
+    return max(layer.in_features for name, layer in linears(prior.unet).items() if layer.in_features == layer.out_features)
 
 
 def _joined(frozen: Halves, live: Halves) -> dict[str, tuple[Tensor, Tensor]]:
