@@ -17,8 +17,10 @@ from sartor.errors import BadImage
 
 LEAST = 1.0
 """By how much squared error (RGB in [0, 1]) something has to be better than the bare background to be an object; a red square is at 50."""
-FREEDOM = 0.5
-"""What a family's individual has to be better than a fixed shape, since its pattern is free."""
+NOISE = 0.05
+"""Standard deviation that a picture has at least: below it, errors are alike."""
+MUCH = 6.0
+"""What explains so much is there even if it takes longer to say than the noise that it explains: something that no words fit."""
 CLIPPED = 0.3
 """Of a pixel's squared error, while the background is read: objects must not count."""
 CHUNK = 256
@@ -28,6 +30,8 @@ _COLOURS = np.array(list(COLOURS.values()), np.float32)
 _SPRITES, _MASKS, _NAMES = templates()
 _FLAT = (_SPRITES * _MASKS[..., None]).reshape(len(_SPRITES), -1).astype(np.float32)
 _FLAT_MASKS = _MASKS.reshape(len(_MASKS), -1).astype(np.float32)
+_CODES = np.array([0, np.log(len(_NAMES)), *(RULES[name].size * np.log(2) + 3 * np.log(SIDE * SIDE) for name in FAMILIES)], np.float32)
+"""Nats that it takes to say nothing, which fixed sprite, or which pattern and two colours an individual has."""
 _Y, _X = (
     (CORNERS[:, None, axis] + np.array(OFFSETS))[:, :, None, None] + np.indices((SIDE + HAT_ROWS, SIDE))[axis]
     for axis in (0, 1)
@@ -103,14 +107,14 @@ def _read(pictures: np.ndarray) -> tuple[np.ndarray, ...]:
     without = empty[:, :, :, HAT_ROWS:].reshape(n * places, SIDE * SIDE)
     fixed = _fixed(body, without)
     family, first = (np.stack(part, 1) for part in zip(*(_individual(body, without, RULES[name]) for name in FAMILIES), strict=True))
-    every = np.concatenate([fixed, family + FREEDOM], 1)
-    best = every.argmin(1)
-    change = np.take_along_axis(every, best[:, None], 1)[:, 0]
+    sprite = fixed.argmin(1)
+    every = np.concatenate([np.take_along_axis(fixed, sprite[:, None], 1), family], 1)
+    lengths = _lengths(every, without.sum(1))
+    kind, worth = lengths[:, 1:].argmin(1), lengths[:, 1:].min(1) < lengths[:, 0]
+    change = np.take_along_axis(every, kind[:, None], 1)[:, 0]
     hat, hatted = _hat(box[:, :, :, :HAT_ROWS].reshape(n * places, HAT.size, 3), empty[:, :, :, :HAT_ROWS].reshape(n * places, HAT.size))
     change = change + hatted
-    own = (best - len(_NAMES)).clip(min=0)
-    is_fixed = best < len(_NAMES)
-    of_template = _NAMES[np.minimum(best, len(_NAMES) - 1)]
+    own, is_fixed, of_template = (kind - 1).clip(min=0), kind == 0, _NAMES[sprite]
     tint = first[np.arange(len(own)), own]
     nearest = ((tint[:, None] - _COLOURS) ** 2).sum(-1).argmin(1)
     found = (
@@ -122,7 +126,8 @@ def _read(pictures: np.ndarray) -> tuple[np.ndarray, ...]:
     change = change.reshape(n, len(SLOTS), len(OFFSETS))
     offset = change.argmin(2)
     change = np.take_along_axis(change, offset[..., None], 2)[..., 0]
-    there = change < -LEAST
+    worth = np.take_along_axis(worth.reshape(n, len(SLOTS), len(OFFSETS)), offset[..., None], 2)[..., 0]
+    there = (-change > LEAST) & (worth | (-change > MUCH))
     # The one in the center overlaps the corners: either it is alone, or they are without it.
     corners = np.where(there[:, :4], change[:, :4], 0).sum(1)
     center = there[:, 4] & (change[:, 4] < corners)
@@ -130,6 +135,16 @@ def _read(pictures: np.ndarray) -> tuple[np.ndarray, ...]:
     chosen = [np.take_along_axis(part.reshape(n, len(SLOTS), len(OFFSETS)), offset[..., None], 2)[..., 0] for part in found]
     shown = [np.where(there, part, -1).astype(np.int8) for part in chosen]
     return (background, *shown, np.where(there, offset, -1).astype(np.int8), np.where(there, -change, 0).astype(np.float32))
+
+
+def _lengths(change: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """float [P, 5], up to a constant: nats that it takes to say what is seen as nothing, the best fixed shape, the best individual of each family.
+
+    A free pattern follows noise and blur, so that the smallest error alone would read a blurred ring as a badge: what it takes to say the pattern
+    counts as well (minimum description length, Rissanen 1978; a pixel's three channels err together).
+    """
+    error = np.concatenate([without[:, None], change + without[:, None]], 1).clip(min=0) + 3 * SIDE * SIDE * NOISE**2
+    return np.asarray(SIDE * SIDE / 2 * np.log(error) + _CODES)
 
 
 def _fixed(body: np.ndarray, without: np.ndarray) -> np.ndarray:
