@@ -56,6 +56,20 @@ def test_log_q_makes_the_sampled_softmax_an_estimate_of_the_full_one():
     assert (plain - expected).abs().min() > 1
 
 
+def test_supervised_contrast_by_loops():
+    vectors, labels = Q.clone().requires_grad_(), torch.tensor([0, 1, 0, 2, 1, 0, 1])
+    alike = (F.normalize(Q, dim=1) @ F.normalize(Q, dim=1).T / 0.5).exp()
+    expected = []
+    for i in range(7):
+        others_of_mine = [j for j in range(7) if j != i and labels[j] == labels[i]]
+        terms = [-(alike[i, j] / (alike[i].sum() - alike[i, i])).log() for j in others_of_mine]
+        expected.append(sum(terms) / len(terms) if terms else torch.tensor(0.0, dtype=torch.double))
+    found = losses.supervised_contrast(vectors, labels, temperature=0.5, reduction="none")
+    assert torch.allclose(found, torch.stack(expected))
+    found.mean().backward()
+    assert vectors.grad.isfinite().all()
+
+
 def test_in_batch_softmax_and_info_nce_by_hand():
     items, ids, log_q = ITEMS[TARGET], TARGET, torch.linspace(-3, -1, 7, dtype=torch.double)
     by_hand, nce = [], []

@@ -144,7 +144,7 @@ def test_vectors_that_are_no_numbers_are_named(model: NearestCentroid) -> None:
 
 def test_the_small_encoder_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     images, people = _pictures(np.arange(24), 6)
-    made = NearestCentroid(steps=60, dim=16).fit_pictures(images, people)
+    made = NearestCentroid(steps=30, dim=16).fit_pictures(images, people)
     held = np.array([who for who in range(24) if who not in set(np.unique(people))] or [200, 201, 202, 203])
     shown, _ = _pictures(held, 4)
     again = load(made.save(tmp_path / "model"))

@@ -97,6 +97,20 @@ def info_nce(
     return (forward + full_softmax(logits.T, target, reduction=reduction)) / 2 if symmetric else forward
 
 
+def supervised_contrast(vectors: Tensor, labels: Tensor, *, temperature: float = 0.1, reduction: Reduction = "mean") -> Tensor:
+    """Contrast in which all others of one's label are positives: the mean over them of the cross-entropy against everybody else, by cosine.
+
+    vectors float [B, d]; labels int64 [B]. Whoever is alone with a label counts 0. Source: Khosla et al., Supervised Contrastive Learning, NeurIPS
+    2020, eq. 2.
+    """
+    directions = F.normalize(vectors, dim=1)
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    logits = (directions @ directions.T / temperature).masked_fill(itself, -torch.inf)
+    same = (labels[:, None] == labels[None, :]) & ~itself
+    against = torch.logsumexp(logits, 1, keepdim=True) - logits
+    return _reduced(against.masked_fill(~same, 0.0).sum(1) / same.sum(1).clamp_min(1), reduction)
+
+
 def bpr_max(positive: Tensor, negatives: Tensor, *, regularization: float = 1.0, reduction: Reduction = "mean") -> Tensor:
     """BPR against the hardest sampled negatives: each is weighted by the softmax of its score, and scores are kept small.
 
@@ -117,20 +131,6 @@ def top1_max(positive: Tensor, negatives: Tensor, *, reduction: Reduction = "mea
     weight = torch.softmax(negatives, 1)
     scores = negatives.masked_fill(~torch.isfinite(negatives), 0.0)
     return _reduced((weight * (torch.sigmoid(scores - positive[:, None]) + torch.sigmoid(scores.square()))).sum(1), reduction)
-
-
-def batch_hard_triplet(vectors: Tensor, labels: Tensor, *, margin: float = 0.3, reduction: Reduction = "mean") -> Tensor:
-    """Every vector should be nearer to the farthest of its own label than to the nearest of another, by a margin; Euclidean.
-
-    vectors float [B, d]; labels int64 [B], each of them at least twice and at least two of them in the batch.
-    Source: Hermans, Beyer and Leibe, In Defense of the Triplet Loss, 2017.
-    """
-    squared = vectors.square().sum(1)
-    apart = (squared[:, None] + squared[None, :] - 2 * vectors @ vectors.T).clamp_min(1e-12).sqrt()
-    same = labels[:, None] == labels[None, :]
-    positive = apart.masked_fill(~same, -torch.inf).amax(1)
-    negative = apart.masked_fill(same, torch.inf).amin(1)
-    return _reduced(F.relu(positive - negative + margin), reduction)
 
 
 def catalogue_softmax(queries: Tensor, items: Tensor, target: Tensor, *, bias: Tensor | None = None, chunk: int = 512) -> Tensor:

@@ -48,7 +48,7 @@ def distances(queries: Features, gallery: Features, *, k1: int = 30, k2: int = 6
     by_ci = feasible(by_clothes, near_clothes, by_who, near_who)
     by_ic = feasible(by_who, near_who, by_clothes, near_clothes)
     # The path of three steps has weight 0 in the authors' release.
-    direct = np.sqrt(apart[:q, q:]) + jaccard(joint[:q], joint[q:])
+    direct = apart[:q, q:] / np.maximum(apart[:q].max(1, keepdims=True), 1e-12) + jaccard(joint[:q], joint[q:])
     paths = by_ci * jaccard(by_clothes[:q], by_who[q:]) + by_ic * jaccard(by_who[:q], by_clothes[q:])
     return np.asarray(direct * (1 - (by_ci + by_ic) / 3) + paths / 3, np.float32)
 

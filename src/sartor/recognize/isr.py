@@ -19,6 +19,7 @@ from sartor.parts.trainer import Trainer, seeded
 from sartor.recognize._base import VectorRecognizer
 from sartor.recognize.parts.images import checked, tensor, varied
 from sartor.recognize.parts.networks import IdentityNet, encode
+from sartor.recognize.parts.trainer import warm_cosine
 
 OVERLAP = 0.9
 """Of two boxes of one frame, intersection over union: above it they are one person found twice."""
@@ -59,7 +60,7 @@ class ISR(VectorRecognizer):
     steps: int = 400
     clips: int = 8
     """Of one batch, two frames of each."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     temperature: float = 0.1
     """Of the contrastive loss."""
     reliability: float | None = 0.1
@@ -149,11 +150,9 @@ class ISR(VectorRecognizer):
                     hits.append(float((people[a[i]] == people[b[j]]).mean()))
             return _contrast(vectors, np.concatenate(left), np.concatenate(right), np.concatenate(weight), group, side, self.temperature)
 
-        steps = self.steps
-        Trainer(epochs=1, learning_rate=self.learning_rate, weight_decay=5e-4, seed=self.seed, clip_norm=5.0,
-                schedule=lambda _, step: min(1.0, 0.1 + 10 * step / steps) * (1.0 if step < 0.7 * steps else 0.2)).fit(
-            network, batches, loss, progress=progress, description="learning from clips"
-        )  # fmt: skip
+        Trainer(
+            epochs=1, learning_rate=self.learning_rate, weight_decay=5e-4, seed=self.seed, clip_norm=5.0, schedule=warm_cosine(self.steps)
+        ).fit(network, batches, loss, progress=progress, description="learning from clips")  # fmt: skip
         self.precision_ = float(np.mean(hits[-max(1, len(hits) // 10) :])) if hits else -1.0
 
     def _strangers(self, images: np.ndarray, frames: list[list[np.ndarray]]) -> None:

@@ -18,7 +18,7 @@ from sartor.recognize.parts.whitening import whitening
 class NearestCentroid(VectorRecognizer):
     """One vector per person, compared by cosine: prototypes, over an encoder that is trained here or is somebody else's.
 
-    The strong, simple thing to beat. "small" trains a convolutional network on the population's identities (cross-entropy and triplets); "pixels" is
+    The strong, simple thing to beat. "small" trains a convolutional network on the population's identities (cross-entropy and contrast); "pixels" is
     no encoder at all; "transformers:FOLDER" and "onnx:FILE" are frozen, and from the population is learned which of their directions tell people
     apart (within-class whitening).
 
@@ -31,8 +31,8 @@ class NearestCentroid(VectorRecognizer):
     encoder: str = "small"
     dim: int = 64
     """Of the small encoder's vectors; others have their own."""
-    steps: int = 600
-    """Of 64 pictures each; 600 take about 40 seconds for pictures of 64 x 32 on one core."""
+    steps: int = 300
+    """Of 128 pictures each; 300 take about half a minute for pictures of 64 x 32 on one core."""
     flip: bool = True
     """Whether a mirrored picture shows the same identity: true of people, not of writing."""
     whiten: bool = True

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sartor.errors import ConfigError
 from sartor.parts.trainer import Trainer, seeded
 from sartor.recognize.parts.images import checked, tensor
+from sartor.recognize.parts.trainer import warm_cosine
 
 _ORDER = (1, 0, 3, 2)
 """Corners of a mirrored picture: left is right."""
@@ -73,10 +74,7 @@ class CornerTrainer:
             x, where = _moved(tensor(images[rows]), target[rows])
             return nn.functional.smooth_l1_loss(network(x), where, beta=0.02)
 
-        def rate(_: int, step: int) -> float:
-            return min(1.0, 0.05 + step / (0.1 * self.steps)) * (0.5 + 0.5 * float(np.cos(np.pi * step / self.steps)))
-
-        trainer = Trainer(epochs=1, learning_rate=self.learning_rate, seed=self.seed, schedule=rate)
+        trainer = Trainer(epochs=1, learning_rate=self.learning_rate, seed=self.seed, schedule=warm_cosine(self.steps))
         trainer.fit(network, batches, loss, progress=progress, description="learning corners")
         return network
 

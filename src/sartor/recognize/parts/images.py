@@ -49,27 +49,25 @@ def tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
-def varied(x: Tensor, *, flip: bool = True, shift: int = 2, colour: float = 0.15, erase: float = 0.4) -> Tensor:
+def varied(x: Tensor, *, flip: bool = True, shift: int = 2, colour: float = 0.15, erase: float = 0.2) -> Tensor:
     """Pictures [n, c, h, w] each mirrored at random, moved by up to `shift` pixels, in other light, and with a random box of noise in a share
     `erase` of them (random erasing, Zhong et al., AAAI 2020). Draws from torch's generator."""
     n, channels, height, width = x.shape
+    padded = F.pad(x, (shift,) * 4, mode="replicate")
+    corners = torch.randint(0, 2 * shift + 1, (n, 2)).tolist()
+    # Copies of slices are several times faster than one gather by index.
+    x = torch.stack([one[:, top : top + height, left : left + width] for one, (top, left) in zip(padded, corners, strict=True)])
     if flip:
-        x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(-1), x)
-    if shift:
-        padded = F.pad(x, (shift,) * 4, mode="replicate")
-        rows = torch.arange(height)[None, :] + torch.randint(0, 2 * shift + 1, (n, 1))
-        columns = torch.arange(width)[None, :] + torch.randint(0, 2 * shift + 1, (n, 1))
-        x = padded[
-            torch.arange(n)[:, None, None, None], torch.arange(channels)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]
-        ]
+        mirrored = torch.rand(n) < 0.5
+        x[mirrored] = x[mirrored].flip(-1)
     if colour:
         gain = 1 + colour * (2 * torch.rand(n, channels, 1, 1) - 1) + colour * (2 * torch.rand(n, 1, 1, 1) - 1)
         x = (x + 1) * gain - 1 + 0.5 * colour * (2 * torch.rand(n, channels, 1, 1) - 1)
     if erase:
-        tall, wide = (size * (0.15 + 0.35 * torch.rand(n, 1)) for size in (height, width))
-        top, left = torch.rand(n, 1) * (height - tall), torch.rand(n, 1) * (width - wide)
-        y, z = torch.arange(height)[None], torch.arange(width)[None]
-        inside = ((y >= top) & (y < top + tall))[:, None, :, None] & ((z >= left) & (z < left + wide))[:, None, None, :]
-        hit = inside & (torch.rand(n, 1, 1, 1) < erase)
-        x = torch.where(hit, torch.empty_like(x).uniform_(-1, 1), x)
+        tall, wide = (size * (0.15 + 0.35 * torch.rand(n)) for size in (height, width))
+        top, left = torch.rand(n) * (height - tall), torch.rand(n) * (width - wide)
+        boxes = torch.stack([top, top + tall, left, left + wide], 1).round().int().tolist()
+        for row in torch.nonzero(torch.rand(n) < erase)[:, 0].tolist():
+            above, below, before, after = boxes[row]
+            x[row, :, above:below, before:after].uniform_(-1, 1)
     return x

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sartor.parts.losses import supervised_contrast
 from sartor.parts.trainer import seeded
 from sartor.recognize.parts.images import tensor
 from sartor.recognize.parts.networks import IdentityNet
@@ -38,7 +39,7 @@ class Features(NamedTuple):
 class TwoFactorNet(IdentityNet):
     """An `IdentityNet` whose pooled vector also goes through two decoupling blocks and a head of its uncertainty."""
 
-    def __init__(self, channels: int = 3, dim: int = 64, widths: Sequence[int] = (24, 48, 96, 128)) -> None:
+    def __init__(self, channels: int = 3, dim: int = 64, widths: Sequence[int] = (16, 32, 64, 128)) -> None:
         super().__init__(channels, dim, widths)
         pooled = self.project.in_features
 
@@ -64,10 +65,11 @@ def train_two_factors(
 ) -> TwoFactorNet:  # fmt: skip
     """A network whose identity feature does not know the clothes.
 
-    Losses: label-smoothed cross-entropy of people on the joint feature (1.0, with triplets) and on the identity feature (0.5), of outfits on the
-    clothes feature (0.5); the clothes-based adversarial loss on the identity feature (Gu et al., CVPR 2022: a classifier of outfits is trained on it,
-    and the feature is made to give all outfits of its person the same chance); and people on variants of the identity feature drawn with its own
-    variance, with 0.3 x (1 - variance), which keeps the variance from collapsing.
+    Losses: label-smoothed cross-entropy and contrast of people on the joint feature (1.0) and on the identity feature (0.5), cross-entropy of
+    outfits on the clothes feature (0.5); the clothes-based adversarial loss on the identity feature (Gu et al., CVPR 2022: a classifier of outfits
+    is trained on it, and the feature is made to give all outfits of its person the same chance); and people on variants of the identity feature,
+    moved as far as its own variance says (0.5), half of them in any direction and half along those in which people's features move when they change
+    clothes, with 0.3 x (1 - variance), which keeps the variance from collapsing.
     """
     who, wears = (torch.from_numpy(np.unique(one, return_inverse=True)[1].astype(np.int64)) for one in (people, outfits))
     n_people, n_outfits = int(who.max()) + 1, int(wears.max()) + 1
@@ -83,13 +85,16 @@ def train_two_factors(
         identity, clothes, variance = network.split(network.last)
         person, outfit = who[rows], wears[rows]
         loss = 0.5 * F.cross_entropy(by_who(identity), person, label_smoothing=0.1) + 0.5 * F.cross_entropy(by_clothes(clothes), outfit)
+        loss = loss + 0.5 * supervised_contrast(identity, person)
         # The spy learns to see clothes in the identity feature; the feature learns that the spy sees nothing.
         loss = loss + F.cross_entropy(_cosine(identity.detach(), spy.weight), outfit)
         loss = loss + adversarial * _unseen(_cosine(identity, spy.weight.detach()), person, owner)
+        spreads = (variance, variance * _across_clothes(identity.detach(), person, outfit))
         for _ in range(variants):
-            drawn = identity + variance.sqrt() * torch.randn_like(identity)
-            loss = loss + F.cross_entropy(by_who(drawn), person, label_smoothing=0.1) / variants
-        return loss + 0.3 * F.relu(1 - variance).mean()
+            for spread in spreads:
+                drawn = identity + spread * torch.randn_like(identity)
+                loss = loss + 0.5 * F.cross_entropy(by_who(drawn), person, label_smoothing=0.1) / (2 * variants)
+        return loss + 0.5 * 0.3 * F.relu(1 - variance).mean()
 
     heads = [one for head in (by_who, by_clothes, spy) for one in head.parameters()]
     IdentityTrainer(dim=dim, steps=steps, seed=seed).fit(images, people, network=network, more=more, parameters=heads, progress=progress)
@@ -107,6 +112,17 @@ def _unseen(logits: Tensor, person: Tensor, owner: Tensor) -> Tensor:
     others = torch.logsumexp(logits.masked_fill(own, -torch.inf), 1, keepdim=True)
     each = torch.logaddexp(logits, others) - logits
     return ((each * own).sum(1) / own.sum(1)).mean()
+
+
+def _across_clothes(identity: Tensor, person: Tensor, outfit: Tensor) -> Tensor:
+    """float [B, dim], of mean square 1: how much each dimension moves between an outfit's mean and the same person in others; 0 without any other."""
+    worn = (outfit[:, None] == outfit[None]).float()
+    other = ((person[:, None] == person[None]).float() - worn).clamp_min(0)
+    mean = worn @ identity / worn.sum(1, keepdim=True)
+    count = other.sum(1, keepdim=True).clamp_min(1)
+    # The mean of (mean - other)^2 without the [B, B, dim] of all differences.
+    moved = (other.sum(1, keepdim=True) * mean.square() - 2 * mean * (other @ identity) + other @ identity.square()) / count
+    return F.normalize(moved.clamp_min(0), dim=1) * identity.shape[1] ** 0.5
 
 
 def features(network: TwoFactorNet, images: np.ndarray, *, batch: int = 256) -> Features:
