@@ -88,7 +88,7 @@ def test_answers_mix_the_classifiers_and_states_come_back(fitted: SemiPFL, tmp_p
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     own = fitted._written(fitted._server(), torch.from_numpy(state["embedding"].copy())[None])[0]
     codes = fitted._net.logits(own, torch.from_numpy(fitted._standard(x)), code=True)
-    parts = [torch.softmax(fitted._head.logits(one, codes), 1) for one in torch.from_numpy(state["classifiers"].copy()).view(3, -1)]
+    parts = [torch.softmax(fitted._mixture.head.logits(one, codes), 1) for one in torch.from_numpy(state["classifiers"].copy()).view(3, -1)]
     mix = torch.softmax(torch.from_numpy(state["mix"].copy()), 0)
     np.testing.assert_allclose(found, sum(m * p for m, p in zip(mix, parts, strict=True)).detach().numpy(), atol=1e-5)
     fitted.save(tmp_path / "m")

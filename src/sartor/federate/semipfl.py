@@ -27,9 +27,10 @@ from sartor.federate._base import Federated
 from sartor.federate.federation import Client, Examples, Federation
 from sartor.federate.parts.autoencoder import Autoencoder, HyperNetwork
 from sartor.federate.parts.implicit import pull
+from sartor.federate.parts.mixture import Mixture, code_classifier
 from sartor.federate.parts.networks import Flat
 from sartor.federate.parts.shards import Batch, Shards
-from sartor.federate.parts.training import Optimizer, classify, train
+from sartor.federate.parts.training import Optimizer
 from sartor.federate.parts.wire import Message
 from sartor.method import State, learned
 from sartor.parts.trainer import seeded
@@ -180,65 +181,24 @@ class SemiPFL(Federated):
             self._embeddings(kept)[:] = self._embeddings(server).mean(0)
         return {**kept, "classifiers": self._classifiers(server["weights"][None])[0]}
 
-    # --- classifiers
+    # --- what is each user's own
 
     @property
-    def _head(self) -> Flat:
-        known: Flat | None = self.__dict__.get("_head_net")
-        if known is None:
-            layers = (
-                nn.LayerNorm(self.code, elementwise_affine=False),
-                nn.Linear(self.code, self.head),
-                nn.ReLU(),
-                nn.Linear(self.head, self.classes_),
-            )
-            self.__dict__["_head_net"] = known = Flat.of(nn.Sequential(*layers))
+    def _mixture(self) -> Mixture:
+        known: Mixture | None = self.__dict__.get("_heads")
+        if known is None or known.autoencoder is not self._net:
+            head = Flat.of(code_classifier(self.code, self.head, self.classes_))
+            self.__dict__["_heads"] = known = Mixture(self._net, head, tuple(self.suits), self.lr_head, self.batch, self.seed)
         return known
 
     def _classifiers(self, autoencoders: Tensor) -> Tensor:
-        """float [k, suits, numbers]: what the server trains for users with these autoencoders, on the samples that they rebuild best."""
-        x, y = torch.from_numpy(self.windows_), self.labels_
-        parts = []
-        with torch.no_grad():
-            for own in autoencoders:
-                order = (self._net.logits(own, x) - x).square().mean(1).argsort().numpy()
-                codes = self._net.logits(own, x, code=True).numpy()
-                best = [order[: max(1, round(share * len(order)))] for share in self.suits]
-                parts += [Examples(codes[rows], y[rows]) for rows in best]
-        start = self._head.initial(self.seed).repeat(len(parts), 1)
-        optimizer = Optimizer("adam", self.lr_head)
-        key = (self.seed, 1 << 20)
-        ends = train(self._head, start, Shards(parts), classify(self._head), optimizer, epochs=self.head_epochs, batch=self.batch, key=key)
-        return ends.view(len(autoencoders), len(self.suits), -1)
-
-    def _mixture(self, table: Tensor, codes: Tensor) -> Tensor:
-        """log probabilities [k, n, classes]: each user's classifiers and mixing weights [k, suits * numbers + suits] on its codes [k, n, code]."""
-        k, many = len(table), len(self.suits)
-        each = self._head.batched(table[:, many:].reshape(k * many, -1), codes.repeat_interleave(many, 0)).view(k, many, codes.shape[1], -1)
-        return torch.logsumexp(torch.log_softmax(table[:, :many], dim=1)[:, :, None, None] + torch.log_softmax(each, dim=3), dim=1)
-
-    def _tuned(self, table: Tensor, autoencoders: Tensor, parts: Sequence[Examples]) -> Tensor:
-        """Mixing weights and classifiers after some epochs on each user's own labels; those of users without labels stay."""
-        if not self.tune_epochs or not any(part.labelled for part in parts):
-            return table
-        with torch.no_grad():
-            codes = [self._net.logits(own, torch.from_numpy(part.x), code=True).numpy() for own, part in zip(autoencoders, parts, strict=True)]
-        shards = Shards([Examples(code, part.y) for code, part in zip(codes, parts, strict=True)])
-
-        def loss(own: Tensor, batch: Batch) -> Tensor:
-            found = self._mixture(own, batch.inputs[0]).gather(2, batch.y[:, :, None])[:, :, 0]
-            return -(found * batch.weight).sum(1) / batch.weight.sum(1).clamp(min=1)
-
-        optimizer = Optimizer("adam", self.lr_head)
-        return train(self._head, table, shards, loss, optimizer, epochs=self.tune_epochs, batch=self.batch, key=(self.seed, 1 << 21))
-
-    # --- what is each user's own
+        return self._mixture.base(autoencoders, torch.from_numpy(self.windows_), self.labels_, self.head_epochs)
 
     def _own(self, server: Message, embeddings: Tensor | None, parts: Sequence[Examples], tuned: bool) -> Message:
         autoencoders = self._written(server, embeddings) if embeddings is not None else server["weights"].expand(len(parts), -1)
         base = self._classifiers(autoencoders).flatten(1)
         table = torch.cat([torch.zeros(len(parts), len(self.suits)), base], dim=1)
-        table = self._tuned(table, autoencoders, parts) if tuned else table
+        table = self._mixture.tuned(table, autoencoders, parts, self.tune_epochs) if tuned else table
         out = {"mix": table[:, : len(self.suits)], "classifiers": table[:, len(self.suits) :]}
         return out if embeddings is None else {"embedding": embeddings, **out}
 
@@ -295,7 +255,7 @@ class SemiPFL(Federated):
         table = torch.cat([mix, (server["classifiers"] if state is None else _row(state["classifiers"])).flatten()])
         with torch.no_grad():
             codes = self._net.logits(own, torch.from_numpy(self._standard(part.x)), code=True)
-            return self._mixture(table[None], codes[None])[0].exp().numpy()
+            return self._mixture.logs(table[None], codes[None])[0].exp().numpy()
 
 
 def _row(array: np.ndarray) -> Tensor:
