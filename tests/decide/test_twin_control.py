@@ -12,6 +12,7 @@ from sartor import Engine
 from sartor.data.population import Evidence, Population
 from sartor.data.world.ecosystem import PULSES, Ecosystem
 from sartor.decide.parts import controller, twin
+from sartor.decide.parts.equations import LotkaVolterra
 from sartor.decide.parts.simulator import Stepped, rollout
 from sartor.decide.twin_control import TwinControl
 from sartor.errors import BadValue, ConfigError, Infeasible, MissingColumn, StateMismatch, TooLittleEvidence
@@ -24,7 +25,8 @@ TRUTH = np.concatenate([twin.PUBLISHED[:, :1], twin.PUBLISHED[:, 1:] * REFERENCE
 
 
 def _course(**changes):
-    given = {"reference": REFERENCE, "removes": REMOVES, "target": np.array([5_000.0, 900.0]), "limit": 0.08, "horizon": 25, "burn_in": 5,
+    equations, target = LotkaVolterra(TERMS, REMOVES, REFERENCE), np.array([5_000.0, 900.0])
+    given = {"reference": REFERENCE, "equations": equations, "target": target, "limit": 0.08, "horizon": 25, "burn_in": 5,
              "effort": 0.01, "learning_rate": 0.01, "starts": 4, "seed": 0}  # fmt: skip
     return controller.Course(**given | changes)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sartor.errors import BadValue, MissingColumn
+from sartor.errors import BadValue, ConfigError, MissingColumn
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,13 @@ class Trajectories:
 
     seen: tuple[str, ...]
     controls: tuple[str, ...]
+    most: float = 1.0
+    """What no rate reaches."""
 
     def of(self, events: pl.DataFrame, where: str) -> list[tuple[np.ndarray, np.ndarray]]:
         """One process's stretches without a gap: counts float64 [ticks, m] and the rates float64 [ticks, q] under which they came to be.
 
-        Raises `MissingColumn`, and `BadValue` with the tick for what is missing, not finite, negative, a rate of 1 or more, a tick that is there
+        Raises `MissingColumn`, and `BadValue` with the tick for what is missing, not finite, negative, a rate that is too high, a tick that is there
         twice, and for a count that has died out, by name.
         """
         for name in (*self.seen, *self.controls):
@@ -46,10 +49,28 @@ class Trajectories:
         """Raise `BadValue` with the tick for what cannot be a count or a rate, and for what has died out."""
         for names, numbers, wrong, what, fix in (
             (self.seen, counts, ~(np.isfinite(counts) & (counts >= 0)), "", "give finite counts, or leave the tick out"),
-            (self.controls, rates, ~(np.isfinite(rates) & (rates >= 0) & (rates < 1)), "", "give rates from 0 to below 1, or leave the tick out"),
+            (
+                self.controls,
+                rates,
+                ~(np.isfinite(rates) & (rates >= 0) & (rates < self.most)),
+                "",
+                f"give rates from 0 to below {self.most:g}, or leave the tick out",
+            ),
             (self.seen, counts, counts == 0, " died out", "give what was measured before"),
         ):
             if wrong.any():
                 row, column = (int(one) for one in np.argwhere(wrong)[0])
                 said = what or f" is {numbers[row, column]:g}"
                 raise BadValue(f"{names[column]}{said}", tick=None if ticks is None else int(ticks[row]), fix=fix, **where)
+
+    def now(self, request: Mapping[str, Any], person: Any) -> list[float]:
+        """The counts of a request, in order."""
+        if set(request) != set(self.seen):
+            raise ConfigError(f"the request holds {sorted(request)}", person=person, fix=f"give the counts now: {', '.join(self.seen)}")
+        for name in self.seen:
+            value = request[name]
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
+                raise BadValue(f"{name} is {value!r}", person=person, fix="give a finite count, not below 0")
+            if value == 0:
+                raise BadValue(f"{name} has died out", person=person, fix="nothing steers what is no more")
+        return [float(request[name]) for name in self.seen]

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sartor.decide.parts.equations import Equations
 from sartor.decide.parts.simulator import Simulator
-from sartor.decide.parts.twin import growth
 from sartor.errors import ConfigError, Diverged
 
 HIDDEN = 16
@@ -35,10 +35,10 @@ class Course:
 
     reference: np.ndarray
     """float64 [m], what counts are relative to."""
-    removes: np.ndarray
-    """float64 [m, q], 1 where a control removes a variable."""
+    equations: Equations
+    """Of the twins."""
     target: np.ndarray
-    """float64 [q], counts of what each control removes."""
+    """float64 [q], counts of what each control is to bring there."""
     limit: float
     horizon: int
     burn_in: int
@@ -53,7 +53,7 @@ class Course:
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Inputs and outputs of each layer."""
-        m, q = self.removes.shape
+        m, q = self.equations.aims.shape
         return (m, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, q)
 
     def logs(self, counts: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def trained(
     parameters: np.ndarray, weights: np.ndarray, course: Course, steps: int, simulator: Callable[[int], Simulator] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> np.ndarray:  # fmt: skip
-    """Weights float32 [people, w] after some steps of Adam through each one's twin, parameters float [people, m, 1 + m].
+    """Weights float32 [people, w] after some steps of Adam through each one's twin, parameters float [people, blocks, size].
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ def trained(
 
 
 def courses(parameters: np.ndarray, noise: np.ndarray, weights: np.ndarray, counts: np.ndarray, course: Course) -> np.ndarray:
-    """What follows counts [people, m] by parameters [people, draws, m, 1 + m] and noise [people, m]: counts float64 [people, draws, horizon, m]."""
+    """What follows counts [people, m] by parameters [people, draws, blocks, size] and noise [people, m]: float64 [people, draws, horizon, m]."""
     p, spread = torch.tensor(parameters, dtype=torch.float32), torch.tensor(noise, dtype=torch.float32)[:, None]
-    w, removes = torch.from_numpy(weights), torch.tensor(course.removes, dtype=torch.float32)
+    w = torch.from_numpy(weights)
     generator, out = torch.Generator().manual_seed(course.seed), []
     logs = torch.from_numpy(course.logs(counts))[:, None].expand(-1, p.shape[1], -1)
     for _ in range(course.horizon):
-        change = growth(p, torch.exp(logs), policy(w, logs, course), removes)
+        change = course.equations.change(p, torch.exp(logs), policy(w, logs, course))
         logs = moved(logs, change + spread * torch.randn(logs.shape[1:], generator=generator))
         out.append(logs)
     return np.asarray(np.exp(torch.stack(out, 2).numpy().astype(np.float64)) * course.reference)
@@ -147,11 +147,11 @@ def _seen(counts: np.ndarray, course: Course, people: int) -> Tensor:
 
 def _costs(p: Tensor, w: Tensor, logs: Tensor, course: Course, process: Simulator | None) -> Tensor:
     """The mean cost of each person's rollouts, [people]."""
-    removes, target = torch.tensor(course.removes, dtype=torch.float32), torch.from_numpy(aims(course))
-    aimed, total = torch.from_numpy(course.removes.T.astype(np.float32)), torch.zeros(len(w))
+    target, total = torch.from_numpy(aims(course)), torch.zeros(len(w))
+    aimed = torch.from_numpy(course.equations.aims.T.astype(np.float32))
     for tick in range(course.horizon):
         rates = policy(w, logs, course)
-        logs = moved(logs, growth(p, torch.exp(logs), rates, removes))
+        logs = moved(logs, course.equations.change(p, torch.exp(logs), rates))
         if process is not None:
             seen = process.step(rates.detach().numpy().reshape(-1, rates.shape[-1]).astype(np.float64))
             logs = logs + (_seen(seen, course, len(w)) - logs).detach()
@@ -167,4 +167,4 @@ def moved(logs: Tensor, change: Tensor) -> Tensor:
 
 def aims(course: Course) -> np.ndarray:
     """float32 [q], the targets as ln x."""
-    return np.log(course.target / (course.removes.T @ course.reference)).astype(np.float32)
+    return np.log(course.target / (course.equations.aims.T @ course.reference)).astype(np.float32)

@@ -11,7 +11,7 @@ Source: the metamodels of agent-based models of the study on control of medical 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -85,7 +85,8 @@ def identify(
     """
     if (ticks := sum(len(x) for x, _ in pieces)) < LEAST:
         raise TooLittleEvidence(f"there are {ticks} ticks", fix=f"measure at least {LEAST}, with a pulse of each control")
-    at, moved = (np.concatenate(part) for part in zip(*(_steps(x, rates, removes, window) for x, rates in pieces), strict=True))
+    at, moved, control = (np.concatenate(part) for part in zip(*(windows(x, rates, window) for x, rates in pieces), strict=True))
+    moved = moved + control @ removes.T
     inputs = np.concatenate([np.ones((len(at), 1)), at], 1)
     mean, covariance, noise = np.zeros(terms.shape), np.zeros((*terms.shape, terms.shape[1])), np.zeros(len(terms))
     for row, there in enumerate(terms):
@@ -132,17 +133,26 @@ def steady(parameters: np.ndarray, removes: np.ndarray, target: np.ndarray, limi
         free = found[: int((~aimed).sum())]
         return np.where((free > 0).all(), found[free.size :], np.nan)
 
+    # Targets are in the order of what controls remove; equations in theirs.
+    order = np.argsort(np.argmax(removes, 0))
+    return nearest_held(lambda wanted: rates(wanted[order]), target, limit)
+
+
+def nearest_held(rates: Callable[[np.ndarray], np.ndarray], target: np.ndarray, limit: float) -> np.ndarray:
+    """The constant rates of a target [q], where none is negative or above the limit; raises `Infeasible` with the nearest target for which it is so.
+
+    rates: of a target, NaN where there is no rest.
+    """
+
     def held(found: np.ndarray) -> bool:
         return bool(((found >= 0) & (found <= limit)).all())
 
-    # Targets are in the order of what controls remove; equations in theirs.
-    order = np.argsort(np.argmax(removes, 0))
-    if held(wanted := rates(target[order])):
+    if held(wanted := rates(target)):
         return wanted
     steps = np.exp(np.linspace(-1.5, 1.5, 61))
     near = np.stack(np.meshgrid(*[steps] * target.size, indexing="ij"), -1).reshape(-1, target.size)
     for factor in near[np.argsort((np.log(near) ** 2).sum(1), kind="stable")]:
-        if held(rates((target * factor)[order])):
+        if held(rates(target * factor)):
             nearest = [round(float(one), 6) for one in target * factor]
             raise Infeasible(
                 f"{target.tolist()} cannot be held with rates from 0 to {limit:g}", fix=f"the nearest that can is {nearest}", nearest=nearest
@@ -150,9 +160,9 @@ def steady(parameters: np.ndarray, removes: np.ndarray, target: np.ndarray, limi
     raise Infeasible("no target near this one can be held", fix="raise the limit, or choose another target")
 
 
-def _steps(x: np.ndarray, rates: np.ndarray, removes: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Between each two windows: where the process was [n, m], and how its logarithm moved per tick without the controls [n, m]."""
+def windows(x: np.ndarray, rates: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Between each two windows: where a process was [n, m], how its logarithm moved per tick [n, m], and the mean rates [n, q]."""
     n = len(x) // window
     seen, done = (one[: n * window].reshape(n, window, -1).mean(1) for one in (x, rates))
     at, control = ((one[1:] + one[:-1]) / 2 for one in (seen, done))
-    return at, np.diff(np.log(seen), axis=0) / window + control @ removes.T
+    return at, np.diff(np.log(seen), axis=0) / window, control
