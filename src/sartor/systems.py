@@ -209,6 +209,8 @@ _TABLE = (
            "recognize", "method", "sartor.recognize.faim:FAIM", "recognize"),
     System("pose2id", "From Poses to Identity: Training-Free Person Re-Identification via Feature Centralization", "Yuan et al.", 2025, "CVPR",
            "recognize", "method", "sartor.recognize.pose2id:Pose2ID", "recognize"),
+    System("brain-id", "Brain-ID: Learning Contrast-agnostic Anatomical Representations for Brain Imaging", "Liu et al.", 2024, "ECCV",
+           "recognize", "method", "sartor.recognize.brain_id:BrainID", "recognize"),
     System("snp", "Large-scale Training Data Search for Object Re-identification", "Yao et al.", 2023, "CVPR", "recognize", "method",
            "sartor.recognize.snp:SnP", "recognize"),
     System("last", "Large-Scale Spatio-Temporal Person Re-identification: Algorithms and Benchmark", "Shu et al.", 2021, "IEEE TCSVT 2022", "recognize",

@@ -123,6 +123,10 @@ class VectorRecognizer(Recognizer):
         height, width, channels = self.shape_
         return checked(images, (height, width, channels))
 
+    def _blank(self, images: np.ndarray) -> np.ndarray:
+        """bool [n]: checked pictures that show nothing."""
+        return shows_nothing(images)
+
     def vectors(self, images: np.ndarray) -> np.ndarray:
         """float32 [n, dim] of length 1. Raises `BadImage` for another size or mode than the model was fitted on, `BadValue` for what is no number."""
         self.check_fitted()
@@ -144,7 +148,7 @@ class VectorRecognizer(Recognizer):
         images = self._checked(images)
         if not len(images):
             raise EmptyData("there is no picture to enrol", fix="give at least one")
-        if (blank := np.flatnonzero(shows_nothing(images))).size:
+        if (blank := np.flatnonzero(self._blank(images))).size:
             raise BadImage("this picture shows nothing: it is of one colour", fix="give another one", image=int(blank[0]))
         arrays = self._enrolled(images, state)
         return self.make_state(arrays, before=state, examples=len(images))
@@ -226,7 +230,7 @@ class VectorRecognizer(Recognizer):
         if not known:
             return [[(None, least)] for _ in range(len(images))]
         scores = self.compare(images, known)
-        scores[shows_nothing(checked(images))] = -np.inf
+        scores[self._blank(self._checked(images))] = -np.inf
         names = list(known)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         out = []
@@ -242,7 +246,7 @@ class VectorRecognizer(Recognizer):
         if state is None:
             return [(False, -1.0) for _ in range(len(images))]
         scores = self.compare(images, {"": state})[:, 0]
-        scores[shows_nothing(checked(images))] = -1.0
+        scores[self._blank(self._checked(images))] = -1.0
         least = self.threshold(1)
         return [(bool(one >= least), float(one)) for one in scores]
 
