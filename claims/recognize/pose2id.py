@@ -29,7 +29,7 @@ CLAIM = Claim(
     data=("world-identity",),
     seeds=(0, 1, 2),
 )
-PEOPLE, EACH, FITTED = 150, 6, 250
+PEOPLE, EACH, FITTED = 150, 6, 800
 ETAS = (0.0, 0.5, 1.0, 2.0)
 USUAL: dict[str, Any] = {"domains": (0, 1), "days": 1, "wardrobe": 1}
 
@@ -53,7 +53,7 @@ def _looped(vectors: np.ndarray, k1: int, k2: int) -> np.ndarray:
     return out
 
 
-def _one(seed: int, steps: int = 250, drawing: int = 250) -> dict[str, Any]:
+def _one(seed: int, steps: int = 300, drawing: int = 250) -> dict[str, Any]:
     """mAP and ID2 of both encoders with each addition."""
     world = IdentityWorld(seed)
     fitted = world.shots(np.arange(FITTED), each=EACH, **USUAL)
@@ -151,5 +151,5 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         gain_interval=bootstrap(gain).tolist(),
         why_null="swap_gap: what is added belongs to no person; state_bytes: as of the recognizer under it; adapt_seconds: nothing is learned",
         notes="Generated people; gain: average precision of a query with neighbours and views over without, trained encoder. The generator is a "
-        "small network trained on 250 others, not a diffusion model.",
+        "small network trained on 800 others, not a diffusion model.",
     )  # fmt: skip

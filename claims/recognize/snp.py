@@ -40,7 +40,7 @@ TARGETS: tuple[dict[str, Any], ...] = (
     {"domains": (40,), "night": 1.0, "start": 0, **USUAL},
     {"domains": (41,), "night": 0.0, "start": 182, **USUAL},
 )
-STEPS = 240
+STEPS = 160
 
 
 def _taken(world: IdentityWorld, first: int, settings: dict[str, Any]) -> tuple[np.ndarray, Shots]:
@@ -134,6 +134,6 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         baseline={name: means[name]["mAP"] for name in ("random", "greedy", "whole pool")},
         state_bytes=float(runs[0]["bytes"]),
         why_null="a training set belongs to a site's cameras and is compared with others of its size: nobody has a state of their own",
-        notes=f"Generated people; features are `appearance`, nothing learned. {STEPS} batches of 64 for every set, also for the whole pool. "
+        notes=f"Generated people; features are `appearance`, nothing learned. {STEPS} batches of 128 for every set, also for the whole pool. "
         "The card's pool of 3,000 people is 1,000 here.",
     )  # fmt: skip
