@@ -15,7 +15,7 @@ from sartor.draw.textual_inversion import TextualInversion
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.drawing import score
 
-STEPS, BATCH, RATE, SAMPLING = 100, 4, 8e-3, 10
+STEPS, BATCH, RATE, SAMPLING = 100, 4, 4e-3, 10
 OWN, PLAIN, EQUAL, LONG = "NeTI", "NeTI without nested dropout", "one row, equal steps", "one row, 5 x steps"
 DIAL = (4, 16, 64, 128)
 

@@ -19,8 +19,8 @@ from sartor.evaluate.pictures import strangers, subject_score, unmixed
 from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
-STEPS, BATCH, SAMPLING, RATE = 150, 4, 10, 2e-3
-WORD_RATE, VALUE_RATE = 1e-2, 1e-1
+STEPS, BATCH, SAMPLING, RATE = 150, 4, 10, 5e-3
+WORD_RATE, VALUE_RATE = 1e-2, 3e-1
 BETAS = (0.55, 0.65, 0.75, 0.85)
 OWN, FREE, WEIGHTS = "Perfusion", "keys learned, too", "DreamBooth, low rank"
 
