@@ -69,6 +69,9 @@ def test_adapters_of_other_models_and_damaged_ones_are_refused(prior, tmp_path):
         file.write_bytes(save(arrays))
         with pytest.raises(ConfigError, match=says):
             lora_files.read_lora(prior.unet, tmp_path)
+    file.write_bytes(save({"unet.conv_in.lora_A.weight": np.full((2, 8), np.nan, np.float32)}))
+    with pytest.raises(CorruptFile, match="not finite"):
+        lora_files.read_lora(prior.unet, tmp_path)
     file.write_bytes(b"nothing")
     with pytest.raises(CorruptFile):
         lora_files.read_lora(prior.unet, file)

@@ -1,6 +1,7 @@
 """Pictures from the command line: things from photos into files, files into pictures that say what they are."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from typer.testing import CliRunner
 from sartor.cli import app
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw.concepts import open_concepts
+from sartor.draw.parts.concept_file import ConceptFile
 from sartor.draw.parts.picture_files import facts_in, png, sheet
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.tokens import Concept, save_embeds
-from sartor.errors import BadImage, EmptyData
+from sartor.errors import BadImage, CorruptFile, EmptyData, StateMismatch
 
 WORLD = ShapesWorld()
 FEW = ["--set", "steps=2", "--set", "batch=2"]
@@ -176,11 +178,15 @@ def test_files_of_others_are_drawn_and_ours_are_theirs(pipeline, photos):
         (["learn", "-c", "mug={out}/ana", "--method", "als", "--out", "{out}/x.safetensors"], "ConfigError", ""),
         (["picture", "a <mug>", "-c", "mug={out}/embeds.safetensors", "--class", "critter", "--strength", "0.5"], "ConfigError", "no strength"),
         (["picture", "a <cup>", "-c", "mug={out}/embeds.safetensors", "--class", "critter"], "BadPrompt", "<cup> is not a concept"),
-        (["picture", "a critter", "-c", "mug={out}/wide.safetensors"], "ConfigError", "the text encoder takes 16"),
-        (["picture", "a critter", "-c", "mug={out}/ana", "-c", "cup={out}/embeds.safetensors"], "ConfigError", "some things are photos"),
+        (["picture", "a <mug>", "-c", "mug={out}/wide.safetensors"], "ConfigError", "the text encoder takes 16"),
+        (["picture", "a <mug>", "-c", "mug={out}/ana", "-c", "cup={out}/embeds.safetensors"], "ConfigError", "some things are photos"),
         (["picture", "a critter", "--other", "mug={out}/embeds.safetensors"], "ConfigError", "contact sheet"),
         (["picture", "a critter", "--dtype", "int8"], "ConfigError", "--dtype"),
-        (["picture", "a critter", "-c", "mug={out}/ana/notes.txt"], "CorruptFile", "safetensors"),
+        (["picture", "a <mug>", "-c", "mug={out}/ana/notes.txt"], "CorruptFile", "safetensors"),
+        (["picture", "a critter", "-c", "mug={out}/embeds.safetensors"], "BadPrompt", "no prompt says <mug>"),
+        (["picture", "a <mug>", "-c", "mug={out}/wild.safetensors", "--class", "critter"], "CorruptFile", "not finite"),
+        (["picture", "a critter", "--out", "{out}/ana"], "FileProblem", "this is a folder"),
+        (["picture", "a critter", "--out", "{out}/drawn.jpg"], "ConfigError", "--out is"),
         (["about", "{out}/ana/notes.txt"], "BadImage", "cannot be read"),
     ],
 )  # fmt: skip
@@ -188,10 +194,27 @@ def test_mistakes_in_pictures_are_named(prior, photos, args, error, what):
     (photos / "empty").mkdir()
     save_embeds(photos / "embeds.safetensors", [Concept("<mug>", torch.zeros(1, 16))])
     save_embeds(photos / "wide.safetensors", [Concept("<mug>", torch.zeros(1, 768))])
+    save_embeds(photos / "wild.safetensors", [Concept("<mug>", torch.full((1, 16), torch.nan))])
     more = [] if args[0] == "about" else ["--prior", prior]
     code, said = call(*(one.format(out=photos) for one in args), *more, "--json")
     assert (code, said["error"]) == (2, error), said
     assert what in said["what"]
+
+
+def test_a_concepts_file_that_is_damaged_or_of_another_prior_is_named(prior, tmp_path):
+    good = ConceptFile(
+        {"rows": np.zeros((1, 16), np.float32)}, "textual-inversion", Prior.load(prior).fingerprint, "critter", ["<mug>"], 3, [], "draw"
+    )
+    for changes, error, says in (
+        ({"prior": "0" * 32}, StateMismatch, "learned on prior 00000000"),
+        ({"arrays": {"rows": np.full((1, 16), np.inf, np.float32)}}, CorruptFile, "not finite"),
+        ({"arrays": {"rows": np.zeros((1, 7), np.float32)}}, CorruptFile, "the text encoder takes 16"),
+        ({"settings": {"method": []}}, CorruptFile, "settings"),
+    ):
+        file = replace(good, **changes).save(tmp_path / "mug.safetensors")
+        with pytest.raises(error, match=says) as refused:
+            open_concepts(Prior.load(prior), {"mug": file})
+        assert refused.value.where == {"file": file}
 
 
 def test_pictures_say_what_they_are_whatever_the_prompt_is():

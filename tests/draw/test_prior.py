@@ -76,6 +76,9 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path):
     for name in ("tiny.png", "cut.png", "text.jpg"):
         with pytest.raises(BadImage, match=name):
             read_images([tmp_path / name], 24)
+    Image.fromarray(np.ones((40, 40), np.float32)).save(tmp_path / "floats.tif")
+    with pytest.raises(BadImage, match="floats"):
+        read_images([tmp_path / "floats.tif"], 24)
     with pytest.raises(FileProblem):
         read_images([tmp_path / "none.png"], 24)
     with pytest.raises(EmptyData):
@@ -83,6 +86,10 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(BadImage, match="float64"):
         to_tensor(np.zeros((1, 8, 8, 3)))
     assert (read_images([tmp_path / "good.png"], 24)[0, 0, 0] == [255, 0, 0]).all()
+    # What other programs would cut or show: 16 bits become 8, behind what is transparent it is white.
+    Image.fromarray(np.full((40, 40), 128 * 257, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("RGBA", (40, 40), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_images([tmp_path / "deep.png", tmp_path / "clear.png"], 24)[:, 0, 0] == [[128] * 3, [255] * 3]).all()
 
 
 @settings(max_examples=20, deadline=None)

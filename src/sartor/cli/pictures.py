@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sartor.cli import _face, _settings, _things
-from sartor.errors import ConfigError
+from sartor.cli import _drawing, _face, _settings, _things
+from sartor.errors import BadPrompt, ConfigError, FileProblem
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sartor.draw._base import ConceptMethod
-    from sartor.draw.concepts import Opened
-    from sartor.draw.parts.prior import Prior
     from sartor.method import State
 
 METHOD = "textual-inversion"
@@ -148,10 +145,11 @@ def picture(
 
     check_extra()
     from sartor import _storage
-    from sartor.draw.concepts import request_options
+    from sartor.draw.concepts import hashes, request_options, slug_of
     from sartor.draw.parts.picture_files import png
 
     things = _things.pairs(concept or [], "--concept")
+    _check_asked(prompts, things, out)
     if (other or reference) and sheet is None:
         raise ConfigError("--other and --reference are for the contact sheet", fix="add --sheet sheet.png")
     base = _things.prior(prior, device, dtype)
@@ -164,29 +162,31 @@ def picture(
     texts = [text for text in prompts for _ in range(count)]
     seeds = [seed + number for _ in prompts for number in range(count)]
     learned, begun = time.perf_counter() - spent, time.perf_counter()
-    drawn = _drawn(opened, texts, seeds, opened.state, options, preview=None if preview is None else _Growing(preview, preview_every, len(texts)))
+    drawn = _drawing.draw(
+        opened, texts, seeds, opened.state, options, preview=None if preview is None else _drawing.Growing(preview, preview_every, len(texts))
+    )
     seconds = time.perf_counter() - begun
     paths = []
     for number, one in enumerate(drawn):
         path = out if len(texts) == 1 else out.with_name(f"{out.stem}-{number + 1}{out.suffix}")
-        facts = facts_of(opened, texts[number], seeds[number], told(options))
+        facts = _drawing.facts_of(opened, texts[number], seeds[number], _drawing.told(options))
         _storage.write_atomically(path, png(one, facts))
         paths.append(path)
     if sheet is not None:
         _storage.write_atomically(
-            sheet, _sheet(base, opened, texts, seeds, drawn, photos, words, _things.pairs(other or [], "--other"), options, settings)
+            sheet, _drawing.contact_sheet(base, opened, texts, seeds, drawn, photos, words, _things.pairs(other or [], "--other"), options, settings)
         )
     result = {
         "files": [str(path) for path in paths], "sheet": None if sheet is None else str(sheet), "prompts": texts, "seeds": seeds,
         "prior": base.fingerprint,
-        "method": _slug(opened), "concepts": _hashes(opened), "size": base.size,
+        "method": slug_of(opened.method), "concepts": hashes(opened.state), "size": base.size,
         "seconds": round(seconds, 3), "seconds_to_open_or_learn": round(learned, 3),
     }  # fmt: skip
     if as_json:
         _face.emit(result)
         return
     rows = [[str(path), text, number] for path, text, number in zip(paths, texts, seeds, strict=True)]
-    title = f"{_slug(opened)}, {_face.duration(seconds / len(texts))} a picture"
+    title = f"{slug_of(opened.method)}, {_face.duration(seconds / len(texts))} a picture"
     _face.stdout().print(_face.table(title, ["file", "prompt", "seed"], rows, left=2))
     if sheet is not None:
         _face.say(f"contact sheet: {sheet}")
@@ -205,100 +205,6 @@ def about(file: Annotated[Path, typer.Argument(help="A PNG picture.")], as_json:
         _face.stdout().print(_face.table(str(file), ["", ""], [[name, str(value)] for name, value in facts.items()], left=2))
 
 
-def facts_of(opened: Opened, prompt: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """What goes into a picture's file: no path, no photo, nothing of a person but her words."""
-    method = opened.method
-    return {
-        "prompt": prompt, "seed": seed, "method": _slug(opened), "prior": method.prior_fingerprint_, "concepts": _hashes(opened),
-        "steps": method.sampling_steps,
-        "guidance": method.bundle.guidance if method.guidance is None else method.guidance, **options,
-    }  # fmt: skip
-
-
-# --- pieces
-
-
-class _Growing:
-    """The pictures that are being drawn side by side in one file, which is written again at every look."""
-
-    def __init__(self, path: Path, every: int, count: int) -> None:
-        self.path, self.every = path, every
-        self.now: list[np.ndarray | None] = [None] * count
-
-    def see(self, step: int, rows: list[int], pictures: np.ndarray) -> None:
-        from sartor import _storage
-        from sartor.draw.parts.picture_files import png, sheet
-
-        for row, one in zip(rows, pictures, strict=True):
-            self.now[row] = one
-        wide = min(4, len(self.now))
-        lines = [self.now[start : start + wide] for start in range(0, len(self.now), wide)]
-        lines[-1] += [None] * (wide - len(lines[-1]))
-        page = sheet(lines, [""] * wide, [f"step {step}"] + [""] * (len(lines) - 1), side=max(192, pictures.shape[1]))
-        _storage.write_atomically(self.path, png(page, {"prompt": "", "preview": step}))
-
-
-def told(options: dict[str, Any]) -> dict[str, Any]:
-    """Request options as a picture's file can say them: of a mask, how much of the picture it is."""
-    import numpy as np
-
-    def plain(one: Any) -> Any:
-        return {"mask": round(float(np.mean(one)), 3)} if isinstance(one, np.ndarray) else list(one) if isinstance(one, tuple) else one
-
-    return {key: {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value for key, value in options.items()}
-
-
-def _drawn(
-    opened: Opened, texts: list[str], seeds: list[int], state: State | None, options: dict[str, Any], classes: dict[str, str] | None = None,
-    preview: _Growing | None = None,
-) -> np.ndarray:  # fmt: skip
-    """With a bar that counts steps of drawing."""
-    from sartor.draw._base import DRAWN_AT_ONCE
-    from sartor.draw.parts.previews import Preview
-    from sartor.progress import bar, reporting
-
-    total = -(-len(texts) // DRAWN_AT_ONCE) * opened.method.sampling_steps
-    seen = None if preview is None else Preview(preview.every, preview.see)
-    with bar("drawing", total, unit="steps") as shown, reporting(lambda *_: shown.advance()):
-        return opened.method.draw(texts, [state] * len(texts), seeds=seeds, classes=classes, preview=seen, **(options if state is not None else {}))
-
-
-def _sheet(
-    prior: Prior, opened: Opened, texts: list[str], seeds: list[int], drawn: np.ndarray, photos: dict[str, np.ndarray], words: dict[str, str],
-    other: dict[str, Path], options: dict[str, Any], settings: dict[str, Any],
-) -> bytes:  # fmt: skip
-    from sartor.draw.concepts import open_concepts
-    from sartor.draw.parts.picture_files import png, sheet
-
-    classes = {name: facts["class_word"] for name, facts in opened.state.notes["concepts"].items()}
-    columns: dict[str, list[np.ndarray | None]] = {}
-    if photos:
-        references = [[image for name, images in photos.items() if name in text for image in images] for text in texts]
-        columns["reference"] = [own[number % len(own)] if own else None for number, own in enumerate(references)]
-    columns["population"] = list(_drawn(opened, texts, seeds, None, {}, classes))
-    columns["personalised"] = list(drawn)
-    if other:
-        theirs = open_concepts(prior, other, classes={name: word for name, word in words.items() if name in other}, **settings)
-        columns["someone else's"] = list(_drawn(theirs, texts, seeds, theirs.state, options))
-    rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    page = sheet(rows, list(columns), [f"{text}   seed {number}" for text, number in zip(texts, seeds, strict=True)], side=max(192, prior.size))
-    return png(
-        page, {"prompt": "; ".join(dict.fromkeys(texts)), "method": _slug(opened), "prior": opened.method.prior_fingerprint_, "sheet": list(columns)}
-    )
-
-
-def _slug(opened: Opened) -> str:
-    from sartor.draw.concepts import slug_of
-
-    return slug_of(opened.method)
-
-
-def _hashes(opened: Opened) -> dict[str, str]:
-    from sartor.draw.concepts import hashes
-
-    return hashes(opened.state)
-
-
 def _facts(state: State, name: str, path: Path) -> dict[str, Any]:
     facts = state.notes["concepts"][name]
     size = sum(array.nbytes for key, array in state.arrays.items() if key.startswith(f"{name}/"))
@@ -311,3 +217,15 @@ def _facts(state: State, name: str, path: Path) -> dict[str, Any]:
         "bytes": size,
         "file_bytes": path.stat().st_size,
     }
+
+
+def _check_asked(prompts: Sequence[str], things: Mapping[str, Path], out: Path) -> None:
+    """Raise what can be told before anything is learned or opened."""
+    # What is named and not known is told later, with what there is.
+    if things and not any("<" in prompt for prompt in prompts):
+        names = " or ".join(f"<{name}>" for name in things)
+        raise BadPrompt(f"no prompt says {names}", fix=f"write it where the thing should be: a <{next(iter(things))}> on a beach")
+    if out.is_dir():
+        raise FileProblem("this is a folder", fix="name a file: out.png", file=out)
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out is '{out}'", fix="pictures are PNG, which say inside how they were made: out.png")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sartor import _fields
-from sartor.data.population import Evidence, Population
+from sartor.data.population import Evidence
+from sartor.draw._on_prior import OnPrior, open_prior
 from sartor.draw._shown import Shown, listed, shown_by, spell
+from sartor.draw._taught import Plan, Strength, Taught, strength_of
 from sartor.draw.parts.lora_files import TEXT
 from sartor.draw.parts.previews import Preview
 from sartor.draw.parts.prior import Prior
@@ -26,81 +28,12 @@ from sartor.draw.parts.tap import Slots
 from sartor.draw.parts.tokens import NAME, Concept, of_word
 from sartor.draw.parts.tuning import forget_class_pictures
 from sartor.draw.parts.weights import changed
-from sartor.errors import BadPrompt, ConfigError, EmptyData, StateMismatch, UnknownId
-from sartor.method import Illustrator, Run, State, States, learned
+from sartor.errors import BadPrompt, ConfigError, UnknownId
+from sartor.method import State, States
+
+__all__ = ["DRAWN_AT_ONCE", "ConceptMethod", "OnPrior", "Plan", "Strength", "Taught", "open_prior", "strength_of"]
 
 DRAWN_AT_ONCE = 64
-
-
-class Taught(NamedTuple):
-    """One thing of a state, ready to be drawn."""
-
-    class_word: str
-    tensors: dict[str, Tensor]
-
-    def concept(self, name: str, rows: str = "rows") -> Concept:
-        """Its learned word."""
-        return Concept(name, self.tensors[rows])
-
-    def changes(self, prefix: str = "weights.") -> dict[str, Tensor]:
-        """What was learned of the denoiser's weights."""
-        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
-
-
-@dataclass(kw_only=True, eq=False)
-class Plan:
-    """How a batch of prompts is drawn."""
-
-    context: Tensor
-    """float [n, T, d]."""
-    slots: Slots | None = None
-    inside: AbstractContextManager[Any] = field(default_factory=nullcontext)
-    """Entered while it is drawn."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of `sampler.sample`."""
-
-
-@dataclass(kw_only=True, eq=False)
-class OnPrior(Illustrator):
-    """Stands on a diffusion prior, which it leaves as it was."""
-
-    prior: str = "shapes"
-    """"shapes": the small one that comes with the package; or the folder of a prior or of a Stable Diffusion."""
-    sampling_steps: int = 20
-    guidance: float | None = None
-    """None: what suits the prior."""
-    prior_fingerprint_: str = learned("")
-
-    population_frames: ClassVar[tuple[str, ...]] = ()
-
-    def fit(self, population: Population | None = None, *, on: Prior | None = None, **settings: Any) -> Self:
-        """Open the prior, and learn from the population what the method learns from others, if anything.
-
-        `on`: a prior that is open already, in place of the one that the settings name.
-        """
-        self._prior = on if on is not None else open_prior(self.prior)
-        self.prior_fingerprint_ = self._prior.fingerprint
-        if population is not None:
-            return super().fit(population, **settings)
-        if self.population_frames:
-            raise EmptyData(f"{type(self).__name__} learns from others", fix="give fit a population with images")
-        _fields.check(self)
-        self._seal()
-        return self
-
-    def _fit(self, population: Population, run: Run) -> None:
-        """Most methods learn nothing from others."""
-
-    @property
-    def bundle(self) -> Prior:
-        """The prior, opened when it is needed; raises `StateMismatch` when it is no longer the one that this was fitted on."""
-        self.check_fitted()
-        found: Prior | None = getattr(self, "_prior", None)
-        if found is None:
-            found = self._prior = open_prior(self.prior)
-        if found.fingerprint != self.prior_fingerprint_:
-            raise StateMismatch(f"the prior '{self.prior}' is another than this was fitted on", fix="fit again, or open the prior it was fitted on")
-        return found
 
 
 @dataclass(kw_only=True, eq=False)
@@ -307,24 +240,6 @@ class ConceptMethod(OnPrior):
         with inside() if any(key.startswith(TEXT) for one in changes.values() for key in one) else nullcontext():
             context = prior.encode(prompts, [one.concept(name) for name, one in taught.items()])
         return Plan(context=context, inside=inside())
-
-
-Strength = float | Mapping[str, float]
-"""How much learned weights count: of all things, or of each by its word; 1 is as learned, also of things that are not named."""
-
-
-def strength_of(strength: Strength, name: str) -> float:
-    """Of one thing."""
-    return strength.get(name, 1.0) if isinstance(strength, Mapping) else strength
-
-
-def open_prior(name: str) -> Prior:
-    """ "shapes", or a folder: of a prior that sartor has trained, or of a Stable Diffusion."""
-    from pathlib import Path
-
-    if name == "shapes":
-        return Prior.shapes()
-    return Prior.load(name) if (Path(name) / "card.json").is_file() else Prior.from_pretrained(name)
 
 
 def _alike(prompts: Sequence[str], states: States) -> Iterator[tuple[State | None, list[int]]]:

@@ -132,6 +132,9 @@ def _read(
     form = form_of(path)
     if form == "concept":
         file = ConceptFile.load(path, prior=prior.fingerprint)
+        if "rows" in file.arrays and file.arrays["rows"].shape[-1:] != (prior.dim,):
+            what = f"its rows are {list(file.arrays['rows'].shape)}, the text encoder takes {prior.dim}"
+            raise CorruptFile(what, fix="learn it again with this prior", file=path)
         record = {key: value for key, value in file.settings.items() if key != "method"}
         facts = {"class_word": class_word if by_class else file.class_word, "images": file.n_images, "hashes": list(file.image_hashes), **record}
         return dict(file.arrays), facts, (file.method, dict(file.settings.get("method", {})))

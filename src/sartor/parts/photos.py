@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sartor.errors import BadImage, FileProblem, MissingExtra
 
 LARGEST = 64_000_000
@@ -13,9 +15,10 @@ LARGEST = 64_000_000
 
 
 def upright(source: str | Path | bytes, *, least: int = 16) -> Any:
-    """The picture of a file, or of its bytes: PIL, RGB, turned as the camera held it.
+    """The picture of a file, or of its bytes: PIL, RGB, turned as the camera held it; what is transparent is white, 16 bits become 8.
 
-    Raises `FileProblem` for what is not there, `BadImage` for what is corrupt, no picture, smaller than `least` pixels or larger than 64 million.
+    Raises `FileProblem` for what is not there, `BadImage` for what is corrupt, no picture, of floats without a scale, smaller than `least` pixels or
+    larger than 64 million.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -30,8 +33,17 @@ def upright(source: str | Path | bytes, *, least: int = 16) -> Any:
                 raise BadImage(f"{opened.width} x {opened.height} pixels", fix="make it smaller than 64 million pixels", **where)
             if min(opened.size) < least:
                 raise BadImage(f"{opened.width} x {opened.height} pixels", fix=f"give pictures of at least {least} x {least}", **where)
-            return ImageOps.exif_transpose(opened).convert("RGB")
+            if opened.mode == "F":
+                raise BadImage("its pixels are floats, whose white nobody knows", fix="save it with 8 bits: PNG or JPEG", **where)
+            turned = ImageOps.exif_transpose(opened)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
         if isinstance(cause, BadImage):
             raise
         raise BadImage("this cannot be read as a picture", fix="give a whole PNG, JPEG or WebP file", **where) from cause
+    if turned.mode.startswith("I"):
+        # Pillow itself would cut everything above 255.
+        turned = Image.fromarray((np.asarray(turned, np.float32) / 257).clip(0, 255).round().astype(np.uint8))
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    seen = turned.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")

@@ -60,11 +60,19 @@ class ConceptFile:
         path = Path(path)
         if not path.is_file():
             raise FileProblem("there is no concept here", fix="check the path", file=path)
-        arrays, facts = _storage.from_bytes(path.read_bytes(), needs=_NEEDS)
+        try:
+            arrays, facts = _storage.from_bytes(path.read_bytes(), needs=_NEEDS)
+        except CorruptFile as cause:
+            raise CorruptFile(cause.what, fix=cause.fix, file=path) from cause
         if facts.pop("kind", None) != "concept":
             raise CorruptFile("this file is not a concept", fix="give one that a drawing method saved", file=path)
         if prior is not None and facts["prior"] != prior:
-            what = f"the concept was learned on prior {facts['prior'][:8]}, this is {prior[:8]}"
-            raise StateMismatch(what, fix="adapt to the pictures again with this prior")
+            what = f"the concept was learned on prior {str(facts['prior'])[:8]}, this is {prior[:8]}"
+            raise StateMismatch(what, fix="adapt to the pictures again with this prior", file=path)
+        settings = facts.get("settings", {})
+        if not isinstance(settings, dict) or not isinstance(settings.get("method", {}), dict):
+            raise CorruptFile("its settings cannot be read", fix="learn it again", file=path)
+        if wild := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise CorruptFile(f"{wild[0]} has numbers that are not finite", fix="learn it again, at a lower rate", file=path)
         known = cls.__dataclass_fields__.keys() - {"arrays"}
         return cls(arrays, **{name: value for name, value in facts.items() if name in known})

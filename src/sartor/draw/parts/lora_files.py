@@ -90,6 +90,8 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
         raise CorruptFile("this adapter cannot be read", fix="save it again", file=path) from cause
     if strange := [name for name, value in facts.items() if name.rpartition(".")[2] in NOT_PLAIN and value]:
         raise ConfigError(f"the adapter says {strange[0]}", fix="give a plain LoRA", file=path)
+    if wild := [name for name, array in found.items() if not array.isfinite().all()]:
+        raise CorruptFile(f"{wild[0]} has numbers that are not finite", fix="learn it again, at a lower rate", file=path)
     layers = _layers(unet, text_encoder)
     downs: dict[str, Tensor] = {}
     ups: dict[str, Tensor] = {}

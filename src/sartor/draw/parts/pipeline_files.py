@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from sartor import _storage
 from sartor.draw.parts.codec import SpaceToDepth
@@ -100,6 +101,20 @@ def write_parts(prior: Any, folder: Path, dtype: torch.dtype) -> None:
             )
         else:
             prior.vae.save_pretrained(folder / "vae", safe_serialization=True)
+    for name in models:
+        config = folder / name / "config.json"
+        # Where it once lay is nobody's business.
+        facts = {key: value for key, value in json.loads(config.read_bytes()).items() if key != "_name_or_path"}
+        _storage.write_atomically(config, json.dumps(facts, indent=2, sort_keys=True).encode())
+
+
+def round_to(modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
+    """Weights to a coarser kind, in place."""
+    with torch.no_grad():
+        for part in modules:
+            for tensor in part.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.copy_(tensor.to(dtype))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from sartor import _storage
 from sartor.draw.parts import tokens as _tokens
 from sartor.draw.parts.codec import SpaceToDepth, to_images, to_tensor
 from sartor.draw.parts.encoders import TwoEncoders, check_denoiser, tables
-from sartor.draw.parts.pipeline_files import parts_of, read_parts, write_parts
+from sartor.draw.parts.pipeline_files import parts_of, read_parts, round_to, write_parts
 from sartor.draw.parts.small_prior import small_parts
 from sartor.draw.parts.tap import Layer, Slots, install, layers_of
 from sartor.draw.parts.tokens import Concept, Words
@@ -101,16 +101,11 @@ class Prior:
         def write(fresh: Path) -> None:
             write_parts(self, fresh, dtype)
             _storage.write_atomically(fresh / CARD, json.dumps(facts, indent=1).encode())
-            for name in ("unet", "text_encoder"):
-                config = fresh / name / "config.json"
-                # Where it once lay is nobody's business.
-                facts_of_part = {key: value for key, value in json.loads(config.read_bytes()).items() if key != "_name_or_path"}
-                _storage.write_atomically(config, json.dumps(facts_of_part, indent=2, sort_keys=True).encode())
             for file in (fresh, *fresh.rglob("*")):
                 file.chmod(0o755 if file.is_dir() else 0o644)
 
         # Rounding is part of what is saved: what goes on from here is what will be loaded.
-        _round(self.modules, dtype)
+        round_to(self.modules, dtype)
         self.__dict__.pop("fingerprint", None)
         facts["fingerprint"] = self.fingerprint
         return _storage.write_folder(Path(folder), write, marker=CARD)
@@ -297,11 +292,3 @@ class Prior:
         if kind == "v_prediction":
             return signal * x - rest * output
         return output if kind == "sample" else (x - rest * output) / signal
-
-
-def _round(modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
-    with torch.no_grad():
-        for part in modules:
-            for tensor in part.state_dict().values():
-                if tensor.is_floating_point():
-                    tensor.copy_(tensor.to(dtype))

@@ -215,6 +215,8 @@ def load_embeds(path: str | Path, *, dim: int | None = None, name: str | None = 
         rows = rows[None] if rows.ndim == 1 else rows
         if dim is not None and rows.shape[-1] != dim:
             raise ConfigError(f"{key} has {rows.shape[-1]} numbers, the text encoder takes {dim}", fix="use the model it was made for", file=path)
+        if not rows.isfinite().all():
+            raise CorruptFile(f"{key} has numbers that are not finite", fix="learn it again, at a lower rate", file=path)
         title = name if name is not None and len(found) == 1 else key if NAME.fullmatch(key) else f"<{key.strip('<>')}>"
         made.append(Concept(title, rows.float()))
     if not made:

@@ -127,11 +127,12 @@ def tune(
 
     Raises `BadPrompt` for a prompt without any of the concepts, and `Diverged`.
     """
-    live = tuple(Concept(one.name, nn.Parameter(one.rows.detach().clone().to(prior.device))) for one in concepts)
+    # Without a rate of their own rows are as frozen as the text encoder: no gradient goes through it.
+    live = tuple(Concept(one.name, nn.Parameter(one.rows.detach().clone().to(prior.device), bool(word_rate))) for one in concepts)
     say = prompts if callable(prompts) else _drawn(prompts, [one.name for one in concepts])
     groups: list[tuple[list[nn.Parameter], float]] = []
     if word_rate:
-        groups.append(([nn.Parameter(one.rows) if not isinstance(one.rows, nn.Parameter) else one.rows for one in live], word_rate))
+        groups.append(([one.rows for one in live if isinstance(one.rows, nn.Parameter)], word_rate))
     if weights is not None and weight_rate:
         groups.append((weights.parameters(), weight_rate))
     if not groups:
