@@ -17,6 +17,7 @@ from sartor.errors import ConfigError
 from sartor.evaluate.federated import measure
 from sartor.federate.federation import Client, Examples, Federation
 from sartor.federate.parts.shards import Shards
+from sartor.federate.parts.training import Optimizer
 from sartor.federate.pfedgate import PFedGate
 from sartor.method import State
 
@@ -123,6 +124,12 @@ def test_the_choice_is_clipped_below_and_has_a_straight_through_gradient() -> No
     assert gates.grad is not None
     torch.testing.assert_close(gates.grad[0], kept[0] * torch.where(gates[0] > 0.2, 1 + gates[0], 1.0).detach())
     torch.testing.assert_close(gates.grad[1], torch.ones(sizes.size))
+
+
+def test_gradients_of_network_and_gate_are_clipped_apart() -> None:
+    weights = torch.zeros(2, 3)
+    Optimizer(lr=1.0, clip=5.0, parts=(2, 1)).step(weights, torch.tensor([[30.0, 40.0, 1.0], [3.0, 0.0, 50.0]]), None)
+    torch.testing.assert_close(weights, -torch.tensor([[3.0, 4.0, 1.0], [3.0, 0.0, 5.0]]))
 
 
 def test_a_newcomer_learns_its_gate_alone(fitted: PFedGate) -> None:
