@@ -19,7 +19,7 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.drawing import concepts
 from sartor.evaluate.pictures import drift
 
-STEPS, THINGS, TUNED, SAMPLING, BARE = 400, 300, 50, 10, 16
+STEPS, THINGS, TUNED, SAMPLING, BARE = 900, 300, 50, 10, 16
 IDENTITY = (1.0, 2.0, 3.0)
 OWN, PLAIN, FREE = "HM-CFG", "the same weights, usual guidance", "without the length"
 

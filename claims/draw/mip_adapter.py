@@ -151,7 +151,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         state_bytes=float(np.mean([row["bytes"] for row in rows[OWN]])),
         adapt_seconds=float(np.mean([row["adapt_seconds"] for row in rows[OWN]])),
         notes=f"Fitted once; seeds are other subjects and noise. {SAMPLING} sampling steps. Gain and swap gap are of confusion. References of pairs "
-        "are one picture each, without noise. The share of a thing, by which MIP-Adapter weighs its pictures, follows from the prior's keys and queries "
-        "alone: at its own place less at the other's it is 1 where words find their things and 0 where they look evenly, and then nothing is kept "
-        "apart.",
+        "are one picture each, without noise. The share of a thing, by which MIP-Adapter weighs its pictures, follows from the prior's keys and "
+        "queries alone: at its own place less at the other's it is 1 where words find their things and 0 where they look evenly, and then nothing is "
+        "kept apart.",
     )  # fmt: skip

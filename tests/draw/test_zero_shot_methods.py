@@ -17,6 +17,7 @@ from sartor.draw.lambda_eclipse import LambdaEclipse, places_of
 from sartor.draw.mip_adapter import MIPAdapter, shares_of
 from sartor.draw.parts.cutouts import cut, foreground
 from sartor.draw.parts.image_branch import PictureTokens, each_thing
+from sartor.draw.parts.objectives import even, noisier
 from sartor.draw.parts.others_things import others_things
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.tap import Slots, layers_of
@@ -113,6 +114,21 @@ def test_others_things_are_read_with_who_is_in_which_picture(frame):
         others_things(frame.with_columns(caption=pl.lit("a ring")), 24)
     with pytest.raises(BadValue, match="alone"):
         others_things(frame.tail(6), 24)
+
+
+def test_training_looks_at_noisy_times_more_often_and_at_clean_ones_more_closely(prior, pipeline):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = noisier(1000, 0.5)(4000, torch.device("cpu"))
+    assert abs((drawn >= 700).float().mean() - (0.5 + 0.5 * 0.3)) < 0.03
+    assert drawn.max() < 1000
+    t = torch.tensor([0, 400, 999])
+    wanted = (1 / (1 - prior.alphas[t])).clamp(max=5)
+    assert torch.allclose(even(prior, t, heaviest=5.0), wanted)
+    assert torch.equal(even(prior, t, heaviest=1.0), torch.ones(3))
+    assert torch.equal(even(Prior.from_pretrained(pipeline), t, heaviest=5.0), torch.ones(3))
+    with pytest.raises(ConfigError, match="share of 2"):
+        noisier(1000, 2)
 
 
 # --- IP-Adapter

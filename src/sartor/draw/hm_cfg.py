@@ -62,7 +62,7 @@ class HMCFG(ConceptMethod):
     """Latent pixels a side of what is cut out; 16 for a Stable Diffusion."""
     steps: int = 500
     batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     length_weight: float = 1e-4
     """Of the squared length of the predicted factors; 0 overfits the things of training."""
     text: float | None = None
@@ -244,31 +244,27 @@ class Decoder(nn.Module):
             raise ConfigError(f"width {width}, rank {rank}, depth {depth}", fix=f"width a multiple of {heads}, the others at least 1")
         self.layers, self.rank = list(shapes), rank
         self.look, self.places = nn.Linear(patch, width), nn.Parameter(torch.randn(places, width) / width**0.5)
-        self.queries = nn.Parameter(torch.randn(len(shapes) * rank, width) / width**0.5)
+        # Queries start from the picture as a whole: by their attention alone, hundreds of steps went by without a difference between things.
+        self.queries, self.whole = nn.Parameter(torch.randn(len(shapes) * rank, width) / width**0.5), nn.Linear(places * patch, width)
         self.read = nn.ModuleList(
             nn.TransformerDecoderLayer(width, heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True) for _ in range(depth)
         )
         self.among = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.norm = nn.LayerNorm(width)
-        # One head for all matrices of a size, as the queries tell them apart.
-        self.ways = {name: (f"in{ins}", f"out{outs}") for name, (ins, outs) in shapes.items()}
-        sizes = {f"in{ins}": ins for ins, _ in shapes.values()} | {f"out{outs}": outs for _, outs in shapes.values()}
-        self.heads = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-        for name, head in self.heads.items():
-            if name.startswith("out"):
-                linear: Any = head
-                nn.init.zeros_(linear.weight)
-                nn.init.zeros_(linear.bias)
+        self.below, self.above = (nn.ModuleList(nn.Linear(width, size[end]) for size in shapes.values()) for end in (0, 1))
+        for head in self.above:
+            linear: Any = head
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, patches: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         # Those of several pictures stand one picture behind the other.
-        seen = self.among(self.look(patches) + self.places.repeat(patches.shape[1] // len(self.places), 1))
-        asked = self.queries.expand(len(patches), -1, -1)
+        count = patches.shape[1] // len(self.places)
+        seen = self.among(self.look(patches) + self.places.repeat(count, 1))
+        asked = self.queries + self.whole(patches.unflatten(1, (count, -1)).flatten(2)).mean(1, keepdim=True)
         for layer in self.read:
             asked = layer(asked, seen)
-        rows = self.norm(asked).unflatten(1, (len(self.layers), self.rank))
-        made = {}
-        for number, name in enumerate(self.layers):
-            below, above = self.ways[name]
-            made[name] = (self.heads[below](rows[:, number]), self.heads[above](rows[:, number]).transpose(1, 2))
-        return made
+        rows = self.norm(asked).unflatten(1, (len(self.layers), self.rank)).unbind(1)
+        return {
+            name: (below(row), above(row).transpose(1, 2)) for name, row, below, above in zip(self.layers, rows, self.below, self.above, strict=True)
+        }

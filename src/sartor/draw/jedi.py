@@ -42,8 +42,8 @@ class JeDi(ConceptMethod):
         pictures = method.draw(["a <mug> on sand"], [state])
 
     Source: Zeng et al., JeDi: Joint-Image Diffusion Models for Finetuning-Free Personalized Text-to-Image Generation, CVPR 2024; there is no public
-    code, and the form of guidance from two conditions and that the loss leaves given pictures out are ours. Pictures of a set are a population's, not
-    made by a language model and a text-to-image model.
+    code, and the form of guidance from two conditions, that the loss leaves given pictures out, and that these are said to be of their class and no
+    more, as when they are drawn from, are ours. Pictures of a set are a population's, not made by a language model and a text-to-image model.
 
     State: `pictures` uint8 [n, H, W, 3] of each thing, the references themselves.
     """
@@ -111,7 +111,11 @@ class JeDi(ConceptMethod):
         def loss(data: tuple[np.ndarray, Tensor]) -> Tensor:
             rows, given = data
             silent = (torch.rand(self.batch) < self.dropped).repeat_interleave(size).tolist()
-            texts = ["" if none else things.captions[row] for row, none in zip(rows, silent, strict=True)]
+            said = [
+                f"a {things.classes[things.things[row, 0]]}" if known else things.captions[row]
+                for row, known in zip(rows, given.tolist(), strict=True)
+            ]
+            texts = ["" if none else one for one, none in zip(said, silent, strict=True)]
             # One time for all pictures of a set.
             data_ = noised(prior, latents[rows], at=lambda count, device: torch.randint(len(prior.alphas), (count // size,)).repeat_interleave(size))
             with torch.no_grad():

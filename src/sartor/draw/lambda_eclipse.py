@@ -17,7 +17,7 @@ from sartor.draw._shown import Shown
 from sartor.draw.parts.cutouts import cutouts
 from sartor.draw.parts.dual_encoder import DualEncoder, contrast, states_of, train_dual
 from sartor.draw.parts.interleaved import Interleaved
-from sartor.draw.parts.objectives import noised, weighted
+from sartor.draw.parts.objectives import even, noised, noisier, weighted
 from sartor.draw.parts.others_things import OthersThings, others_things
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.projector import projector
@@ -31,6 +31,8 @@ from sartor.parts.trainer import Trainer, seeded
 STEPS_PER_EPOCH = 50
 LAST = 0.3
 """Share of the decoder's steps over which its learning rate goes down to nothing."""
+NOISY, HEAVIEST = 0.5, 2.0
+"""Of the decoder's times, as priors learn words: `objectives.noisier`, `objectives.even`."""
 MOST = 4
 """Things in a prompt."""
 EMPTY = 0.1
@@ -61,7 +63,7 @@ class LambdaEclipse(ConceptMethod):
     """That the decoder reads an embedding as."""
     encoder_steps: int = 300
     decoder_steps: int = 600
-    decoder_rate: float = 3e-4
+    decoder_rate: float = 1e-3
     batch: int = 8
     """Pictures of a step of the decoder; the other two take 128."""
     steps: int = 400
@@ -135,10 +137,10 @@ class LambdaEclipse(ConceptMethod):
                 yield rng.integers(len(latents), size=self.batch)
 
         def loss(rows: np.ndarray) -> Tensor:
-            data = noised(prior, latents[rows])
+            data = noised(prior, latents[rows], at=noisier(len(prior.alphas), NOISY))
             there = (torch.rand(len(rows), 1) >= EMPTY).to(whole)
             output = prior.predict(data.seen, data.t, self._context(prior, whole[rows] * there))
-            return weighted(output, prior.target(data.clean, data.noise, data.t)).mean()
+            return (even(prior, data.t, heaviest=HEAVIEST) * weighted(output, prior.target(data.clean, data.noise, data.t))).mean()
 
         def rate(epoch: int, number: int) -> float:
             return min(1.0, (self.decoder_steps - epoch * STEPS_PER_EPOCH - number) / max(1, LAST * self.decoder_steps))

@@ -12,7 +12,7 @@ class Interleaved(nn.Module):
     One pass of a causal transformer over tokens, the embedding of an edge map, that of the prompt, and a place for the answer; no time, no noise.
     """
 
-    def __init__(self, width: int, dim: int, longest: int, *, inner: int = 64, depth: int = 3, heads: int = 4) -> None:
+    def __init__(self, width: int, dim: int, longest: int, *, inner: int = 40, depth: int = 2, heads: int = 4) -> None:
         super().__init__()
         self.of_token, self.of_thing = nn.Linear(width, inner), nn.Linear(dim, inner)
         self.of_edges, self.of_prompt = nn.Linear(dim, inner), nn.Linear(dim, inner)

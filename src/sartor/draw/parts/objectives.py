@@ -35,6 +35,16 @@ def times(steps: int, *, low: float = 0.0, high: float = 1.0) -> Times:
     return lambda count, device: torch.randint(first, last, (count,)).to(device)
 
 
+def noisier(steps: int, share: float, *, low: float = 0.7) -> Times:
+    """Uniform times, but `share` of them from the noisiest part of the schedule, where the picture itself no longer says what is in it and only what
+    the denoiser is told can.
+    """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"a share of {share}", fix="use 0 to 1")
+    anywhere, late = times(steps), times(steps, low=low)
+    return lambda count, device: torch.where(torch.rand(count).to(device) < share, late(count, device), anywhere(count, device))
+
+
 def noised(prior: Prior, latents: Tensor, *, at: Times | None = None) -> Noised:
     """Latents with noise at random times, drawn from torch's CPU generator, so that a seed means the same on every device."""
     t = (at or times(len(prior.alphas)))(len(latents), latents.device)
@@ -57,6 +67,17 @@ def weighted(output: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
         return error.mean((1, 2, 3))
     inside = resized(mask.to(error), *error.shape[-2:])
     return (error * inside).mean(1).sum((1, 2)) / inside.sum((1, 2, 3)).clamp(min=1e-6)
+
+
+def even(prior: Prior, t: Tensor, *, heaviest: float = 5.0) -> Tensor:
+    """float [n]: what errors at times int64 [n] weigh, so that fine detail, which is decided where little noise is left, counts.
+
+    For a denoiser that predicts x0 it is 1 / (1 - alpha), at most `heaviest`, about as an error of the noise would weigh it; for others 1.
+    Source: Salimans and Ho, Progressive Distillation, 2022; Hang et al., Min-SNR, 2023.
+    """
+    if prior.scheduler.config.prediction_type != "sample":
+        return torch.ones(len(t), device=t.device)
+    return (1 / (1 - prior.alphas.to(t.device)[t])).clamp(max=heaviest)
 
 
 def with_class(own: Tensor, of_class: Tensor, weight: float = 1.0) -> Tensor:
