@@ -14,8 +14,12 @@ WARM, STEPS, BATCH = 3, 16, 4
 VOCABULARY = ("a", "photo", "of", "mug", "on", "the", "beach", "snow", "abcdefghijklmnopqrstuvwxyz")
 
 
-def pipeline() -> Any:
-    """StableDiffusionPipeline: 3 levels, 14 million weights in the denoiser; the same weights in every process."""
+def pipeline(*, real: bool = False, codec: tuple[int, ...] = (16, 32, 32, 32)) -> Any:
+    """StableDiffusionPipeline: 3 levels, 8.8 million weights in the denoiser; the same weights in every process.
+
+    real: denoiser and text encoder of the shape of Stable Diffusion 1.5, 860 and 123 million weights, 64 x 64 latents.
+    codec: widths of the autoencoder.
+    """
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -25,19 +29,22 @@ def pipeline() -> Any:
     torch.set_num_threads(int(os.environ.get("SARTOR_BENCH_THREADS", "1")))
     torch.manual_seed(0)
     tokenizer = word_tokenizer(VOCABULARY, 77)
-    unet = UNet2DConditionModel(
-        sample_size=LATENT, layers_per_block=1, block_out_channels=(64, 128, 192), cross_attention_dim=WIDTH, attention_head_dim=4,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
+    small: dict[str, Any] = {
+        "sample_size": LATENT, "layers_per_block": 1, "block_out_channels": (64, 128, 192), "cross_attention_dim": WIDTH, "attention_head_dim": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    }  # fmt: skip
+    # What is not said is diffusers' default, which is Stable Diffusion 1's.
+    unet = UNet2DConditionModel(**({"sample_size": 64, "cross_attention_dim": 768} if real else small))
+    width, layers = (768, 12) if real else (WIDTH, 4)
     vae = AutoencoderKL(
-        block_out_channels=(16, 32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=codec, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         norm_num_groups=8, latent_channels=4, sample_size=SIZE,
     )  # fmt: skip
     text = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=WORDS, hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=77,
-            bos_token_id=0, eos_token_id=1, pad_token_id=1,
+            vocab_size=WORDS, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=layers,
+            max_position_embeddings=77, bos_token_id=0, eos_token_id=1, pad_token_id=1,
         )
     )  # fmt: skip
     schedule: Any = DDIMScheduler(
@@ -64,21 +71,24 @@ def photos(count: int = 4) -> Any:
     return np.stack([np.asarray(resized(Image.fromarray(one), SIZE)) for one in scenes.render()])
 
 
-def trained(parameters: Iterable[Any], rate: float, loss_of: Callable[[], Any], after: Callable[[], None] = lambda: None) -> float:
+def trained(
+    parameters: Iterable[Any], rate: float, loss_of: Callable[[], Any], after: Callable[[], None] = lambda: None, *, warm: int = WARM,
+    steps: int = STEPS,
+) -> float:  # fmt: skip
     """CPU-seconds of a step of the peer's loop: a loss, AdamW as diffusers' scripts set it up, and what the loop does behind each step."""
     import torch
 
     optimizer = torch.optim.AdamW(list(parameters), lr=rate, weight_decay=1e-2)
     torch.manual_seed(1)
     start = 0.0
-    for step in range(WARM + STEPS):
-        if step == WARM:
+    for step in range(warm + steps):
+        if step == warm:
             start = time.process_time()
         loss_of().backward()
         optimizer.step()
         optimizer.zero_grad()
         after()
-    return (time.process_time() - start) / STEPS
+    return (time.process_time() - start) / steps
 
 
 def diffusers_loss(pipe: Any, latents: Any, prompt: str) -> Any:

@@ -1,6 +1,6 @@
 """A picture of a learned word, 20 steps of DDIM with guidance, 4 at once: CPU-seconds each, ours against diffusers' own pipeline.
 
-Both on the same random Stable Diffusion (14 million weights, 256 pixels) with the same file of a learned word, prompt, noise and schedule. Ours is
+Both on the same random Stable Diffusion (8.8 million weights, 256 pixels) with the same file of a learned word, prompt, noise and schedule. Ours is
 what people call, `draw` on a concept that was opened from the file. Quality is the mean grey level of the pictures, and `size` has by how much a
 pixel of ours differs from diffusers' at most.
 """

@@ -1,6 +1,6 @@
 """A step of tuning a denoiser at low rank (DreamBooth's loss on 4 photos): CPU-seconds, ours against peft in the loop of diffusers' trainer.
 
-Both on the same random Stable Diffusion (14 million weights, 32 x 32 latents), rank 4 on every projection of attention, photos encoded once, AdamW.
+Both on the same random Stable Diffusion (8.8 million weights, 32 x 32 latents), rank 4 on every projection of attention, photos encoded once, AdamW.
 Ours is `tune`, the loop that all methods learn with. Quality is the mean denoising error of the photos afterwards, at the same noise for both: lower
 is better; `size` has what it was before.
 """

@@ -28,7 +28,7 @@ class Shown:
     masks: np.ndarray | None = None
     """bool or float [n, H, W], where it is."""
     captions: Sequence[str] | None = None
-    """What each picture shows, with the word in it: "a <mug> on sand"; "a <mug>" when not given."""
+    """What each picture shows, with the word in it: "a <mug> on sand". For methods that learn scenes or styles; others say "a <mug>" of each."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
