@@ -76,6 +76,6 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         baseline={**{name: figures[name] for name in (BRANCH, WORD)}, "prompt of the prior": float(np.mean(prompt))},
         **_words.scales(arms[OWN]),
         notes=f"Fitted once; seeds are other subjects, references and noise. {SAMPLING} sampling steps. State: the references themselves. Textual "
-        f"inversion has {TUNED} steps at its default rate. IP-Adapter's rate ({ADAPTER_RATE}) and strength ({STRENGTH}) are the best of two each, after "
-        "300 steps on two other subjects; JeDi's rate and guidance were chosen by trials on others, too, on an earlier prior.",
+        f"inversion has {TUNED} steps at its default rate. IP-Adapter's rate ({ADAPTER_RATE}) and strength ({STRENGTH}) are the best of two each, "
+        "after 300 steps on two other subjects; JeDi's rate and guidance were chosen by trials on others, too, on an earlier prior.",
     )  # fmt: skip
