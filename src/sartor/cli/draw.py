@@ -77,9 +77,8 @@ def train_prior(
     """
     check_extra()
     from sartor.data.world.shapes import ShapesWorld
+    from sartor.draw.parts import prior_training
     from sartor.draw.parts.prior import Prior
-    from sartor.draw.parts.prior_training import Recipe
-    from sartor.draw.parts.prior_training import train_prior as train
 
     if steps is not None and minutes is not None:
         raise ConfigError("both --steps and --minutes", fix="give one")
@@ -89,10 +88,11 @@ def train_prior(
     simple = 0 if start is not None and simple is None else simple
     given = {"learning_rate": learning_rate, "decay": decay, "noisy": noisy, "heaviest": heaviest, "simple": simple}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    recipe = Recipe(steps=steps or STEPS, batch=batch, widths=_widths(widths), seed=seed, **settings)
+    recipe = prior_training.Recipe(steps=steps or STEPS, batch=batch, widths=_widths(widths), seed=seed, **settings)
     if start is not None and start.resolve() == out.resolve():
         raise ConfigError("--start is --out", fix="write into another folder, so that a stopped run can go on from the same start", file=out)
     first = None if start is None else Prior.load(start)
+    prior_training.begun(recipe, first)
     recipe = _agreed(folder, world, recipe, minutes, device, "" if first is None else first.fingerprint)
     _face.session().resume = lambda: f"the same command goes on from {folder}; remove that folder to start again"
     begun, cpu = time.perf_counter(), time.process_time()
@@ -111,7 +111,9 @@ def train_prior(
 
     prior = _finished(out, folder, recipe)
     if prior is None:
-        prior = train(world, recipe, start=first, progress=True, checkpoint=folder, device=device, snapshot=snapshot, every=SNAPSHOT).to("cpu")
+        prior = prior_training.train_prior(
+            world, recipe, start=first, progress=True, checkpoint=folder, device=device, snapshot=snapshot, every=SNAPSHOT
+        ).to("cpu")
     seconds = {"seconds": round(time.perf_counter() - begun, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
     prior.save(out)
     prior.card |= {"last_run": seconds, "following": _measure(prior.to(device), world, each), "parameters": prior.parameters}

@@ -129,9 +129,7 @@ def train_prior(
 
     Raises `Diverged`, and `ConfigError` when the checkpoint is of another recipe.
     """
-    prior = Prior.small(VOCABULARY, widths=recipe.widths, seed=recipe.seed).to(device)
-    if start is not None:
-        prior = _from(start, prior, recipe)
+    prior = begun(recipe, start).to(device)
     prior.card |= {"world": {"seed": world.seed, "held_out_pairs": world.held_out_pairs}, "eta": ETA}
     lesson = Lesson(prior, recipe).to(device)
     chunks = -(-recipe.steps // CHUNK)
@@ -151,16 +149,19 @@ def train_prior(
         epochs=chunks, learning_rate=recipe.learning_rate, optimizer="adamw", weight_decay=0.01, clip_norm=1.0, seed=recipe.seed, device=device,
         schedule=recipe.rate, hooks=(keep,),
     )  # fmt: skip
-    begun = () if start is None else (start.fingerprint,)
-    key = hashlib.blake2b(repr([asdict(recipe), world, prior.parameters, *begun]).encode(), digest_size=8).hexdigest()
+    first = () if start is None else (start.fingerprint,)
+    key = hashlib.blake2b(repr([asdict(recipe), world, prior.parameters, *first]).encode(), digest_size=8).hexdigest()
     trainer.fit(lesson, batches, lesson.loss, parameters=list(lesson.live.parameters()), progress=progress, checkpoint=checkpoint, key=key,
                 description="diffusion prior")  # fmt: skip
     lesson.follow()
     return lesson.averaged()
 
 
-def _from(start: Prior, fresh: Prior, recipe: Recipe) -> Prior:
-    """`fresh` with the weights of `start`, and what `start` went through in its card."""
+def begun(recipe: Recipe, start: Prior | None = None) -> Prior:
+    """What training starts from: an untrained prior, or one with the weights of `start` and what that went through in its card."""
+    fresh = Prior.small(VOCABULARY, widths=recipe.widths, seed=recipe.seed)
+    if start is None:
+        return fresh
     for name in ("unet", "text_encoder"):
         there, wanted = getattr(start, name).state_dict(), getattr(fresh, name).state_dict()
         if {key: value.shape for key, value in there.items()} != {key: value.shape for key, value in wanted.items()}:
