@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from typing import Any
 
@@ -16,8 +17,9 @@ from sartor.federate.federation import Client, Examples, Federation
 EPOCHS, BATCH, LR, MOMENTUM = 3, 10, 0.05, 0.9
 
 
+@functools.cache
 def federation(clients: int, examples: int = 40) -> Federation:
-    """So many clients with as many digits each, of three classes; an image may belong to several clients."""
+    """So many clients with as many digits each, of three classes; an image may belong to several clients. Made once in a process."""
     x, y = digits_arrays()
     rng = np.random.default_rng(5)
     out = []
@@ -28,11 +30,19 @@ def federation(clients: int, examples: int = 40) -> Federation:
     return Federation(out, 10)
 
 
-def network() -> nn.Module:
-    """64-64-64-10 with the same start everywhere."""
-    from sartor.federate.parts.networks import Flat, make_network
+@functools.cache
+def empty() -> nn.Module:
+    """64-64-64-10 with any weights."""
+    from sartor.federate.parts.networks import make_network
 
-    module = make_network("mlp", (64,), 10, (64, 64))
+    return make_network("mlp", (64,), 10, (64, 64))
+
+
+def network() -> nn.Module:
+    """The same start everywhere."""
+    from sartor.federate.parts.networks import Flat
+
+    module = copy.deepcopy(empty())
     flat = Flat.of(module)
     module.load_state_dict(flat.split(flat.initial(0)))
     return module

@@ -6,6 +6,7 @@ not installed, the plain loop is the peer; where it is, the loop's seconds stand
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 from typing import Any
@@ -35,7 +36,7 @@ def peer() -> dict[str, Any]:
 
 def _all_processes() -> float:
     """CPU-seconds of this process and of all that it started and that still live: Ray's workers do until the end."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     def spent(process: psutil.Process) -> float:
         try:
@@ -67,9 +68,10 @@ def _flower() -> dict[str, Any]:
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(1)
         number = int(context.node_config["partition-id"])
-        own = _fed.network()
+        # Nothing that a worker can keep travels with a message.
+        own = copy.deepcopy(_fed.empty())
         own.load_state_dict(message.content["arrays"].to_torch_state_dict())
-        part = clients.clients[number].train
+        part = _fed.federation(100).clients[number].train
         _fed.learn(own, part, (0, int(message.content["config"]["server-round"]) - 1, number))
         content = RecordDict({"arrays": ArrayRecord(own.state_dict()), "metrics": MetricRecord({"num-examples": len(part)})})
         return Message(content=content, reply_to=message)
