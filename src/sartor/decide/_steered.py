@@ -263,7 +263,7 @@ class Steered(Decider):
         if not 0 < self.limit < self._most or not 0 <= self.burn_in < self.horizon:
             raise ConfigError(
                 f"limit is {self.limit}, burn_in {self.burn_in} of {self.horizon}",
-                fix=f"use a rate above 0 and below {self._most:g}, and a burn-in below the horizon",
+                fix=f"use a rate above 0{'' if np.isinf(self._most) else f' and below {self._most:g}'}, and a burn-in below the horizon",
             )
         if min(self.starts, self.window, self.draws) < 1 or min(self.fit_steps, self.adapt_steps, self.effort) < 0 or not self.learning_rate > 0:
             raise ConfigError("a number of starts, steps, draws or ticks is too small, or a rate is not above 0", fix="see the fields' defaults")

@@ -47,15 +47,11 @@ class Trajectories:
 
     def check(self, counts: np.ndarray, rates: np.ndarray, ticks: np.ndarray | None = None, **where: Any) -> None:
         """Raise `BadValue` with the tick for what cannot be a count or a rate, and for what has died out."""
+        impossible = ~(np.isfinite(rates) & (rates >= 0) & (rates < self.most))
+        below = "" if np.isinf(self.most) else f" to below {self.most:g}"
         for names, numbers, wrong, what, fix in (
             (self.seen, counts, ~(np.isfinite(counts) & (counts >= 0)), "", "give finite counts, or leave the tick out"),
-            (
-                self.controls,
-                rates,
-                ~(np.isfinite(rates) & (rates >= 0) & (rates < self.most)),
-                "",
-                f"give rates from 0 to below {self.most:g}, or leave the tick out",
-            ),
+            (self.controls, rates, impossible, "", f"give rates from 0{below}, or leave the tick out"),
             (self.seen, counts, counts == 0, " died out", "give what was measured before"),
         ):
             if wrong.any():
