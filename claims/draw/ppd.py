@@ -77,8 +77,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         adapt_seconds=mean("seconds"),
         notes="Likings are exact and read from the drawn pictures; choices are noisy as the world makes them. 'choices told' is how often the frozen "
         "encoder tells the true favourite of two pictures from four choices of an unseen person; the best that can be told from them, by somebody "
-        "who knows exactly how likings vary between people, is .65 (people of seed 100; what most people like tells .55). So what the encoder does not "
-        "tell after so few people, no branch can draw. Gain is over population DPO.",
+        "who knows exactly how likings vary between people, is .65 (people of seed 100; what most people like tells .55). What the encoder "
+        "does not tell after so few people, no branch can draw. Gain is over population DPO.",
     )  # fmt: skip
 
 
