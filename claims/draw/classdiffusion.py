@@ -15,13 +15,14 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.drawing import NAME, Measured
 from sartor.evaluate.pictures import grade
 
-STEPS, BATCH, SAMPLING, RATE, WORD_RATE = 150, 8, 10, 2e-3, 2e-2
+STEPS, BATCH, SAMPLING, RATE, WORD_RATE = 150, 8, 10, 2e-3, 6e-2
 OWN, PLAIN = "ClassDiffusion", "without the loss"
 
 CLAIM = Claim(
     slug="classdiffusion",
     paper="A loss that keeps the meaning of '<v> class' near that of 'class' restores what tuning loses of composition (no figures in the abstract).",
-    passes=f"3 seeds, 2 held-out subjects each (others at every seed), {STEPS} steps of batch {BATCH}; the same tuner with weight 0 as the baseline. "
+    passes=f"3 seeds, 2 held-out subjects each (others at every seed), {STEPS} steps of batch {BATCH}; the same tuner with weight 0 as the baseline, "
+    "its rates the best of three pairs on other subjects. "
     "48 prompts with a hat of each colour on each background, means: hat right >= baseline + 0.10, subject >= baseline - 0.05, semantic drift "
     "lower by >= 50%.",
     data=("world",),
@@ -40,7 +41,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     world, prior, prompts = ShapesWorld(), Prior.shapes(), hats()
     methods = {
         name: ClassDiffusion(
-            steps=STEPS, batch=BATCH, learning_rate=RATE, word_rate=WORD_RATE, preservation=weight, sampling_steps=SAMPLING
+            steps=STEPS, batch=BATCH, learning_rate=RATE, word_rate=WORD_RATE, preservation=weight, frame="a {}",
+            sampling_steps=SAMPLING,
         ).fit(on=prior)
         for name, weight in ((OWN, 1.0), (PLAIN, 0.0))
     }  # fmt: skip
@@ -69,7 +71,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         measured={OWN: figures.pop(OWN), "conditions": conditions},
         baseline={**figures, "hat right, the prior with the class word": usual},
         **_words.scales(arms[OWN]),
-        notes=f"{SAMPLING} sampling steps. The paper's metric, a matching head on a large image-text model, is not here and not judged.",
+        notes=f"{SAMPLING} sampling steps. The loss compares 'a <v> class' with 'a class', since this language has no noun without an article; "
+        "drift is that of the bare phrases. The paper's metric, a matching head on a large image-text model, is not here and not judged.",
     )  # fmt: skip
 
 

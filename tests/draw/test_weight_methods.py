@@ -264,6 +264,8 @@ def test_the_class_stays_in_the_phrase(prior, critters, pipeline):
     semantic_drift(prior, live, "critter").backward()
     assert live.rows.grad.abs().max() > 0
     method = ClassDiffusion(**QUICK).fit(on=prior)
+    with pytest.raises(ConfigError, match="0 times"):
+        ClassDiffusion(**QUICK, frame="a").fit(on=prior).learn(critters[0])
     with pytest.raises(ConfigError, match="2 tokens"):
         ClassDiffusion(**QUICK).fit(on=Prior.from_pretrained(pipeline)).learn(
             Shown(name="<v>", class_word="photo mug", images=np.zeros((1, 16, 16, 3), np.uint8))

@@ -56,21 +56,21 @@ class BreakForMake(ConceptMethod):
 
     Source: Xu et al., B4M: Breaking Low-Rank Adapter for Making Content-Style Customization, ACM TOG 2025. Differs from the authors' code in: both
     losses of a step are taken before either half moves, and neither reaches the other's half; frozen halves of projections that are not square, and
-    of those behind the heads, are random below and zero above there as here. Rates are for the small prior; theirs are 1e-4 and a tenth of it.
+    of those behind the heads, are random below and zero above there as here. Their rates are 1e-4 and a tenth of it.
     State: the word's row, and weights.down.<layer>, weights.up.<layer> in half precision; weights.made.<style>.* of polished pairs.
     """
 
     rank: int = 8
     steps: int = 100
     """Of the first stage, for each content and each style."""
-    learning_rate: float = 2e-3
-    """Of a thing's own half."""
-    side_rate: float = 2e-4
+    learning_rate: float = 2e-2
+    """Of a thing's own half. This and the two other rates are for the small prior: the best of three sets on one pair."""
+    side_rate: float = 4e-3
     """Of the half that learns from the other sets."""
     sides: int = 3
     """Other sets in a step, at most."""
     make_steps: int = 60
-    make_rate: float = 5e-4
+    make_rate: float = 5e-3
     reg: float = 1e-6
     """Of the preconditioner; 0 in the authors' code, which goes on without it where a matrix has no inverse."""
     batch: int = 4
