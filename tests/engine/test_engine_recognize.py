@@ -76,7 +76,7 @@ def test_what_is_forgotten_is_found_by_nobody_in_any_process(engine: Any, tmp_pa
         engine.forget("ana")
         assert engine.identify(probe)[0].people == [] == other.identify(probe)[0].people
     assert engine.store.state("default", "ana", "recognize") is None
-    assert "ana" not in engine._recognizing._galleries["default", engine.models()[0].fingerprint].people
+    assert "ana" not in engine._recognizing._galleries._galleries["default", engine.models()[0].fingerprint].people
     engine.forget("ben")
     assert engine.identify(probe)[0].note == "nobody is enrolled"
 
@@ -96,14 +96,43 @@ def test_enrolled_twice_adds_and_somebody_elses_pictures_are_refused(engine: Any
     assert engine.enrol("ana", _pictures(501, 1, first=6), sure=True).pictures == 7
 
 
+def test_what_she_is_recognized_by_is_seen_and_deleted_alone(engine: Any) -> None:
+    kept = engine.enrolment("ana")
+    assert (kept.agreed, kept.state_version, kept.pictures) == (True, 1, 4)
+    assert 0 < kept.nbytes < 10_000
+    assert engine.enrolment("nobody").state_version == 0
+    assert engine.unenrol("ana") == 1
+    assert engine.unenrol("ana") == 0
+    assert engine.enrolment("ana").state_version == 0
+    assert engine.identify(_pictures(500, 1, first=4))[0].people == []
+    assert engine.store.consents("default", "ana")["recognize"].granted
+    assert engine.enrol("ana", _pictures(500, 4)).pictures == 4
+    assert engine.identify(_pictures(500, 1, first=4))[0].people[0][0] == "ana"
+
+
+def test_of_a_stranger_the_closest_is_named_when_asked_and_only_who_agreed(engine: Any) -> None:
+    probe = next(one for one in (_pictures(number, 1) for number in range(700, 730)) if not engine.identify(one)[0].people)
+    assert engine.identify(probe)[0].closest is None
+    found = engine.identify(probe, closest=True)[0]
+    assert found.people == []
+    assert found.closest is not None
+    name, score = found.closest
+    assert score < found.threshold
+    assert score == pytest.approx(engine.verify(name, probe)[0].score, abs=1e-5)
+    engine.consent(name, "recognize", False)
+    other = engine.identify(probe, closest=True)[0].closest
+    assert other[0] == ({"ana", "ben"} - {name}).pop()
+    assert engine.identify(_pictures(500 if other[0] == "ana" else 501, 1, first=4), closest=True)[0].closest is None
+
+
 def _meanwhile(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
     """Let `what` happen once, while pictures of an enrolment are being encoded."""
     plain, todo = NearestCentroid.enrol, [what]
 
-    def enrol(self: Any, *args: Any) -> Any:
+    def enrol(self: Any, *args: Any, **more: Any) -> Any:
         if todo:
             todo.pop()()
-        return plain(self, *args)
+        return plain(self, *args, **more)
 
     monkeypatch.setattr(NearestCentroid, "enrol", enrol)
 
@@ -118,6 +147,14 @@ def test_who_is_forgotten_or_takes_back_her_word_meanwhile_is_not_enrolled(engin
     with pytest.raises(NoConsent):
         engine.enrol("ben", _pictures(501, 2, first=6))
     assert engine.identify(_pictures(501, 1, first=4))[0].people == []
+    # Nothing made of these pictures is kept, not even where nobody looks.
+    assert [one.version for one in engine.store.history("default", "ben", "recognize")] == [1]
+    assert [one.kind for one in engine.store.evidence("default", "ben")] == ["enrolment"]
+    engine.consent("cleo", "recognize", True)
+    _meanwhile(monkeypatch, lambda: engine.consent("cleo", "recognize", False))
+    with pytest.raises(NoConsent):
+        engine.enrol("cleo", _pictures(502, 2))
+    assert engine.store.history("default", "cleo", "recognize") == []
 
 
 def test_of_two_enrolments_at_once_neither_is_lost(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

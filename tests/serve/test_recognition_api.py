@@ -59,6 +59,10 @@ def test_enrol_identify_verify_forget(place: Shop) -> None:
         assert [[one.person for one in image.people] for image in found] == [["ana"], ["ben"]]
         assert [one.same for one in client.verify("ana", [*files(500, 1, 5), *files(501, 1, 5)]).images] == [True, False]
         assert client.enrol("ana", files(500, 1, 6)).pictures == 5
+        assert client.enrolment("ana").pictures == 5
+        assert client.identify(files(700, 1), closest=True).images[0].closest is not None
+        assert client.unenrol("ben").removed == 1
+        assert (client.enrolment("ben").state_version, client.enrolment("ben").agreed) == (0, True)
     assert place.call("POST", "/v1/people/ana/enrolment", json=body(files(501, 2))).status_code == 409
     # A key of one person learns nothing of others, and may ask about herself.
     bound = place.key(person="ana")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sartor.cli import _face, _settings
-from sartor.errors import BadValue, ConfigError, Conflict, FileProblem, UnknownId
+from sartor.errors import BadValue, ConfigError, FileProblem, UnknownId
 
 app = typer.Typer(no_args_is_help=True, help="Whose, or which one, is this?")
 Model = Annotated[Path, typer.Argument(help="Folder of a fitted recognizer.", show_default=False)]
@@ -61,10 +61,7 @@ def enrol(
     fitted = _load(model)
     images = _images(fitted, pictures)
     before = _state(people, person) if _file(people, person).is_file() else None
-    fitted.check_state(before)
-    if before is not None and not sure and not any(same for same, _ in fitted.verify(images, before)):
-        raise Conflict("these pictures do not look like who is enrolled under this name", fix="use another name, or --sure", person=person)
-    state = fitted.enrol(images, before)
+    state = fitted.enrol(images, before, sure=sure)
     write_atomically(_file(people, person), state.to_bytes())
     facts = {"person": person, "pictures": state.examples, "version": state.version, "bytes": state.nbytes}
     if as_json:

@@ -5,16 +5,17 @@ A picture that tells people apart is biometric data: nobody is enrolled by defau
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sartor.engine.answers import Fallback
+from sartor.engine.gallery import Galleries, Gallery
 from sartor.engine.ids import Id, person_id
 from sartor.errors import ConfigError, Conflict, NoConsent, Unreadable
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sartor.engine.models import Loaded, Models
     from sartor.method import State
     from sartor.profile.store import ProfileStore
-    from sartor.retrieve.index import ItemIndex
 
 VERB = "recognize"
 KIND = "enrolment"
@@ -33,8 +33,6 @@ LARGEST_COMPARED = 2_000
 """People that a method may have who needs all of them at once, such as one that looks for neighbours."""
 TRIES = 5
 """How often an enrolment starts again because another one of the same person was written first."""
-WHOLE_AGAIN = 300.0
-"""Seconds after which a gallery in memory is read anew, so that nothing stays in one process of who was forgotten by another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +47,20 @@ class Enrolled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """What is kept of somebody to recognize her by."""
+
+    person: str
+    agreed: bool
+    """Whether she has said yes to it herself, and not taken it back."""
+    model: str
+    state_version: int
+    """0: she is not enrolled."""
+    pictures: int
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """Who one picture shows."""
 
@@ -57,6 +69,8 @@ class Found:
     threshold: float
     """The score from which somebody is recognized, with as many enrolled as are."""
     note: str = ""
+    closest: tuple[str, float] | None = None
+    """Where it is nobody: who of them is most alike, and how much; None unless asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,50 +86,11 @@ class VerifiedAs:
     note: str = ""
 
 
-@dataclass
-class _Gallery:
-    """Vectors of one tenant's people for one model, in memory."""
-
-    position: int
-    read: float
-    indexed: bool = True
-    """False for a method that needs everybody's states at once: then only names are kept."""
-    index: ItemIndex | None = None
-    people: set[str] = field(default_factory=set)
-
-    def put(self, states: dict[str, State]) -> None:
-        from sartor.recognize._base import centres
-        from sartor.retrieve.index import ItemIndex
-
-        if not states:
-            return
-        self.people |= states.keys()
-        if not self.indexed:
-            return
-        names, vectors = list(states), centres(list(states.values()))
-        if self.index is None or not self.index.size:
-            self.index = ItemIndex.make("exact", metric="ip", screen=True).build(vectors, names)
-        else:
-            self.index.remove(names)
-            self.index.add(vectors, names)
-
-    def drop(self, person: str) -> None:
-        known = person in self.people
-        self.people.discard(person)
-        if known and self.index is not None:
-            self.index.remove([person])
-            if not self.index.size:
-                self.index = None
-
-
 class Recognizing:
     """Enrols, identifies and verifies. Holds vectors of who is enrolled, and looks into the store before every answer whether it still may."""
 
     def __init__(self, store: ProfileStore, models: Models) -> None:
-        self._store, self._models = store, models
-        self._galleries: dict[tuple[str, str], _Gallery] = {}
-        self._lock = threading.Lock()
-        store.on_forget.append(self._forgotten)
+        self._store, self._models, self._galleries = store, models, Galleries(store, VERB)
 
     def enrol(self, tenant: str, person: str, images: Sequence[str | Path | bytes], *, sure: bool, source: str) -> Enrolled:
         """See `Engine.enrol`."""
@@ -131,28 +106,43 @@ class Recognizing:
             self._ask(tenant, person)
             history = self._store.history(tenant, person, VERB)
             before = self._before(tenant, person, loaded)
-            if before is not None and not sure and not any(same for same, _ in method.verify(pictures, before)):
-                what = "these pictures do not look like who is enrolled under this name"
-                raise Conflict(what, fix="use another name, or say that you are sure", person=person)
-            state = method.enrol(pictures, before)
+            state = method.enrol(pictures, before, sure=sure)
+            # Written only while she still says yes; who has taken it back meanwhile is told so by the next turn.
             written = self._store.put_states(
                 tenant, VERB, {person: state}, model=loaded.fingerprint, position=position, clear=False,
-                newest={person: history[0].version if history else 0},
+                newest={person: history[0].version if history else 0}, agreed=VERB,
             )  # fmt: skip
             stored = written.get(person)
             if stored is not None:
                 break
         if stored is None:
             raise Conflict("others enrol this person at the same time", fix="try again", person=person)
-        # Whoever took back her consent meanwhile is asked for it again, and recognized as nobody until then.
-        self._ask(tenant, person)
-        about = {"pictures": len(pictures), "model": loaded.fingerprint}
-        record = Record(person, "events", "", time=time.time(), kind=KIND, content={"item": KIND, "context": about}, purposes=frozenset(),
-                        source=source, model=loaded.fingerprint)  # fmt: skip
-        self._store.append(tenant, [record])
+        if self._agreed(tenant, person):
+            # Who was forgotten since must not be known again by this note.
+            about = {"pictures": len(pictures), "model": loaded.fingerprint}
+            record = Record(person, "events", "", time=time.time(), kind=KIND, content={"item": KIND, "context": about}, purposes=frozenset(),
+                            source=source, model=loaded.fingerprint)  # fmt: skip
+            self._store.append(tenant, [record])
         return Enrolled(person=person, model=loaded.fingerprint, state_version=stored.version, pictures=state.examples)
 
-    def identify(self, tenant: str, images: Sequence[str | Path | bytes], k: int) -> list[Found]:
+    def enrolment(self, tenant: str, person: str) -> Enrolment:
+        """See `Engine.enrolment`."""
+        loaded = self._loaded(tenant)
+        agreed, state = self._agreed(tenant, person), None
+        with suppress(Unreadable):
+            state = self._store.state(tenant, person, VERB, model=loaded.fingerprint)
+        if state is None:
+            return Enrolment(person=person, agreed=agreed, model=loaded.fingerprint, state_version=0, pictures=0, nbytes=0)
+        pictures, version = state.state.examples, state.version
+        return Enrolment(person=person, agreed=agreed, model=loaded.fingerprint, state_version=version, pictures=pictures, nbytes=state.nbytes)
+
+    def unenrol(self, tenant: str, person: str) -> int:
+        """See `Engine.unenrol`."""
+        removed = self._store.drop_verb(tenant, person, VERB)
+        self._galleries.drop(tenant, person)
+        return removed
+
+    def identify(self, tenant: str, images: Sequence[str | Path | bytes], k: int, closest: bool) -> list[Found]:
         """See `Engine.identify`."""
         from sartor.recognize._base import shows_nothing
 
@@ -161,21 +151,21 @@ class Recognizing:
         loaded = self._loaded(tenant)
         method: Any = loaded.method
         pictures = _read(images, method)
-        gallery = self._gallery(tenant, loaded)
+        gallery = self._galleries.now(tenant, loaded)
         enrolled = len(gallery.people)
         least = method.threshold(max(1, enrolled))
         if not enrolled:
             return [Found(people=[], threshold=least, note="nobody is enrolled") for _ in pictures]
         blank = shows_nothing(pictures)
         if method.together:
-            return self._compared(tenant, loaded, gallery, pictures, k, blank)
+            return self._compared(tenant, loaded, gallery, pictures, k, blank, closest)
         vectors, depth = method.vectors(pictures), k + 10
         while True:
-            likely = self._nearest(gallery, vectors, depth, least)
+            likely = self._galleries.nearest(gallery, vectors, depth, -np.inf if closest else least)
             found = self._allowed(tenant, loaded, likely)
             # Those who may not be named must not stand before those who may.
             if depth >= enrolled or all(len(good) >= k or len(row) < depth for good, row in zip(found, likely, strict=True)):
-                return [_found(row[:k], least, flat) for row, flat in zip(found, blank, strict=True)]
+                return [_found(row, k, least, flat) for row, flat in zip(found, blank, strict=True)]
             depth *= 4
 
     def verify(self, tenant: str, person: str, images: Sequence[str | Path | bytes]) -> list[VerifiedAs]:
@@ -193,19 +183,13 @@ class Recognizing:
 
     # --- inside
 
-    def _nearest(self, gallery: _Gallery, vectors: np.ndarray, depth: int, least: float) -> list[list[tuple[str, float]]]:
-        """People whose score is at least `least`, best first, of the `depth` nearest."""
-        with self._lock:
-            if gallery.index is None:
-                return [[] for _ in vectors]
-            hits = gallery.index.search(vectors, min(depth, gallery.index.size))
-            rows = [list(zip(hits[row], hits.scores[row].tolist(), strict=False)) for row in range(len(vectors))]
-        return [[(str(who), score) for who, score in row if score >= least] for row in rows]
-
     def _ask(self, tenant: str, person: str) -> None:
-        said = self._store.consents(tenant, person)[VERB]
-        if not said.granted or said.default:
+        if not self._agreed(tenant, person):
             raise NoConsent("this person has not agreed to be recognized", fix='note her consent to "recognize" first', person=person)
+
+    def _agreed(self, tenant: str, person: str) -> bool:
+        said = self._store.consents(tenant, person)[VERB]
+        return said.granted and not said.default
 
     def _loaded(self, tenant: str) -> Loaded:
         loaded = self._models.active(tenant, VERB)
@@ -220,30 +204,6 @@ class Recognizing:
             return None
         return None if stored is None else stored.state
 
-    def _gallery(self, tenant: str, loaded: Loaded) -> _Gallery:
-        """Vectors as the store has them now."""
-        key, now = (tenant, loaded.fingerprint), time.monotonic()
-        with self._lock:
-            position = self._store.position(tenant)
-            kept = self._galleries.get(key)
-            if kept is not None and kept.position == position and now - kept.read < WHOLE_AGAIN:
-                return kept
-            whole = kept is None or now - kept.read >= WHOLE_AGAIN
-            method: Any = loaded.method
-            made = _Gallery(position, now, indexed=not method.together) if whole or kept is None else kept
-            changed = self._store.changed(tenant, 0 if whole else made.position)
-            for at in range(0, len(changed), 1_000):
-                some = changed[at : at + 1_000]
-                states = {name: one.state for name, one in self._store.states(tenant, some, VERB, model=loaded.fingerprint).items()}
-                for name in some:
-                    if name not in states:
-                        made.drop(name)
-                made.put(states)
-            made.position = position
-            # Of one tenant, the model that serves.
-            self._galleries = {one: other for one, other in self._galleries.items() if one[0] != tenant} | {key: made}
-            return made
-
     def _allowed(self, tenant: str, loaded: Loaded, rows: list[list[tuple[str, float]]]) -> list[list[tuple[str, float]]]:
         """Without those who took back their consent, or were forgotten, since the vectors were read."""
         names = sorted({who for row in rows for who, _ in row})
@@ -253,7 +213,7 @@ class Recognizing:
         good = {name for name, one in standing.items() if one.allowed and one.stored is not None}
         return [[(who, score) for who, score in row if who in good] for row in rows]
 
-    def _compared(self, tenant: str, loaded: Loaded, gallery: _Gallery, pictures: np.ndarray, k: int, blank: np.ndarray) -> list[Found]:
+    def _compared(self, tenant: str, loaded: Loaded, gallery: Gallery, pictures: np.ndarray, k: int, blank: np.ndarray, closest: bool) -> list[Found]:
         if len(gallery.people) > LARGEST_COMPARED:
             what = f"{len(gallery.people):,} people are too many for {type(loaded.method).__name__}, which compares all at once"
             raise ConfigError(what, fix="use nearest-centroid")
@@ -264,13 +224,11 @@ class Recognizing:
         least = method.threshold(max(1, len(known)))
         rows = method.recognize(pictures, known, k=k)
         likely = [[(str(who), score) for who, score in row if who is not None] for row in rows]
-        return [_found(row, least, flat) for row, flat in zip(likely, blank, strict=True)]
-
-    def _forgotten(self, tenant: str, person: str) -> None:
-        with self._lock:
-            for (owner, _), gallery in self._galleries.items():
-                if owner == tenant:
-                    gallery.drop(person)
+        if closest and known:
+            names, scores = list(known), method.compare(pictures, known)
+            best = scores.argmax(1)
+            likely = [row or [(names[one], float(scores[at, one]))] for at, (row, one) in enumerate(zip(likely, best, strict=True))]
+        return [_found(row, k, least, flat) for row, flat in zip(likely, blank, strict=True)]
 
 
 class Recognition:
@@ -293,12 +251,22 @@ class Recognition:
         """
         return self._recognizing.enrol(self.tenant, person_id(person), _given(images), sure=sure, source=source)
 
-    def identify(self, images: Sequence[str | Path | bytes], k: int = 1) -> list[Found]:
-        """Who is on each picture: at most k of the enrolled people, or nobody. Nothing is kept.
+    def enrolment(self, person: Id) -> Enrolment:
+        """Whether a person has agreed to be recognized, and what is kept of her for it; raises `ConfigError` where no model recognizes."""
+        return self._recognizing.enrolment(self.tenant, person_id(person))
+
+    def unenrol(self, person: Id) -> int:
+        """Delete all vectors that a person was recognized by, of every model, and nothing else of hers; how many there were."""
+        return self._recognizing.unenrol(self.tenant, person_id(person))
+
+    def identify(self, images: Sequence[str | Path | bytes], k: int = 1, *, closest: bool = False) -> list[Found]:
+        """Who is on each picture: at most k of the enrolled people, or nobody; with `closest` also who is most alike where it is nobody.
+
+        Nothing is kept. Who has not agreed is never named, as closest neither.
 
         Raises `BadImage`, `FileProblem`, `ConfigError`. Who takes back her consent is named by nobody from the next request on.
         """
-        return self._recognizing.identify(self.tenant, _given(images), k)
+        return self._recognizing.identify(self.tenant, _given(images), k, closest)
 
     def verify(self, person: Id, images: Sequence[str | Path | bytes]) -> list[VerifiedAs]:
         """Whether each picture shows this person. Somebody who is not enrolled is on none; `fallback` says why. Nothing is kept."""
@@ -319,7 +287,9 @@ def _read(images: Sequence[str | Path | bytes], method: Any) -> np.ndarray:
     return read_pictures(list(images), (method.shape_[0], method.shape_[1]))
 
 
-def _found(people: list[tuple[str, float]], least: float, flat: bool) -> Found:
+def _found(likely: list[tuple[str, float]], k: int, least: float, flat: bool) -> Found:
+    """Of people who may be named, best first; those below `least` are there only where the closest is asked for."""
     if flat:
         return Found(people=[], threshold=least, note="the picture shows nothing")
-    return Found(people=people, threshold=least, note="" if people else "nobody that is known")
+    people = [(who, score) for who, score in likely[:k] if score >= least]
+    return Found(people=people, threshold=least, note="" if people else "nobody that is known", closest=likely[0] if likely and not people else None)

@@ -96,15 +96,19 @@ class Consents:
     def who(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes], purpose: str) -> list[bytes]:
         """Those of many who allow a purpose, in the order given."""
         subjects = list(subjects)
-        default = purpose in self.defaults(connection, tenant)
-        said: dict[bytes, bool] = {}
+        default, said = purpose in self.defaults(connection, tenant), self.said(connection, tenant, subjects, purpose)
+        return [subject for subject in subjects if said.get(subject, default)]
+
+    def said(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes], purpose: str) -> dict[bytes, bool]:
+        """What they said of a purpose themselves, last; without those who said nothing."""
+        found: dict[bytes, bool] = {}
         for part in chunks(subjects):
             query = sa.select(consents.c.subject, consents.c.granted).where(
                 consents.c.tenant == tenant, consents.c.subject.in_(part), consents.c.purpose == purpose
             )
             for subject, granted in connection.execute(query.order_by(consents.c.position)):
-                said[subject] = bool(granted)
-        return [subject for subject in subjects if said.get(subject, default)]
+                found[subject] = bool(granted)
+        return found
 
     def all_of(self, connection: sa.Connection, tenant: str, subjects: Iterable[bytes]) -> dict[bytes, dict[str, bool]]:
         """For each of many people whether each purpose is allowed now."""

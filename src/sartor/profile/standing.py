@@ -22,7 +22,7 @@ from sartor.profile.evidence import check_purpose
 from sartor.profile.keyring import Keyring
 from sartor.profile.records import GRANTED, StoredState
 from sartor.profile.schema import consents, evidence, holds, people, states, tenants
-from sartor.profile.states import opened
+from sartor.profile.stored import opened
 from sartor.profile.tenancy import People, chunks
 
 log = logging.getLogger(__name__)

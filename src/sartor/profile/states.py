@@ -9,30 +9,31 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sartor.errors import ConfigError, CorruptFile, TooLarge, UnknownId, Unreadable
+from sartor.errors import ConfigError, TooLarge, UnknownId, Unreadable
 from sartor.method import State
 from sartor.profile.audit import Audit
 from sartor.profile.blobs import BIG, Blobs
+from sartor.profile.consent import Consents
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
 from sartor.profile.names import check_name
-from sartor.profile.packing import pack, unpack
+from sartor.profile.packing import pack
 from sartor.profile.queue import clear
 from sartor.profile.records import Claim, StateCard, StoredState
 from sartor.profile.schema import holds, models, people, stale, states
+from sartor.profile.stored import HEAD, READ, READ_MODEL, READ_VERSION, held_version, opened
 from sartor.profile.tenancy import People, chunks, next_position
 
 KEPT = 10
 """Versions of one person, verb and model; older ones go, except one that is held."""
 LARGEST = 2**28
-_HEAD = (states.c.model, states.c.version, states.c.position, states.c.made, states.c.nbytes, states.c.restored_from)
 
 
 class States:
     """Writes and reads states."""
 
-    def __init__(self, db: Database, keyring: Keyring, audit: Audit, blobs: Blobs) -> None:
-        self.db, self.keyring, self.people, self.audit, self.blobs = db, keyring, People(db, keyring), audit, blobs
+    def __init__(self, db: Database, keyring: Keyring, audit: Audit, blobs: Blobs, consents: Consents) -> None:
+        self.db, self.keyring, self.people, self.audit, self.blobs, self.consents = db, keyring, People(db, keyring), audit, blobs, consents
 
     def put(
         self,
@@ -45,6 +46,7 @@ class States:
         claims: Collection[Claim] | None = None,
         clear_mark: bool = True,
         newest: Mapping[str, int] | None = None,
+        agreed: str | None = None,
     ) -> dict[str, StoredState]:
         """See `ProfileStore.put_states`."""
         verb = check_verb(verb)
@@ -58,6 +60,8 @@ class States:
         written: dict[str, StoredState] = {}
         gone: list[str] = []
         with self.db.write(tenant, durable=False) as connection:
+            if agreed is not None:
+                next_position(self.db, connection, tenant, 0)  # the tenant's row first: nobody says yes or no meanwhile
             active = connection.execute(
                 sa.select(models.c.fingerprint).where(models.c.tenant == tenant, models.c.verb == verb, models.c.status == "active")
             ).scalar()
@@ -65,6 +69,9 @@ class States:
             if tokens is not None:
                 claimed = self._claimed(connection, tenant, keys, tokens)
                 keys = {subject: key for subject, key in keys.items() if subject in claimed}
+            if agreed is not None:
+                said = self.consents.said(connection, tenant, keys, agreed)
+                keys = {subject: key for subject, key in keys.items() if said.get(subject)}
             before = self._versions(connection, tenant, keys, verb, model)
             rows: list[dict[str, Any]] = []
             for subject, key in keys.items():
@@ -133,14 +140,12 @@ class States:
         keep = sa.select(states.c.version).where(*here).order_by(states.c.version.desc()).limit(KEPT - 1)
         held = sa.select(holds.c.version).where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
         old = (*here, states.c.version.not_in(keep), states.c.version.not_in(held))
-        files = connection.execute(sa.select(states.c.file).where(*old, states.c.file.is_not(None))).scalars().all()
-        connection.execute(states.delete().where(*old))
-        return list(files)
+        return self._delete(connection, *old)[1]
 
     def get(self, tenant: str, person: str, verb: str, *, version: int | None, model: str | None) -> StoredState | None:
         """See `ProfileStore.state`."""
         subject = self.keyring.subject(tenant, check_name(person, "person"))
-        query = _READ_VERSION if version is not None else _READ if model is None else _READ_MODEL
+        query = READ_VERSION if version is not None else READ if model is None else READ_MODEL
         values: dict[str, Any] = {"tenant": tenant, "subject": subject, "verb": verb}
         if version is not None:
             values["version"] = version
@@ -168,7 +173,7 @@ class States:
                     made = sa.select(states.c.version).where(states.c.tenant == tenant, states.c.verb == verb, states.c.model == model)
                     held = sa.and_(held, holds.c.version.in_(made.where(states.c.subject == holds.c.subject).correlate(holds)))
                 query = (
-                    sa.select(states.c.subject, *_HEAD, states.c.data, states.c.file, people.c.wrapped, holds.c.version.label("held"))
+                    sa.select(states.c.subject, *HEAD, states.c.data, states.c.file, people.c.wrapped, holds.c.version.label("held"))
                     .select_from(top.outerjoin(holds, held))
                     .join(states, sa.and_(states.c.subject == top.c.subject, states.c.version == sa.func.coalesce(holds.c.version, top.c.version)))
                     .join(people, sa.and_(people.c.tenant == tenant, people.c.subject == top.c.subject))
@@ -182,9 +187,9 @@ class States:
     def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
         """Versions, newest first."""
         subject = self.keyring.subject(tenant, check_name(person, "person"))
-        query = sa.select(*_HEAD).where(states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
+        query = sa.select(*HEAD).where(states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
         with self.db.read(tenant, snapshot=True) as connection:
-            held = connection.execute(_held(tenant, subject, verb)).scalar()
+            held = connection.execute(held_version(tenant, subject, verb)).scalar()
             return [
                 StateCard(verb, row.model, row.version, row.position, row.made, row.nbytes, row.version == held, row.restored_from)
                 for row in connection.execute(query.order_by(states.c.version.desc()))
@@ -240,28 +245,34 @@ class States:
 
     def drop(self, tenant: str, model: str) -> int:
         """Delete every state of a model that is served no more; how many."""
-        here = (states.c.tenant == tenant, states.c.model == model)
+        kept = sa.select(states.c.version).where(
+            states.c.tenant == holds.c.tenant, states.c.subject == holds.c.subject, states.c.verb == holds.c.verb, states.c.model == model
+        )
         with self.db.write(tenant) as connection:
-            files = connection.execute(sa.select(states.c.file).where(*here, states.c.file.is_not(None))).scalars().all()
-            kept = sa.select(states.c.version).where(
-                states.c.tenant == holds.c.tenant, states.c.subject == holds.c.subject, states.c.verb == holds.c.verb, states.c.model == model
-            )
             connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.version.in_(kept.correlate(holds))))
-            count = connection.execute(states.delete().where(*here)).rowcount
+            count, files = self._delete(connection, states.c.tenant == tenant, states.c.model == model)
         for file in files:
             self.blobs.delete(file)
         return count
 
+    def drop_verb(self, tenant: str, person: str, verb: str) -> int:
+        """See `ProfileStore.drop_verb`."""
+        subject = self.keyring.subject(tenant, check_name(person, "person"))
+        with self.db.write(tenant) as connection:
+            next_position(self.db, connection, tenant, 0)  # the tenant's row first, which the line in the audit changes
+            connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb))
+            count, files = self._delete(connection, states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
+            if count:
+                self.audit.write(connection, tenant, "states deleted", subject, {"verb": verb, "versions": count})
+        for file in files:
+            self.blobs.delete(file)
+        return count
 
-def opened(key: PersonKey, blobs: Blobs, verb: str, row: Any) -> StoredState:
-    """A row's state; raises `Unreadable` when it is not what was written."""
-    sealed = row.data if row.file is None else blobs.get(row.file)
-    try:
-        state = unpack(key.open("states", sealed))
-    except CorruptFile as cause:
-        raise Unreadable("a stored state is not one", fix="adapt the person again") from cause
-    held = row.held == row.version
-    return StoredState(verb, row.model, row.version, row.position, row.made, row.nbytes, held, row.restored_from, state)
+    @staticmethod
+    def _delete(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> tuple[int, list[str]]:
+        """How many rows went, and files to delete afterwards."""
+        files = connection.execute(sa.select(states.c.file).where(*which, states.c.file.is_not(None))).scalars().all()
+        return connection.execute(states.delete().where(*which)).rowcount, list(files)
 
 
 def check_verb(verb: str) -> str:
@@ -269,36 +280,3 @@ def check_verb(verb: str) -> str:
     if not (isinstance(verb, str) and 0 < len(verb) <= 40 and verb.isidentifier()):
         raise ConfigError("this is no verb", fix="use recommend, search, write, ...")
     return verb
-
-
-def _held(tenant: Any, subject: Any, verb: Any) -> sa.Select[Any]:
-    return sa.select(holds.c.version).where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb)
-
-
-def _query(*, version: bool, model: bool) -> sa.Select[Any]:
-    """One row: that version, or the held one, or the newest; of one model when asked."""
-    tenant: Any = sa.bindparam("tenant")
-    subject: Any = sa.bindparam("subject")
-    verb: Any = sa.bindparam("verb")
-    held = _held(tenant, subject, verb)
-    if version:
-        wanted: Any = sa.bindparam("version")
-    else:
-        other = states.alias()
-        here = [other.c.tenant == tenant, other.c.subject == subject, other.c.verb == verb]
-        if model:
-            here.append(other.c.model == sa.bindparam("model"))
-        newest = sa.select(other.c.version).where(*here).order_by(other.c.version.desc()).limit(1).scalar_subquery()
-        chosen = (
-            sa.select(other.c.version).where(*here, other.c.version == held.scalar_subquery()).scalar_subquery() if model else held.scalar_subquery()
-        )
-        wanted = sa.func.coalesce(chosen, newest)
-    query = (
-        sa.select(*_HEAD, states.c.data, states.c.file, people.c.wrapped, held.scalar_subquery().label("held"))
-        .join(people, sa.and_(people.c.tenant == states.c.tenant, people.c.subject == states.c.subject))
-        .where(states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb, states.c.version == wanted)
-    )
-    return query.where(states.c.model == sa.bindparam("model")) if model else query
-
-
-_READ, _READ_MODEL, _READ_VERSION = _query(version=False, model=False), _query(version=False, model=True), _query(version=True, model=False)

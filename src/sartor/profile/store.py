@@ -57,7 +57,7 @@ class ProfileStore(OfTenant):
         self._consents = Consents(db, keys, self._audit)
         self._appender = Appender(db, keys)
         self._evidence = EvidenceReader(db, keys, self._consents, self._audit)
-        self._states = States(db, keys, self._audit, blobs)
+        self._states = States(db, keys, self._audit, blobs, self._consents)
         self._standings = Standings(db, keys, blobs)
         self.on_load = self._standings.told
         """Called after the states of a batch were read, with the seconds and each state's bytes: for metrics."""
@@ -185,7 +185,7 @@ class ProfileStore(OfTenant):
 
     def put_states(
         self, tenant: str, verb: str, states: Mapping[str, State], *, model: str, position: Mapping[str, int] | int,
-        claims: Collection[Claim] | None = None, clear: bool = True, newest: Mapping[str, int] | None = None,
+        claims: Collection[Claim] | None = None, clear: bool = True, newest: Mapping[str, int] | None = None, agreed: str | None = None,
     ) -> dict[str, StoredState]:  # fmt: skip
         """The same for many people in one transaction; those that were written.
 
@@ -194,9 +194,12 @@ class ProfileStore(OfTenant):
         claims: write only whose stale mark is still the one that was claimed, so that nobody's state comes back after she was forgotten.
         clear: False leaves the marks, when more states are to follow for the same claims.
         newest: write only whose newest version is still this one (0: none), so that of two who add to one state neither undoes the other.
+        agreed: write only who have said yes to this purpose themselves, at the moment of writing.
         """
         positions = dict.fromkeys(states, position) if isinstance(position, int) else position
-        return self._states.put(tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear, newest=newest)
+        return self._states.put(
+            tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear, newest=newest, agreed=agreed
+        )  # fmt: skip
 
     def state(self, tenant: str, person: str, verb: str, *, version: int | None = None, model: str | None = None) -> StoredState | None:
         """The held state, else the newest, or None; of one model, or one version, when asked. Raises `Unreadable` for a damaged one."""
@@ -235,6 +238,10 @@ class ProfileStore(OfTenant):
     def drop_states(self, tenant: str, model: str) -> int:
         """Delete every state of a model; how many."""
         return self._states.drop(tenant, model)
+
+    def drop_verb(self, tenant: str, person: str, verb: str) -> int:
+        """Delete every state of a person for one verb, whatever model it is of; how many versions there were."""
+        return self._states.drop_verb(tenant, person, verb)
 
     def stale(self, tenant: str | None = None) -> StaleCount:
         """How many people wait to be adapted; None: of all tenants."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from sartor import _fields
 from sartor.data.population import Evidence, Population
-from sartor.errors import BadImage, BadValue, ConfigError, EmptyData
+from sartor.errors import BadImage, BadValue, ConfigError, Conflict, EmptyData
 from sartor.method import Recognizer, Run, State, learned
 from sartor.progress import track
 from sartor.recognize.parts.images import checked
@@ -139,10 +139,12 @@ class VectorRecognizer(Recognizer):
             raise BadValue("the encoder gives values that are no numbers", fix="look at this picture and at the encoder", image=row)
         return np.asarray(made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12), np.float32)
 
-    def enrol(self, images: np.ndarray, state: State | None = None) -> State:
+    def enrol(self, images: np.ndarray, state: State | None = None, *, sure: bool = True) -> State:
         """The state of who is on all of these pictures; with `state`, they are added to what is enrolled already.
 
-        Raises `BadImage` where a picture shows nothing or does not fit, `EmptyData` for no picture, `StateMismatch`.
+        `sure`: False refuses pictures none of which looks like who is enrolled, as if they were somebody else's.
+
+        Raises `BadImage` where a picture shows nothing or does not fit, `Conflict` for somebody else's, `EmptyData` for no picture, `StateMismatch`.
         """
         self.check_state(state)
         images = self._checked(images)
@@ -150,6 +152,9 @@ class VectorRecognizer(Recognizer):
             raise EmptyData("there is no picture to enrol", fix="give at least one")
         if (blank := np.flatnonzero(self._blank(images))).size:
             raise BadImage("this picture shows nothing: it is of one colour", fix="give another one", image=int(blank[0]))
+        if not sure and state is not None and not any(same for same, _ in self.verify(images, state)):
+            what = "these pictures do not look like who is enrolled under this name"
+            raise Conflict(what, fix="use another name, or say that you are sure")
         arrays = self._enrolled(images, state)
         return self.make_state(arrays, before=state, examples=len(images))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from sartor.errors import ConfigError
 from sartor.serve import answers as out
 from sartor.serve import overview
 from sartor.serve.decisions import DecisionsOut, LogOut
-from sartor.serve.recognition import EnrolledOut, IdentifiedOut, VerifyOut
 from sartor.serve.rerank import RerankOut
 
 if TYPE_CHECKING:
@@ -187,25 +185,6 @@ def decide(
 def decisions(person: Id, *, limit: int = 100) -> Ask[LogOut]:
     """What was decided for a person, newest first."""
     return _get(_person(person, "/decisions"), LogOut, limit=limit)
-
-
-def enrol(person: Id, images: Sequence[bytes], *, sure: bool = False) -> Ask[EnrolledOut]:
-    """Let a person be recognized from now on; she must have agreed to it herself. `images`: bytes of PNG, JPEG or WebP files."""
-    return Ask("POST", _person(person, "/enrolment"), EnrolledOut, json={"images": _encoded(images), "sure": sure})
-
-
-def identify(images: Sequence[bytes], *, k: int = 1) -> Ask[IdentifiedOut]:
-    """Who is on each picture, of all who are enrolled."""
-    return Ask("POST", "/v1/identify", IdentifiedOut, json={"images": _encoded(images), "k": k}, repeat=True)
-
-
-def verify(person: Id, images: Sequence[bytes]) -> Ask[VerifyOut]:
-    """Whether each picture shows this person."""
-    return Ask("POST", _person(person, "/verify"), VerifyOut, json={"images": _encoded(images)}, repeat=True)
-
-
-def _encoded(images: Sequence[bytes]) -> list[str]:
-    return [base64.b64encode(one).decode() for one in images]
 
 
 def explain(person: Id, item: Id, *, top: int = 5) -> Ask[out.ExplanationOut]:

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from pydantic import ValidationError
 
 from sartor.errors import ConfigError, MissingExtra
-from sartor.serve import asks, memory_asks
+from sartor.serve import asks, memory_asks, recognition_asks
 from sartor.serve.asks import Ask
 from sartor.serve.overview import JobOut
 from sartor.serve.slugs import ServerFailed, error_of
@@ -169,9 +169,11 @@ class Client(_Common):
     search = _blocking(asks.search)
     decide = _blocking(asks.decide)
     decisions = _blocking(asks.decisions)
-    enrol = _blocking(asks.enrol)
-    identify = _blocking(asks.identify)
-    verify = _blocking(asks.verify)
+    enrol = _blocking(recognition_asks.enrol)
+    enrolment = _blocking(recognition_asks.enrolment)
+    unenrol = _blocking(recognition_asks.unenrol)
+    identify = _blocking(recognition_asks.identify)
+    verify = _blocking(recognition_asks.verify)
     rerank = _blocking(asks.rerank)
     explain = _blocking(asks.explain)
     what_if = _blocking(asks.what_if)
@@ -262,9 +264,11 @@ class AsyncClient(_Common):
     search = _awaited(asks.search)
     decide = _awaited(asks.decide)
     decisions = _awaited(asks.decisions)
-    enrol = _awaited(asks.enrol)
-    identify = _awaited(asks.identify)
-    verify = _awaited(asks.verify)
+    enrol = _awaited(recognition_asks.enrol)
+    enrolment = _awaited(recognition_asks.enrolment)
+    unenrol = _awaited(recognition_asks.unenrol)
+    identify = _awaited(recognition_asks.identify)
+    verify = _awaited(recognition_asks.verify)
     rerank = _awaited(asks.rerank)
     explain = _awaited(asks.explain)
     what_if = _awaited(asks.what_if)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -15,7 +16,7 @@ from sartor.serve.answers import Out
 from sartor.serve.schemas import In
 
 if TYPE_CHECKING:
-    from sartor.engine.recognize import Enrolled, Found, VerifiedAs
+    from sartor.engine.recognize import Enrolled, Enrolment, Found, VerifiedAs
 
 Picture = Annotated[str, StringConstraints(min_length=1, max_length=15_000_000)]
 """The bytes of a PNG, JPEG or WebP file in base64."""
@@ -32,6 +33,8 @@ class EnrolIn(FacesIn):
 
 class IdentifyIn(FacesIn):
     k: Annotated[int, Field(ge=1, le=100)] = 1
+    closest: bool = False
+    """Also who is most alike, of those who agreed, where it is nobody that is known."""
 
 
 class EnrolledOut(Out):
@@ -40,6 +43,17 @@ class EnrolledOut(Out):
     state_version: int
     pictures: int
     """In all, with those of before."""
+
+
+class EnrolmentOut(Out):
+    person: str
+    agreed: bool
+    """Whether she has said yes herself; a default is not enough."""
+    model: str
+    state_version: int
+    """0: she is not enrolled."""
+    pictures: int
+    nbytes: int
 
 
 class LikelyOut(Out):
@@ -52,6 +66,8 @@ class FoundOut(Out):
     """Best first; empty for nobody that is known."""
     threshold: float
     note: str
+    closest: LikelyOut | None
+    """Where it is nobody and it was asked for."""
 
 
 class IdentifiedOut(Out):
@@ -88,12 +104,26 @@ def enrolled(given: Enrolled) -> dict[str, Any]:
     return {"person": given.person, "model": given.model, "state_version": given.state_version, "pictures": given.pictures}
 
 
+def enrolment(given: Enrolment) -> dict[str, Any]:
+    """As plain data."""
+    return asdict(given)
+
+
 def identified(given: Sequence[Found]) -> dict[str, Any]:
     """As plain data."""
-    images = [
-        {"people": [{"person": who, "score": score} for who, score in one.people], "threshold": one.threshold, "note": one.note} for one in given
-    ]
-    return {"images": images}
+    return {
+        "images": [
+            {
+                "people": [_likely(one) for one in found.people], "threshold": found.threshold, "note": found.note,
+                "closest": None if found.closest is None else _likely(found.closest),
+            }
+            for found in given
+        ]
+    }  # fmt: skip
+
+
+def _likely(given: tuple[str, float]) -> dict[str, Any]:
+    return {"person": given[0], "score": given[1]}
 
 
 def verified(person: str, given: Sequence[VerifiedAs]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from sartor.serve import mapping
 from sartor.serve import recognition as shapes
+from sartor.serve.answers import Removed
 from sartor.serve.gate import Guarded, Here, needs
 from sartor.serve.schemas import PersonPath
 
@@ -24,11 +25,26 @@ def enrol(call: Here, person: PersonPath, given: shapes.EnrolIn) -> Response:
     return mapping.json_response(shapes.enrolled(made))
 
 
+@router.get("/people/{person}/enrolment", response_model=shapes.EnrolmentOut, **needs("profile"))
+def enrolment(call: Here, person: PersonPath) -> Response:
+    """Whether she has agreed to be recognized, and what is kept of her for it; somebody unknown is simply not enrolled."""
+    return mapping.json_response(shapes.enrolment(call.engine.enrolment(person)))
+
+
+@router.delete("/people/{person}/enrolment", response_model=Removed, **needs("profile"))
+def unenrol(call: Here, person: PersonPath) -> Response:
+    """Delete the vectors that she was recognized by, of every model, and nothing else of hers."""
+    return mapping.json_response({"removed": call.engine.unenrol(person)})
+
+
 @router.post("/identify", response_model=shapes.IdentifiedOut, **needs("read", cost=5))
 def identify(call: Here, asked: shapes.IdentifyIn) -> Response:
-    """Who is on each picture, of all who are enrolled; or nobody that is known. Keys of one person may not ask."""
+    """Who is on each picture, of all who are enrolled; or nobody that is known. Keys of one person may not ask.
+
+    Who has not agreed, or has taken it back, is named neither as found nor as closest.
+    """
     with call.server.span("recognize"):
-        found = call.engine.identify(shapes.files(asked.images), asked.k)
+        found = call.engine.identify(shapes.files(asked.images), asked.k, closest=asked.closest)
     return mapping.json_response(shapes.identified(found))
 
 
