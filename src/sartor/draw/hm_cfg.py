@@ -44,7 +44,8 @@ class HMCFG(ConceptMethod):
         state = method.learn(Shown(name="<mug>", class_word="mug", images=pictures))       # a forward pass
         pictures = method.draw(["a <mug> on sand"], [state], identity=2.0)
 
-    Patches of what is cut out of a picture are read by a transformer with one query for each adapted matrix and rank; heads give its rows of A and B.
+    Patches of what is cut out of a picture are read by a transformer with one query for each adapted matrix and rank, which starts from the picture
+    as a whole; heads give its rows of A and B.
     It learns end to end from the denoising error of another picture of the same thing, with the squared length of what it predicts as its only
     regulariser: no weights of tuned models are copied. Each step of drawing is
     e_base(nothing) + text (e_base(class) - e_base(nothing)) + identity (e_own(<mug> class) - e_base(class)).
