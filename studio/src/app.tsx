@@ -14,6 +14,7 @@ import { Models } from "./pages/models"
 import { People } from "./pages/people"
 import { Person } from "./pages/person"
 import { Population } from "./pages/population"
+import { RecognizePage } from "./pages/recognize"
 import { Requests } from "./pages/requests"
 import { SearchPage } from "./pages/search"
 import { Settings } from "./pages/settings"
@@ -130,6 +131,7 @@ function Pages() {
       <Route path="/models" component={Models} />
       <Route path="/search" component={SearchPage} />
       <Route path="/draw" component={DrawPage} />
+      <Route path="/recognize" component={RecognizePage} />
       <Route path="/data" component={DataPage} />
       <Route path="/jobs/:job?" component={Jobs} />
       <Route path="/models/jobs/:job" component={Jobs} />

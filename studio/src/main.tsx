@@ -6,5 +6,6 @@ import "./styles/layout.css"
 import "./styles/parts.css"
 import "./styles/person.css"
 import "./styles/draw.css"
+import "./styles/recognize.css"
 
 render(<App />, document.getElementById("app")!)

@@ -60,6 +60,7 @@ def test_it_is_small_and_names_nobody_else() -> None:
         "/jobs/1",
         "/search?q=a",
         "/draw?q=a",
+        "/recognize",
         "/data",
         "/systems",
         "/keys",

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-PAGES = ["/", "/people", "/search", "/draw", "/data", "/population", "/models", "/jobs", "/systems", "/requests", "/keys", "/settings"]
+PAGES = ["/", "/people", "/search", "/draw", "/recognize", "/data", "/population", "/models", "/jobs", "/systems", "/requests", "/keys", "/settings"]
 TABS = ["", "/evidence", "/what-if", "/known", "/privacy"]
 
 

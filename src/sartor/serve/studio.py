@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DIST = Path(__file__).parent / "studio" / "dist"
 
-PAGES = ("", "people", "search", "draw", "data", "population", "models", "jobs", "systems", "requests", "keys", "settings")
+PAGES = ("", "people", "search", "draw", "recognize", "data", "population", "models", "jobs", "systems", "requests", "keys", "settings")
 """First parts of the addresses that are pages; the script in the page knows the rest."""
 
 # No inline code, nothing from elsewhere, no frame around it.

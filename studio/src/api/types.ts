@@ -436,6 +436,31 @@ export interface Pictures {
   }
 }
 
+export interface Enrolment {
+  person: string
+  /** Whether they said yes themselves; a default is not enough. */
+  agreed: boolean
+  model: string
+  /** 0: not enrolled. */
+  state_version: number
+  pictures: number
+  nbytes: number
+}
+
+interface Likely {
+  person: string
+  score: number
+}
+
+export interface Identified {
+  images: { people: Likely[]; threshold: number; note: string; closest?: Maybe<Likely> }[]
+}
+
+export interface Verified {
+  person: string
+  images: { same: boolean; score?: Maybe<number>; threshold: number; fallback?: Maybe<string>; note: string }[]
+}
+
 export interface Memory {
   id: string
   text: string

@@ -1,32 +1,26 @@
-import { useLocation } from "preact-iso"
-import { useContext, useEffect, useRef, useState } from "preact/hooks"
-import { call, path, withQuery } from "../api/client"
+import { useRef, useState } from "preact/hooks"
+import { call, path } from "../api/client"
 import type { Pictures, Thing, Things } from "../api/types"
 import { useAction, useApi, type Resource } from "../api/use-api"
 import { usePost } from "../api/use-post"
-import { count, percent, seconds } from "../format"
+import { count, seconds } from "../format"
 import { announce } from "../parts/announce"
+import { HowMany, Sides, Strength, useAsked, useHeard, WhoField, type Ask } from "../parts/asking"
 import { CopyAs } from "../parts/copy"
 import { Dialog } from "../parts/dialog"
 import { Badge, Icon } from "../parts/icons"
 import { Empty, Failure, Load, Notice, Panel } from "../parts/panel"
-import { PersonField } from "../parts/person-field"
 import { Picture } from "../parts/picture"
-import { Session, useScope } from "../session"
+import { useScope } from "../session"
 import { useTitle } from "../title"
 
-const STEP = 0.05
 const MOST = 1.5
 
 /** One prompt, drawn with a person's own things and without them, from the same noise. What is asked stands in the address. */
 export function DrawPage() {
-  const { query: asked, route } = useLocation()
-  const me = useContext(Session)
-  const person = asked.person || me?.person || ""
-  const prompt = (asked.q ?? "").trim()
+  const { asked, ask, text: prompt, person, strength } = useAsked("/draw")
   const seed = Number(asked.seed) || 0
   const n = Number(asked.n) || 1
-  const strength = asked.strength ? Number(asked.strength) : null
   const maySee = useScope("profile")
   useTitle(prompt ? `Draw: ${prompt}` : "Draw")
   const things = useApi<Things>(person && maySee ? path`/v1/people/${person}/pictures` : null)
@@ -46,21 +40,7 @@ export function DrawPage() {
     prompt && known ? { prompt: plain, ...common, sartor: { personal: false } } : null,
   )
 
-  function ask(change: Record<string, string | number | null>) {
-    const all = {
-      q: prompt,
-      person: asked.person,
-      seed: asked.seed,
-      n: asked.n,
-      strength: asked.strength,
-      ...change,
-    }
-    route(withQuery("/draw", all), true)
-  }
-  const heard = (person ? personal : anybody).data
-  useEffect(() => {
-    if (heard) announce(`${count(heard.data.length, "picture")} drawn`)
-  }, [heard])
+  useHeard((person ? personal : anybody).data, (made) => `${count(made.data.length, "picture")} drawn`)
 
   return (
     <>
@@ -72,25 +52,20 @@ export function DrawPage() {
         n={n}
         things={things.data?.items ?? []}
         ask={ask}
-        below={person && prompt && <Strength value={strength} ask={ask} />}
+        below={
+          person &&
+          prompt && (
+            <Strength
+              name="Strength"
+              value={strength}
+              most={MOST}
+              ends={["any thing of its kind", "stronger"]}
+              ask={ask}
+            />
+          )
+        }
       >
-        {person ? (
-          <div class="who-field">
-            <span class="label">For</span>
-            <span class="chip">
-              {person}
-              {!me?.person && (
-                <button type="button" class="quiet" onClick={() => ask({ person: null, strength: null })}>
-                  Change
-                </button>
-              )}
-            </span>
-          </div>
-        ) : (
-          <div class="who-field">
-            <PersonField label="For" onPick={(one) => ask({ person: one })} />
-          </div>
-        )}
+        <WhoField person={person} ask={ask} />
       </Question>
       {person && maySee && <Shown person={person} things={things} />}
       {!prompt ? (
@@ -100,29 +75,19 @@ export function DrawPage() {
           </Empty>
         </Panel>
       ) : (
-        <div class={person ? "pair" : "stack"}>
-          {person && (
-            <Panel
-              title={`For ${person}`}
-              class="own-panel"
-              hint="With the things that they have shown."
-              actions={<a href={path`/people/${person}`}>{person}</a>}
-            >
-              <Drawn from={personal} prompt={prompt} said={prompt} who={person} own />
-            </Panel>
-          )}
-          <Panel
-            title={person ? "Everybody" : "Pictures"}
-            class="anybody-panel"
-            hint={
-              person
-                ? "The same noise, of somebody who has shown nothing."
-                : "Choose a person to see their own things beside it."
-            }
-          >
-            <Drawn from={anybody} prompt={plain} said={prompt} who="anybody" />
-          </Panel>
-        </div>
+        <Sides
+          person={person}
+          alone="Pictures"
+          ownHint="With the things that they have shown."
+          hint={
+            person
+              ? "The same noise, of somebody who has shown nothing."
+              : "Choose a person to see their own things beside it."
+          }
+          own={<Drawn from={personal} prompt={prompt} said={prompt} who={person} own />}
+        >
+          <Drawn from={anybody} prompt={plain} said={prompt} who="anybody" />
+        </Sides>
       )}
       <CopyAs
         method="POST"
@@ -139,7 +104,7 @@ interface QuestionProps {
   seed: number
   n: number
   things: Thing[]
-  ask: (change: Record<string, string | number | null>) => void
+  ask: Ask
   below: preact.ComponentChildren
   children: preact.ComponentChildren
 }
@@ -191,16 +156,12 @@ function Question({ prompt, seed, n, things, ask, below, children }: QuestionPro
               onInput={(event) => setNumber(event.currentTarget.value)}
             />
           </label>
-          <label>
-            <span class="label">Pictures</span>
-            <select value={n} onChange={(event) => ask({ q: text.trim(), seed: number, n: event.currentTarget.value })}>
-              {[1, 2, 4, 8].map((one) => (
-                <option key={one} value={one}>
-                  {one}
-                </option>
-              ))}
-            </select>
-          </label>
+          <HowMany
+            label="Pictures"
+            value={n}
+            choices={[1, 2, 4, 8]}
+            onPick={(many) => ask({ q: text.trim(), seed: number, n: many })}
+          />
           <button type="submit" class="primary" disabled={!text.trim()}>
             Draw
           </button>
@@ -319,41 +280,6 @@ function Delete({ person, thing, onClose, onGone }: DeleteProps) {
         </button>
       </div>
     </Dialog>
-  )
-}
-
-/** How much learned weights count; drawn again when it is let go, learned never. */
-function Strength({ value, ask }: { value: number | null; ask: QuestionProps["ask"] }) {
-  const [now, setNow] = useState(value)
-  useEffect(() => setNow(value), [value])
-  const shown = now ?? 1
-  return (
-    <div class="strength">
-      <label class="label" for="strength">
-        Strength: {percent(shown)}
-        {now === null && " (as learned)"}
-      </label>
-      <input
-        id="strength"
-        type="range"
-        min={0}
-        max={MOST}
-        step={STEP}
-        value={shown}
-        aria-valuetext={percent(shown)}
-        onInput={(event) => setNow(Number(event.currentTarget.value))}
-        onChange={(event) => ask({ strength: event.currentTarget.value })}
-      />
-      <span class="ends small muted">
-        <span>any thing of its kind</span>
-        {now !== null && (
-          <button type="button" class="link small" onClick={() => ask({ strength: null })}>
-            as learned
-          </button>
-        )}
-        <span>stronger</span>
-      </span>
-    </div>
   )
 }
 

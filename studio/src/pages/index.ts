@@ -15,6 +15,7 @@ const ALL: Place[] = [
   { href: "/people", name: "People", icon: "people", scope: "profile" },
   { href: "/search", name: "Search", icon: "search", scope: "read" },
   { href: "/draw", name: "Draw", icon: "draw", scope: "read" },
+  { href: "/recognize", name: "Recognize", icon: "recognize", scope: "read" },
   { href: "/data", name: "Data", icon: "data", scope: "read" },
   { href: "/population", name: "Population", icon: "population", scope: "models" },
   { href: "/models", name: "Models", icon: "models", scope: "models" },

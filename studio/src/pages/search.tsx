@@ -1,29 +1,20 @@
-import { useLocation } from "preact-iso"
-import { useContext, useEffect, useState } from "preact/hooks"
-import { path, withQuery } from "../api/client"
+import { useState } from "preact/hooks"
 import type { Found, ItemId, SearchAnswer } from "../api/types"
 import type { Resource } from "../api/use-api"
 import { usePost } from "../api/use-post"
 import { count, percent, seconds, short, signed } from "../format"
-import { announce } from "../parts/announce"
+import { HowMany, Sides, Strength, useAsked, useHeard, WhoField, type Ask } from "../parts/asking"
 import { CopyAs } from "../parts/copy"
 import type { CsvColumn } from "../parts/csv"
 import { Empty, Load, Notice, Panel } from "../parts/panel"
-import { PersonField } from "../parts/person-field"
 import { Moved, RankedList } from "../parts/ranked-list"
-import { Session } from "../session"
 import { useTitle } from "../title"
 
-const STEP = 0.05
 const K = 10
 
 /** One question, answered for a person and for everybody, with what of hers moved each result. The question stands in the address. */
 export function SearchPage() {
-  const { query: asked, route } = useLocation()
-  const me = useContext(Session)
-  const person = asked.person || me?.person || ""
-  const query = (asked.q ?? "").trim()
-  const strength = asked.strength ? Number(asked.strength) : null
+  const { asked, ask, text: query, person, strength } = useAsked("/search")
   const k = Number(asked.k) || K
   const where = asked.where ?? ""
   useTitle(query ? `Search: ${query}` : "Search")
@@ -35,37 +26,17 @@ export function SearchPage() {
     query ? { ...body, ...(person && { person }), personal: false, explain: false } : null,
   )
   const [hot, setHot] = useState<ItemId | null>(null)
-
-  function ask(change: Record<string, string | number | null>) {
-    const all = { q: query, person: asked.person, strength: asked.strength, where, k: asked.k, ...change }
-    route(withQuery("/search", all), true)
-  }
-  const heard = (person ? personal : anybody).data
-  useEffect(() => {
-    if (heard) announce(`${count(heard.items.length, "result")} for ${heard.query}`)
-  }, [heard])
+  useHeard(
+    (person ? personal : anybody).data,
+    (answer) => `${count(answer.items.length, "result")} for ${answer.query}`,
+  )
+  const list = { k, hot, onHot: setHot }
 
   return (
     <>
       <h1>Search</h1>
       <Question key={`${query} ${where}`} query={query} where={where} k={k} ask={ask}>
-        {person ? (
-          <div class="who-field">
-            <span class="label">For</span>
-            <span class="chip">
-              {person}
-              {!me?.person && (
-                <button type="button" class="quiet" onClick={() => ask({ person: null })}>
-                  Change
-                </button>
-              )}
-            </span>
-          </div>
-        ) : (
-          <div class="who-field">
-            <PersonField label="For" onPick={(one) => ask({ person: one })} />
-          </div>
-        )}
+        <WhoField person={person} ask={ask} />
       </Question>
       {!query ? (
         <Panel title="Results">
@@ -74,46 +45,37 @@ export function SearchPage() {
           </Empty>
         </Panel>
       ) : (
-        <div class={person ? "pair" : "stack"}>
-          {person && (
-            <Panel
-              title={`For ${person}`}
-              hint="Click a result to see what of theirs moved it."
-              class="own-panel"
-              actions={<a href={path`/people/${person}`}>{person}</a>}
-            >
-              <Strength value={strength} learned={personal.data?.strength} ask={ask} />
+        <Sides
+          person={person}
+          alone="Results"
+          ownHint="Click a result to see what of theirs moved it."
+          hint={
+            person
+              ? "The same question of somebody nothing is known of."
+              : "In everybody's order; choose a person to see theirs beside it."
+          }
+          own={
+            <>
+              <Strength
+                name="How personal"
+                value={strength}
+                learned={personal.data?.strength}
+                most={1}
+                ends={["everybody's order", "most personal"]}
+                ask={ask}
+              />
               <Results
                 from={personal}
                 tone="own"
                 label={`Found for ${person}`}
                 file={`${query} for ${person}`}
-                k={k}
-                hot={hot}
-                onHot={setHot}
+                {...list}
               />
-            </Panel>
-          )}
-          <Panel
-            title={person ? "Everybody" : "Results"}
-            hint={
-              person
-                ? "The same question of somebody nothing is known of."
-                : "In everybody's order; choose a person to see theirs beside it."
-            }
-            class="anybody-panel"
-          >
-            <Results
-              from={anybody}
-              tone="anybody"
-              label="Found for anybody"
-              file={`${query} for anybody`}
-              k={k}
-              hot={hot}
-              onHot={setHot}
-            />
-          </Panel>
-        </div>
+            </>
+          }
+        >
+          <Results from={anybody} tone="anybody" label="Found for anybody" file={`${query} for anybody`} {...list} />
+        </Sides>
       )}
       <CopyAs
         method="POST"
@@ -129,7 +91,7 @@ interface QuestionProps {
   query: string
   where: string
   k: number
-  ask: (change: Record<string, string | number | null>) => void
+  ask: Ask
   children: preact.ComponentChildren
 }
 
@@ -173,65 +135,13 @@ function Question({ query, where, k, ask, children }: QuestionProps) {
               onInput={(event) => setFilter(event.currentTarget.value)}
             />
           </label>
-          <label>
-            <span class="label">Results</span>
-            <select value={k} onChange={(event) => ask({ k: event.currentTarget.value })}>
-              {[5, 10, 20, 50].map((one) => (
-                <option key={one} value={one}>
-                  {one}
-                </option>
-              ))}
-            </select>
-          </label>
+          <HowMany label="Results" value={k} choices={[5, 10, 20, 50]} onPick={(n) => ask({ k: n })} />
           <button type="submit" class="primary" disabled={!text.trim()}>
             Search
           </button>
         </div>
       </form>
     </Panel>
-  )
-}
-
-/** From everybody's order to hers alone; asked again when it is let go. */
-function Strength({
-  value,
-  learned,
-  ask,
-}: {
-  value: number | null
-  learned: number | null | undefined
-  ask: QuestionProps["ask"]
-}) {
-  const [now, setNow] = useState(value)
-  useEffect(() => setNow(value), [value])
-  const shown = now ?? learned ?? 1
-  return (
-    <div class="strength">
-      <label class="label" for="strength">
-        How personal: {percent(shown)}
-        {now === null && " (as learned)"}
-      </label>
-      <input
-        id="strength"
-        type="range"
-        min={0}
-        max={1}
-        step={STEP}
-        value={shown}
-        aria-valuetext={percent(shown)}
-        onInput={(event) => setNow(Number(event.currentTarget.value))}
-        onChange={(event) => ask({ strength: event.currentTarget.value })}
-      />
-      <span class="ends small muted">
-        <span>everybody's order</span>
-        {now !== null && (
-          <button type="button" class="link small" onClick={() => ask({ strength: null })}>
-            as learned
-          </button>
-        )}
-        <span>most personal</span>
-      </span>
-    </div>
   )
 }
 

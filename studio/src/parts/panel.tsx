@@ -67,7 +67,8 @@ export function Failure({ problem, retry }: { problem: Problem; retry?: () => vo
       <div>
         <strong>{problem.status === 403 ? "This key does not allow it" : problem.title}</strong>
         <p>
-          {problem.detail} {problem.fix && <span>{problem.fix}</span>}
+          {problem.fix ? problem.detail.replace(/[^.!?:]$/, "$&:") : problem.detail}{" "}
+          {problem.fix && <span>{problem.fix}</span>}
         </p>
         {problem.requestId && <p class="muted small">Request {problem.requestId}</p>}
       </div>

@@ -4,7 +4,7 @@ import type { Job, Preview } from "../../api/types"
 import { useAction } from "../../api/use-api"
 import { bytes, count, percent } from "../../format"
 import { announce } from "../../parts/announce"
-import { Icon } from "../../parts/icons"
+import { Drop } from "../../parts/drop"
 import { Failure, Panel, Skeleton } from "../../parts/panel"
 import { JobPanel } from "../job"
 import { Mapping, type Into, type Plan } from "./mapping"
@@ -131,7 +131,13 @@ export function Import({ onEnd }: { onEnd: () => void }) {
             <b>{file.file.name}</b> <span class="muted small">{bytes(file.file.size)}</span>
           </p>
         ) : (
-          <Drop onFile={choose} />
+          <Drop
+            label="Choose a file"
+            accept=".csv,.tsv,.txt,.jsonl,.ndjson,.json,.parquet"
+            onFiles={([one]) => choose(one)}
+          >
+            CSV, JSON lines or Parquet; text in UTF-8, with the names of the columns in the first line
+          </Drop>
         )}
         {wrong && <Failure problem={wrong} />}
         {file && !preview && !wrong && <Skeleton lines={5} />}
@@ -159,39 +165,5 @@ export function Import({ onEnd }: { onEnd: () => void }) {
       </Panel>
       {job && <JobPanel key={job} id={job} base="/v1/imports" onEnd={onEnd} />}
     </>
-  )
-}
-
-/** A place to drop a file on, which is also the button that opens the browser's own choice. */
-function Drop({ onFile }: { onFile: (file: File | undefined) => void }) {
-  const [over, setOver] = useState(false)
-  return (
-    <label
-      class={over ? "drop over" : "drop"}
-      onDragOver={(event) => {
-        event.preventDefault()
-        setOver(true)
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={(event) => {
-        event.preventDefault()
-        setOver(false)
-        onFile(event.dataTransfer?.files[0])
-      }}
-    >
-      <input
-        type="file"
-        aria-label="Choose a file"
-        accept=".csv,.tsv,.txt,.jsonl,.ndjson,.json,.parquet"
-        onChange={(event) => onFile(event.currentTarget.files?.[0])}
-      />
-      <Icon name="upload" />
-      <span>
-        <b>Choose a file</b>, or drop one here
-      </span>
-      <span class="muted small">
-        CSV, JSON lines or Parquet; text in UTF-8, with the names of the columns in the first line
-      </span>
-    </label>
   )
 }

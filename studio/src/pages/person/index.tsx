@@ -52,6 +52,7 @@ export function Person(props: { person?: string; tab?: string }) {
           <a href="/people">People</a>
           <a href={withQuery("/search", { person })}>Search as {name ?? person}</a>
           <a href={withQuery("/draw", { person })}>Draw as {name ?? person}</a>
+          <a href={withQuery("/recognize", { person })}>Recognize {name ?? person}</a>
         </p>
         <h1>{name ?? person}</h1>
         <p class="person-facts muted">
