@@ -114,7 +114,7 @@ def middle(voxels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The middle part of this shape; what is missing is as the first corner is."""
     if len(shape) != voxels.ndim:
         raise BadImage(f"a scan of {voxels.ndim} dimensions", fix=f"give one of {len(shape)}")
-    before = [(wanted - side) // 2 for wanted, side in zip(shape, voxels.shape, strict=True)]
+    before = [int((wanted - side) / 2) for wanted, side in zip(shape, voxels.shape, strict=True)]
     out = np.full(tuple(shape), voxels.flat[0], voxels.dtype)
     to = tuple(slice(max(0, b), max(0, b) + min(side, wanted)) for b, side, wanted in zip(before, voxels.shape, shape, strict=True))
     of = tuple(slice(max(0, -b), max(0, -b) + min(side, wanted)) for b, side, wanted in zip(before, voxels.shape, shape, strict=True))
