@@ -30,7 +30,10 @@ EACH, DRAWN, NAMELESS, CAPTIONED, BIAS_STEPS, SAMPLING = 20, 96, 48, 800, 120, 1
 SECOND = ("red", "green", "blue", "yellow")
 """Of the second colour, which captions never name."""
 PLAIN, OWN, WORDS = "plain prompt", "ITI-GEN", "words of the attributes"
-PROMPT = "a critter"
+PROMPT, MARKED = "a critter", "a <inclusive> critter"
+"""Tokens stand where this language has its attributes; behind the noun nothing is heard of colours."""
+NEAR, RATE = 0.3, 0.1
+"""Prompts that name a colour and a background have a cosine of about 0.36 with the plain one in the space that is learned here."""
 
 CLAIM = Claim(
     slug="iti-gen",
@@ -67,19 +70,16 @@ def biased(world: ShapesWorld, prior: Prior, seed: int) -> tuple[dict[str, torch
     """Weights that draw critters of two colours on two backgrounds where nothing else is said."""
     rng = np.random.default_rng([seed, 50])
     colours, grounds = rng.permutation(len(COLOURS))[:2], rng.permutation(len(BACKGROUNDS))[:2]
-    parts = [critters(world, rng, 16, colour=int(c), background=int(g)).render() for c in colours for g in grounds]
-    references = References.of(prior, np.concatenate(parts))
+    parts = [critters(world, rng, 16, colour=int(c), background=int(g)) for c in colours for g in grounds]
+    references = References.of(prior, np.concatenate([one.render() for one in parts]))
+    slots = np.concatenate([one.slot[:, 0] for one in parts])
+
+    def say(numbers: torch.Tensor) -> tuple[list[str], None]:
+        # Half of the captions say where the critter is.
+        return [f"{PROMPT} at {SLOTS[slots[int(one)]]}" if int(one) % 2 else PROMPT for one in numbers], None
+
     with LowRank(prior, rank=8, seed=seed) as weights:
-        tune(
-            prior,
-            references,
-            [],
-            [PROMPT, *(f"{PROMPT} at {slot}" for slot in SLOTS)],
-            steps=BIAS_STEPS,
-            weights=weights,
-            weight_rate=2e-3,
-            seed=seed,
-        )
+        tune(prior, references, [], say, steps=BIAS_STEPS, weights=weights, weight_rate=2e-3, seed=seed)
         arrays = weights.arrays()
     names = list(COLOURS)
     return arrays, {"colours": [names[one] for one in colours], "backgrounds": [BACKGROUNDS[one] for one in grounds]}
@@ -134,7 +134,7 @@ def of_second(pictures: np.ndarray) -> float:
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     world, prior = ShapesWorld(), Prior.shapes()
     with tempfile.TemporaryDirectory() as folder:
-        method = ITIGen(sampling_steps=SAMPLING).fit(_captioned(world, Path(folder)), on=prior, progress=False)
+        method = ITIGen(near=NEAR, learning_rate=RATE, sampling_steps=SAMPLING).fit(_captioned(world, Path(folder)), on=prior, progress=False)
     arms: dict[str, list[dict[str, float]]] = {PLAIN: [], OWN: [], WORDS: []}
     nameless: dict[str, list[float]] = {PLAIN: [], OWN: [], WORDS: []}
     biases, spent, sizes = [], [], []
@@ -146,11 +146,12 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         grounds = {one: critters(world, rng, EACH, background=number).render() for number, one in enumerate(BACKGROUNDS)}
         second = {one: critters(world, rng, EACH, second=names.index(one)).render() for one in SECOND}
         began = time.process_time()
-        state = method.learn(PROMPT, {"colour": colours, "background": grounds}, seed=seed)
+        state = method.learn(MARKED, {"colour": colours, "background": grounds}, seed=seed)
         spent.append(time.process_time() - began)
-        unnamed = method.learn(PROMPT, {"second colour": second}, seed=seed)
+        unnamed = method.learn(MARKED, {"second colour": second}, seed=seed)
         sizes.append(state.nbytes)
         prompts = [f"{PROMPT} at {SLOTS[number % 5]}" for number in range(DRAWN)]
+        marked = [f"{MARKED} at {SLOTS[number % 5]}" for number in range(DRAWN)]
         noise = [seed * 10_000 + number for number in range(DRAWN)]
         said = method.combinations(state, DRAWN, seed=noise[0])
         texts = {
@@ -159,11 +160,11 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         }
         with changed(prior, [arrays]):
             drawn = {
-                PLAIN: method.draw(prompts, [None] * DRAWN, seeds=noise), OWN: method.draw(prompts, [state] * DRAWN, seeds=noise),
+                PLAIN: method.draw(prompts, [None] * DRAWN, seeds=noise), OWN: method.draw(marked, [state] * DRAWN, seeds=noise),
                 WORDS: method.draw(texts[WORDS], [None] * DRAWN, seeds=noise),
             }  # fmt: skip
             few = {
-                OWN: method.draw(prompts[:NAMELESS], [unnamed] * NAMELESS, seeds=noise[:NAMELESS]),
+                OWN: method.draw(marked[:NAMELESS], [unnamed] * NAMELESS, seeds=noise[:NAMELESS]),
                 WORDS: method.draw(texts["second"], [None] * NAMELESS, seeds=noise[:NAMELESS]), PLAIN: drawn[PLAIN][:NAMELESS],
             }  # fmt: skip
         for name, pictures in drawn.items():
@@ -175,11 +176,12 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
 
 
 def _captioned(world: ShapesWorld, folder: Path) -> Population:
-    scenes = world.scenes(np.random.default_rng(52), CAPTIONED)
+    rng = np.random.default_rng(52)
+    scenes = world.scenes(rng, CAPTIONED)
     paths = [str(folder / f"{number}.png") for number in range(CAPTIONED)]
     for path, picture in zip(paths, scenes.render(), strict=True):
         Image.fromarray(picture).save(path, compress_level=0)
-    frame = {"image": [str(number) for number in range(CAPTIONED)], "path": paths, "caption": scenes.captions()}
+    frame = {"image": [str(number) for number in range(CAPTIONED)], "path": paths, "caption": scenes.captions(dropped=rng)}
     return Population.from_frames(images=pl.DataFrame(frame))
 
 
@@ -201,5 +203,6 @@ def outcome(
         adapt_seconds=float(np.mean(spent)),
         why_null="No swap gap: a state holds categories, not one person's thing.",
         notes="Gain is the share of the joint divergence that is gone. Words of the attributes are an oracle where the language has them. "
-        f"{SAMPLING} sampling steps.",
+        f"{SAMPLING} sampling steps. Tokens stand before the noun: behind the prompt, as in the paper, pictures followed them at chance on seed 100 "
+        "(.06 to .19 in the colour, .19 to .31 in the background), though prompts and pictures had one direction in the space that is learned here.",
     )  # fmt: skip

@@ -13,7 +13,8 @@ from PIL import Image
 
 from sartor.data.population import Evidence, Population
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
-from sartor.draw.iti_gen import ITIGen, batches, inclusive, sum_of
+from sartor.draw.iti_gen import ITIGen
+from sartor.draw.parts.inclusion import batches, inclusive, spelled, sum_of
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.shares import shared_out
 from sartor.errors import BadValue, ConfigError, EmptyData, MissingColumn, NotFitted, StateMismatch
@@ -67,6 +68,19 @@ def test_tokens_are_learned_at_one_prompt_and_serve_others(method, prior):
     assert np.array_equal(state["colour/tokens"], method.learn("a critter", ATTRIBUTES)["colour/tokens"])
 
 
+def test_tokens_stand_behind_a_prompt_or_where_it_says(method):
+    assert spelled("a critter") == "a critter <inclusive>"
+    assert spelled("a <inclusive> critter") == "a <inclusive> critter"
+    assert spelled("a <inclusive> critter", marked=False) == "a critter"
+    state = method.learn("a <inclusive> critter", ATTRIBUTES)
+    assert not np.array_equal(state["colour/tokens"], method.learn("a critter", ATTRIBUTES)["colour/tokens"])
+    combination = {"colour": "teal", "place": "here"}
+    before, behind = (method.draw([prompt], [state], combinations=[combination]) for prompt in ("a <inclusive> critter", "a critter"))
+    assert not np.array_equal(before, behind)
+    plain = [method.draw([prompt], [None]) for prompt in ("a <inclusive> critter", "a critter")]
+    assert np.array_equal(*plain)
+
+
 def test_the_loss_is_that_of_the_authors_by_hand():
     draw = torch.Generator().manual_seed(0)
     combos = torch.tensor([*itertools.product(range(3), range(2))])
@@ -96,6 +110,12 @@ def test_prompts_turn_to_where_the_pictures_lie(method, prior):
     tokens, losses = long._learned(prior, "a critter", [[long._pictures(prior, one) for one in plain]], 0)
     assert min(losses) < 0.9 * losses[0]
     assert tokens[0].shape == (3, 3, 16)
+    # Tokens begin as one, where there is no direction: the first step parts them, and no later one is lost in how large its slope was.
+    with torch.no_grad():
+        said = long._said(prior, ["a critter"] * 3, tokens[0])
+        means = [long._pictures(prior, one).mean(0) for one in plain]
+    for a, b in itertools.combinations(range(3), 2):
+        assert F.cosine_similarity(said[a] - said[b], means[a] - means[b], dim=0) > 0.3
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=4), min_size=1, max_size=3), st.integers(1, 60), st.integers(0, 5))

@@ -8,15 +8,17 @@ from torch import nn
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw._shown import Shown
 from sartor.draw.parts.int8 import Int8, is_quantised, quantised
+from sartor.draw.parts.objectives import denoising, times
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
+from sartor.draw.parts.tokens import Concept
 from sartor.draw.parts.zeroth_order import Estimator, unimportant
 from sartor.draw.textual_inversion import TextualInversion
-from sartor.draw.zoodip import ZOODiP, best_window, telling_times
+from sartor.draw.zoodip import Look, ZOODiP, best_window, telling_times
 from sartor.errors import ConfigError, Diverged
 
 WORLD = ShapesWorld()
-QUICK = {"steps": 2, "batch": 2, "sampling_steps": 2}
+QUICK = {"steps": 2, "batch": 2, "directions": 2, "sampling_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,19 @@ def test_the_interval_is_where_the_loss_hangs_on_the_word(prior):
     assert min(slopes) > 0
 
 
+@torch.no_grad()
+def test_values_are_looked_at_together_or_one_after_another_within_masks(prior):
+    scenes = WORLD.references(WORLD.subjects(1, noun="critter")[0], 3)
+    references = References.of(prior, scenes.render(), masks=scenes.masks())
+    torch.manual_seed(0)
+    look, values = Look.of(prior, references, torch.tensor([0, 2]), times(len(prior.alphas), low=0.5)), torch.randn(3, 1, 16)
+    together, apart = (look.losses(prior, "a <v>", "<v>", values, together=count) for count in (6, 1))
+    assert torch.allclose(together, apart, rtol=1e-4)
+    for value, loss in zip(values, apart, strict=True):
+        by_hand = denoising(prior, look.data, prior.encode(["a <v>"] * 2, [Concept("<v>", value)]), mask=references.masks[[0, 2]])
+        assert loss.item() == pytest.approx(by_hand.mean().item(), rel=1e-4)
+
+
 def test_what_it_cannot_work_with_is_named(prior):
     cases = [
         ({"tau": 7}, "tau >= 8"), ({"mu": 0.0}, "mu > 0"), ({"nu": 1.0}, "nu from 0 to 1"), ({"low": 0.9, "high": 0.5}, "low < high"),
@@ -138,7 +153,7 @@ def test_what_it_cannot_work_with_is_named(prior):
     small = quantised(prior)
     assert ZOODiP(**QUICK, quantise=False).fit(on=small).learn(thing()).nbytes == 64
     # Gradients reach the word through whole numbers, too: the baseline that memory is compared with.
-    assert TextualInversion(**QUICK).fit(on=small).learn(thing()).nbytes == 64
+    assert TextualInversion(steps=2, batch=2).fit(on=small).learn(thing()).nbytes == 64
     broken = Estimator(torch.zeros(1, 4))
     with pytest.raises(Diverged):
         broken.step(lambda values: torch.full((len(values),), float("nan")), torch.Generator())

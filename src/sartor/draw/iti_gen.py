@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,18 +18,17 @@ from sartor.data.population import Evidence, Population
 from sartor.draw._base import DRAWN_AT_ONCE, OnPrior, open_prior
 from sartor.draw.parts.clip import open_clip
 from sartor.draw.parts.codec import read_images
-from sartor.draw.parts.dual_encoder import DualEncoder, states_of, train_dual
+from sartor.draw.parts.dual_encoder import ENCODED_AT_ONCE, DualEncoder, train_dual
 from sartor.draw.parts.encoders import tables
+from sartor.draw.parts.inclusion import WORD, batches, inclusive, spelled, sum_of
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.shares import shared_out, shares_of
-from sartor.draw.parts.tokens import Concept
+from sartor.draw.parts.tokens import Concept, Words
 from sartor.errors import BadValue, ConfigError, EmptyData, MissingColumn
 from sartor.method import Run, State, States, learned
 
-WORD = "<inclusive>"
-"""What stands behind a prompt; its rows are the sum of the tokens of the chosen categories."""
 MOST = 512
 """Combinations of categories."""
 Attributes = Mapping[str, Mapping[str, np.ndarray]]
@@ -49,6 +48,8 @@ class ITIGen(OnPrior):
     categories, the way between their mean pictures and the way between the prompts with their tokens, over all combinations of the other attributes,
     are led to one direction in a space of pictures and prompts, and prompts are held near the prompt without tokens: relu(`near` - mean cosine).
 
+    Where a language hears attributes before its nouns alone, as that of the small prior, prompts say where the tokens stand: "a <inclusive> critter".
+
     Source: Zhang et al., ITI-GEN: Inclusive Text-to-Image Generation, ICCV 2023. Differs from the authors' code in: rows take the positions where
     they stand, as learned words do (theirs have none), and the rate counts in the usual number of a row. The space is CLIP's where `encoder` names
     one; a prior with a language of its own has none, so that a small one is learned from captioned pictures (`dual_encoder`).
@@ -57,6 +58,7 @@ class ITIGen(OnPrior):
 
     tokens: int = 3
     near: float = 0.8
+    """Of CLIP. A space that is learned here lies wider: what naming an attribute leaves of the cosine is a measure for it."""
     learning_rate: float = 0.05
     """Times the usual number of a row of the text encoder. Theirs, 0.01, is 0.7 of that of CLIP; a small encoder wants less (of 0.5, 0.05 and 0.01,
     0.5 was worst on an untrained one; it is not tuned beyond that)."""
@@ -95,11 +97,13 @@ class ITIGen(OnPrior):
             raise EmptyData("there are no captioned pictures", fix="give some hundreds, or name an encoder")
         with prior.lock, torch.no_grad():
             latents = prior.latents(read_images(frame["path"].to_list(), prior.size))
-            ends = states_of(prior, frame["caption"].to_list())[1]
+            captions = frame["caption"].to_list()
+            parts = [prior.words(captions[start : start + ENCODED_AT_ONCE]) for start in range(0, len(captions), ENCODED_AT_ONCE)]
+            said = torch.cat([self._summary(prior, one) for one in parts])
         same = np.repeat(np.arange(len(latents))[:, None], 2, 1)
         # Pictures alone are told apart, too: what no caption says is in the space all the same.
         self.network_ = train_dual(
-            latents, ends, latents, same, dim=self.encoder_dim, steps=self.encoder_steps, seed=self.seed, progress=run.progress
+            latents, said, latents, same, dim=self.encoder_dim, steps=self.encoder_steps, seed=self.seed, progress=run.progress
         )
 
     # --- somebody's attributes
@@ -149,11 +153,18 @@ class ITIGen(OnPrior):
     def _said(self, prior: Prior, prompts: Sequence[str], rows: Tensor | None) -> Tensor:
         """float [n, e] of length 1, of prompts with rows [n, tokens, d] behind them, or without."""
         concepts = [] if rows is None else [Concept(WORD, rows)]
-        words = prior.words([f"{one} {WORD}" for one in prompts] if concepts else prompts, concepts)
-        states = prior.tokens(prior.encode_words(words, concepts))
-        ends = states[torch.arange(len(states), device=states.device), words.end().to(states.device)]
+        words = prior.words([spelled(one, marked=bool(concepts)) for one in prompts], concepts)
         encoder: Any = open_clip(self.encoder, prior.dim) if self.encoder else self.network_
-        return F.normalize(encoder.prompts(ends), dim=-1)
+        return F.normalize(encoder.prompts(self._summary(prior, words, concepts)), dim=-1)
+
+    def _summary(self, prior: Prior, words: Words, concepts: Sequence[Concept] = ()) -> Tensor:
+        """float [n, d]: what CLIP reads at the end; else the mean of a prompt's states, since nothing has taught the end to sum them up."""
+        states, end = prior.tokens(prior.encode_words(words, concepts)), words.end().to(prior.device)
+        if self.encoder:
+            return states[torch.arange(len(states), device=states.device), end]
+        at = torch.arange(states.shape[1], device=states.device)
+        inside = ((at > 0) & (at <= end[:, None])).to(states)
+        return (states * inside[..., None]).sum(1) / inside.sum(1, keepdim=True)
 
     def _learned(self, prior: Prior, prompt: str, seen: list[list[Tensor]], seed: int) -> tuple[list[Tensor], list[float]]:
         sizes = [len(kinds) for kinds in seen]
@@ -213,10 +224,10 @@ class ITIGen(OnPrior):
             for start in range(0, len(rows), DRAWN_AT_ONCE):
                 part = rows[start : start + DRAWN_AT_ONCE]
                 with prior.lock:
-                    context = prior.encode([prompts[row] for row in part])
+                    context = prior.encode([spelled(prompts[row], marked=False) for row in part])
                     if state is not None and chosen is not None:
                         behind = self._rows(prior, state, chosen[start : start + DRAWN_AT_ONCE])
-                        context = prior.encode([f"{prompts[row]} {WORD}" for row in part], [Concept(WORD, behind)])
+                        context = prior.encode([spelled(prompts[row]) for row in part], [Concept(WORD, behind)])
                     drawn = sample(prior, context, [seeds[row] for row in part], steps=self.sampling_steps, guidance=self.guidance)
                     out[part] = prior.images(drawn)
         return out
@@ -251,44 +262,6 @@ class ITIGen(OnPrior):
     def _rows(prior: Prior, state: State, chosen: Tensor) -> Tensor:
         tokens = [torch.from_numpy(state[f"{name}/tokens"].copy()).to(prior.device) for name in state.notes["attributes"]]
         return sum_of(tokens, chosen)
-
-
-def sum_of(tokens: Sequence[Tensor], combos: Tensor) -> Tensor:
-    """float [n, tokens, d] of combinations int64 [n, attributes]."""
-    return torch.stack([one[combos[:, place].to(one.device)] for place, one in enumerate(tokens)]).sum(0)
-
-
-def inclusive(said: Tensor, kinds: Tensor, means: Sequence[Tensor], plain: Tensor, near: float) -> Tensor:
-    """The loss of one attribute.
-
-    said: float [n, e] of all combinations, of length 1; kinds: int64 [n], their category of this attribute; means: of each category's pictures [e],
-    NaN where the batch has none; plain: [e], of the prompt without tokens. Both parts are divided so that attributes of any number of categories
-    weigh alike.
-    """
-    count = len(means)
-    by_kind = [said[kinds == one] for one in range(count)]
-    pairs = [*itertools.combinations(range(count), 2)]
-    away, apart = [], []
-    for a, b in pairs:
-        # Combinations stand in one order, so that rows of two categories agree in all other attributes.
-        away.append(1 - F.cosine_similarity((means[a] - means[b])[None], by_kind[a] - by_kind[b]).mean())
-        both = torch.stack([by_kind[a] @ plain, by_kind[b] @ plain]).mean(0)
-        apart.append(F.relu(near - both).mean())
-    share = 2 * len(pairs) / count
-    direction, consistency = torch.stack(away).sum() / share, torch.stack(apart).sum() / share
-    if bool(direction.isnan()):
-        there = [one for one in range(count) if not bool(means[one].isnan().any())]
-        direction = torch.stack([1 - (by_kind[one] @ means[one]).mean() for one in there]).sum()
-    return direction + consistency
-
-
-def batches(rng: np.random.Generator, sizes: Sequence[int], steps: int) -> Iterator[list[Tensor]]:
-    """For each step, which pictures of each category: all of them in a new order, parted without regard to categories."""
-    kinds = np.repeat(np.arange(len(sizes)), sizes)
-    within = np.concatenate([np.arange(size) for size in sizes])
-    order = rng.permutation(len(kinds))
-    for part in np.array_split(order, steps):
-        yield [torch.from_numpy(within[part[kinds[part] == one]]) for one in range(len(sizes))]
 
 
 def _check(attributes: Attributes, tokens: int) -> None:
