@@ -81,6 +81,19 @@ def test_what_is_forgotten_is_found_by_nobody_in_any_process(engine: Any, tmp_pa
     assert engine.identify(probe)[0].note == "nobody is enrolled"
 
 
+def test_another_process_lets_go_of_vectors_and_reads_them_anew_only_then(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sartor.engine.gallery.WHOLE_AGAIN", 0.0)
+    probe, key = _pictures(500, 1, first=4), ("default", engine.models()[0].fingerprint)
+    with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as other:
+        held = []
+        for change in (lambda: None, lambda: None, lambda: engine.forget("ana"), lambda: engine.unenrol("ben")):
+            change()
+            other.identify(probe)
+            held.append(other._recognizing._galleries._galleries[key])
+    assert held[0] is held[1]
+    assert [sorted(one.people) for one in held[1:]] == [["ana", "ben"], ["ben"], []]
+
+
 def test_no_picture_is_kept_and_an_enrolment_is_among_her_records(engine: Any) -> None:
     records = engine.store.evidence("default", "ana")
     assert [one.kind for one in records] == ["enrolment"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sartor.retrieve.index import ItemIndex
 
 WHOLE_AGAIN = 300.0
-"""Seconds after which a gallery in memory is read anew, so that nothing stays in one process of who was forgotten by another."""
+"""Seconds that a vector may stay in the memory of one process after its person was forgotten by another; then all are read anew."""
 
 
 @dataclass
@@ -23,6 +23,8 @@ class Gallery:
     """Vectors of one tenant's people for one model, in memory."""
 
     position: int
+    epoch: int
+    """Another one means that somebody was forgotten since."""
     read: float
     indexed: bool = True
     """False for a method that needs everybody's states at once: then only names are kept."""
@@ -63,13 +65,13 @@ class Galleries:
 
         key, now = (tenant, loaded.fingerprint), time.monotonic()
         with self._lock:
-            position = self._store.position(tenant)
+            position, epoch = self._store.newest(tenant)
             kept = self._galleries.get(key)
-            if kept is not None and kept.position == position and now - kept.read < WHOLE_AGAIN:
+            whole = kept is None or (kept.epoch != epoch and now - kept.read >= WHOLE_AGAIN)
+            if kept is not None and kept.position == position and not whole:
                 return kept
-            whole = kept is None or now - kept.read >= WHOLE_AGAIN
             method: Any = loaded.method
-            made = Gallery(position, now, indexed=not method.together) if whole or kept is None else kept
+            made = Gallery(position, epoch, now, indexed=not method.together) if whole or kept is None else kept
             changed = self._store.changed(tenant, 0 if whole else made.position)
             names: list[str] = []
             vectors: list[np.ndarray] = []

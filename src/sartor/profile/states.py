@@ -259,7 +259,7 @@ class States:
         """See `ProfileStore.drop_verb`."""
         subject = self.keyring.subject(tenant, check_name(person, "person"))
         with self.db.write(tenant) as connection:
-            next_position(self.db, connection, tenant, 0)  # the tenant's row first, which the line in the audit changes
+            self.db.bump_epoch(connection, tenant)  # the tenant's row first; and other processes look what they still hold of her
             connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb))
             count, files = self._delete(connection, states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
             if count:

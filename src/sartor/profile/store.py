@@ -171,6 +171,10 @@ class ProfileStore(OfTenant):
         """The newest position given out."""
         return self._queue.position(tenant)
 
+    def newest(self, tenant: str) -> tuple[int, int]:
+        """The newest position given out, and the epoch, which changes when somebody is forgotten or all her states for a verb are deleted."""
+        return self._queue.newest(tenant)
+
     def put_state(self, tenant: str, person: str, verb: str, state: State, *, model: str, position: int) -> StoredState:
         """Keep a person's state made by `model` from all evidence up to `position`, and take the stale mark away if that is current.
 
