@@ -302,6 +302,8 @@ def test_what_does_not_fit_is_named(model: BrainID, maps: np.ndarray) -> None:
     with pytest.raises(ConfigError, match="voxel size is not known"):
         model.represent(scans(WORLD, PEOPLE[:1], 1, size=48))
     assert model.represent(scans(WORLD, PEOPLE[:1], 1, size=48), spacing=SPACING * 64 / 48).shape[2:] == (SIDE, SIDE)
+    # Slices twice as thick as their pixels are wide.
+    assert model.brought(taken[:, ::2], (4 * SPACING, 2 * SPACING)).shape == taken.shape
     with pytest.raises(ConfigError, match="voxel size is not known"):
         BrainID(**TINY).fit_maps(maps, maps.astype(np.float32), spacing=None)
     with pytest.raises(BadValue, match="voxel sizes"):
