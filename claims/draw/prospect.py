@@ -22,7 +22,7 @@ from sartor.method import State
 from sartor.parts.statistics import bootstrap
 
 NAME, STEPS, BATCH, RATE, WORD_RATE, PICTURES, REFERENCES = "<v>", 250, 8, 6e-3, 6e-2, 16, 2
-"""A stage is seen by a tenth of the pictures: with 150 steps of 4 the row of the first stage, where layout is decided, had learned next to nothing."""
+"""A stage sees a tenth of the pictures: after 150 steps of 4 the row of the first stage, where layout is decided, had learned next to nothing."""
 ATTRIBUTES = ("layout", "content", "material")
 RANGES = [
     tuple(range(low, high)) for low, high in ((9, 10), (8, 9), (8, 10), (7, 10), (7, 8), (6, 8), (5, 7), (4, 7), (3, 6), (0, 4), (0, 6), (0, 8))
