@@ -86,7 +86,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         },
         baseline={**figures, "rate": rate, "subject of rescaling only by rate": swept},
         **_words.scales(arms[OWN]),
-        notes="Gain and swap gap are of the subject score on prompts with hats and brick.",
+        notes="Gain and swap gap are of the subject score on prompts with hats and brick. Of what prompts ask anew, the class word itself has "
+        f"{ceiling:.2f} right and the word with rescaling only {held[PLAIN]:.2f}: no term can win back more than the difference.",
     )  # fmt: skip
 
 

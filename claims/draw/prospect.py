@@ -98,7 +98,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         adapt_seconds=float(np.mean([one["seconds"] for one in rows])),
         notes="Gain and swap gap are of the mean of the three agreements with the word in all stages, on the scale of the claim. A single row at "
         "all stages separates nothing by construction: it has one picture for all three requests. The stages of each mode are those of this prior, "
-        "which predicts the picture at 24 x 24 pixels; they are not the paper's.",
+        "which predicts the picture at 24 x 24 pixels; they are not the paper's: so small a picture can be read through noise that hides a large "
+        "one, and where its thing stands, and on what, is decided in the very first stage.",
     )  # fmt: skip
 
 
