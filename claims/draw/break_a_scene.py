@@ -37,7 +37,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     methods: dict[str, ConceptMethod] = {
         name: BreakAScene(word_steps=STEPS, steps=STEPS, batch=BATCH, **setting).fit(on=prior) for name, setting in ({FULL: {}} | ABLATIONS).items()
     }
-    booth = DreamBooth(steps=STEPS, batch=BATCH).fit(on=prior)
+    booth = DreamBooth(steps=STEPS, batch=BATCH, learning_rate=5e-3).fit(on=prior)
 
     def cut_out(scene: Scene, seed: int) -> tuple[ConceptMethod, State]:
         return booth, booth.learn([scene.cut(0), scene.cut(1)], seed=seed)
