@@ -38,7 +38,7 @@ class DreamBooth(ConceptMethod):
     tune: Kind = "low-rank"
     steps: int = 150
     learning_rate: float = 2e-3
-    """For low rank; whole weights take about a tenth. On the small prior that comes with the package 5e-3 is more alike, 2e-3 follows prompts better."""
+    """For low rank; whole weights take about a tenth. On the small prior 5e-3 is more alike, 2e-3 follows prompts better."""
     rank: int = 4
     batch: int = 4
     """Pictures of the subject in a step; as many of the class."""
