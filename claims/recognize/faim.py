@@ -19,13 +19,15 @@ CLAIM = Claim(
     slug="faim",
     paper="Better than earlier methods on LTCC, PRCC and DeepChange (no figures in the abstract).",
     passes="Identity world, figures with outfits worn across cameras (three a season, 60 days), fitted on 600 people x 10, 150 others x 8: two "
-    "ask, six are looked through. Clothes-changing protocol: pictures of the same person in the same outfit do not count, but lead on. "
+    "ask, six are looked through; 8 and 3 neighbours, re-ranking the better of these and 20 and 6. Clothes-changing protocol: pictures of the same "
+    "person in the same outfit do not count, but lead on. "
     "Means over 3 seeds: mAP >= k-reciprocal re-ranking of the joint feature + 0.03; where nobody has any outfit twice, it differs from "
     "re-ranking by at most 0.01; random reliabilities lose >= 0.01.",
     data=("world-identity",),
     seeds=(0, 1, 2),
 )
-STEPS = 300
+STEPS, K1, K2 = 300, 8, 3
+"""Neighbours of both ways: about as many as a person has pictures. Re-ranking also has its own usual ones."""
 USUAL: dict[str, Any] = {"domains": (0, 1), "days": 60, "wardrobe": 3}
 
 
@@ -42,7 +44,9 @@ def _ranked(method: FAIM, pictures: np.ndarray, shots: Shots, seed: int) -> dict
     random = [one._replace(reliability=rng.random(len(one.reliability)).astype(np.float32)) for one in (asked, others)]
     scores = {
         "identity feature": asked.who @ others.who.T, "joint feature": asked.whole @ others.whole.T,
-        "re-ranked": -reranked(asked.whole, others.whole), "faim": -distances(asked, others), "random reliability": -distances(*random),
+        "re-ranked": -reranked(asked.whole, others.whole, k1=K1, k2=K2), "re-ranked, k1 20": -reranked(asked.whole, others.whole),
+        "faim": -distances(asked, others, k1=K1, k2=K2), "random reliability": -distances(*random, k1=K1, k2=K2),
+        "faim, k1 30": -distances(asked, others),
     }  # fmt: skip
     made = {name: _judged(one, shots, query, shots.outfit_id) for name, one in scores.items()}
     return made | {f"{name}, standard": _judged(scores[name], shots, query, shots.camera) for name in ("re-ranked", "faim")}
@@ -72,19 +76,20 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
             step.advance()
     score = {where: {name: float(np.mean([run[where][name].mean_ap for run in runs])) for name in runs[0][where]} for where in ("shared", "none")}
     shared, none = score["shared"], score["none"]
+    best = max(("re-ranked", "re-ranked, k1 20"), key=shared.__getitem__)
     conditions = {
-        "mAP >= re-ranked + 0.03": shared["faim"] >= shared["re-ranked"] + 0.03,
-        "without shared outfits |difference| <= 0.01": abs(none["faim"] - none["re-ranked"]) <= 0.01,
+        "mAP >= re-ranked + 0.03": shared["faim"] >= shared[best] + 0.03,
+        "without shared outfits |difference| <= 0.01": abs(none["faim"] - none[best]) <= 0.01,
         "random reliabilities lose >= 0.01": shared["faim"] >= shared["random reliability"] + 0.01,
     }
-    gain = np.concatenate([run["shared"]["faim"].average_precision - run["shared"]["re-ranked"].average_precision for run in runs])
+    gain = np.concatenate([run["shared"]["faim"].average_precision - run["shared"][best].average_precision for run in runs])
     return Outcome(
         passed=all(conditions.values()),
         measured={
             "mAP": score, "by seed": [{name: one.mean_ap for name, one in run["shared"].items()} for run in runs],
             "correlation of reliability and what can be seen": [run["reliability and what can be seen"] for run in runs], "conditions": conditions,
         },
-        baseline={name: shared[name] for name in ("identity feature", "joint feature", "re-ranked")},
+        baseline={name: shared[name] for name in ("identity feature", "joint feature", "re-ranked", "re-ranked, k1 20")},
         gain=float(gain.mean()),
         gain_interval=bootstrap(gain).tolist(),
         state_bytes=float(runs[0]["bytes"]),

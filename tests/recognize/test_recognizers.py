@@ -88,6 +88,10 @@ def test_the_threshold_keeps_its_promise_for_any_number_of_people() -> None:
     few = Impostors(np.sort(rng.normal(size=50)).astype(np.float32))
     assert few.threshold(0.01, 1) < few.threshold(0.01, 100) < few.threshold(0.001, 100)
     assert Impostors(np.arange(1000, dtype=np.float32)).threshold(0.1) == pytest.approx(899.0, abs=1.0)
+    # A tail that ends, as that of cosines: 1 - u ** 0.3 is generalised Pareto of shape -0.3, beyond any score as well.
+    ends = Impostors(np.sort(1 - rng.random(15_000) ** 0.3).astype(np.float32))
+    rate = 1000 * (1 - ends.threshold(0.01, 1000)) ** (1 / 0.3)
+    assert 0.002 < rate < 0.03
 
 
 def test_enrolled_twice_adds_examples_and_withdrawn_takes_them_out(model: NearestCentroid) -> None:
@@ -168,6 +172,8 @@ def test_from_files_of_a_population(tmp_path: Path) -> None:
     states = made.adapt_all(population)
     assert set(states) == {f"p{who}" for who in range(8)}
     assert np.allclose(states["p3"]["sum"], made.enrol(images[people == 3])["sum"], atol=1e-4)
+    # Too few to hold any out: each is a stranger to a model that has learned from the others.
+    assert made.calibrated_on_ == made.gallery_ == 8
 
 
 def test_any_vision_model_of_transformers(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ class VectorRecognizer(Recognizer):
     gallery_: int = learned(0)
     """Identities that were compared at once to set the threshold."""
     calibrated_on_: int = learned(0)
-    """Identities that the threshold was set by; 0 where there were too few to hold any out, and it was set by those that were learned from."""
+    """Identities that the threshold was set by. A frozen encoder with too few to hold any out learns from parts of them in turn, and is judged on the
+    others; for one that is trained it is 0 then, and the threshold was set by those that were learned from."""
 
     population_frames: ClassVar[tuple[str, ...]] = ("images",)
 
@@ -88,11 +89,27 @@ class VectorRecognizer(Recognizer):
         count = int(self.held_out * names.size)
         # Fewer than five strangers say nothing about strangers.
         held = np.random.default_rng([self.seed, 17]).permutation(names)[: count if count >= 5 else 0]
-        out = np.isin(people, held)
-        self._learn(images[~out], people[~out], {name: column[~out] for name, column in more.items()}, progress)
-        self.calibrated_on_ = int(held.size)
-        judged = out if held.size else np.ones(len(people), bool)
-        self._calibrate(images[judged], people[judged])
+        if held.size or names.size < 4 or not self._folds:
+            out = np.isin(people, held)
+            self._learn(images[~out], people[~out], {name: column[~out] for name, column in more.items()}, progress)
+            self.calibrated_on_ = int(held.size)
+            judged = out if held.size else np.ones(len(people), bool)
+            self._calibrate(images[judged], people[judged])
+            return
+        # Too few to hold any out: each fold is scored by a model that has not learned from it.
+        scores = []
+        for part in np.array_split(np.random.default_rng([self.seed, 19]).permutation(names), min(self._folds, names.size)):
+            rest = ~np.isin(people, part)
+            self._learn(images[rest], people[rest], {name: column[rest] for name, column in more.items()}, progress)
+            scores.append(self._stranger_scores(images, people, part))
+        self._learn(images, people, more, progress)
+        self.calibrated_on_ = self.gallery_ = int(names.size)
+        self.impostors_, self.alone_ = (Impostors.sample(np.concatenate(one), seed=self.seed) for one in zip(*scores, strict=True))
+
+    @property
+    def _folds(self) -> int:
+        """Into how many parts a few identities are divided to set the threshold, learning once for each; 0 where learning takes too long for that."""
+        return 0
 
     @abstractmethod
     def _learn(self, images: np.ndarray, people: np.ndarray, more: Mapping[str, np.ndarray], progress: bool) -> None:
@@ -103,19 +120,25 @@ class VectorRecognizer(Recognizer):
         """float32 [n, dim] of checked pictures; any length."""
 
     def _calibrate(self, images: np.ndarray, people: np.ndarray) -> None:
-        """Enrol half of each one's pictures, and score the others against everybody else."""
+        """Set the threshold by identities that nothing was learned from."""
+        names = np.unique(people)
+        together, alone = self._stranger_scores(images, people, names)
+        self.gallery_ = int(names.size)
+        self.impostors_, self.alone_ = Impostors.sample(together, seed=self.seed), Impostors.sample(alone, seed=self.seed)
+
+    def _stranger_scores(self, images: np.ndarray, people: np.ndarray, asking: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Half of each one's pictures are enrolled, and the others of those who are `asking` scored against everybody else: compared with all
+        together, and each alone (none, where that is the same)."""
         names, number = np.unique(people, return_inverse=True)
         turn = np.empty(len(number), np.int64)
         for one in range(names.size):
             turn[number == one] = np.arange((number == one).sum())
         first = turn % 2 == 0
-        probes = ~first if not first.all() else first
+        probes = (~first if not first.all() else first) & np.isin(people, asking)
         states = [State(self._enrolled(images[first & (number == one)], None)) for one in range(names.size)]
         others = number[probes][:, None] != np.arange(names.size)[None]
-        self.gallery_ = int(names.size)
-        self.impostors_ = Impostors.sample(self._compare(images[probes], states)[others], seed=self.seed)
         alone = self._alone(images[probes], states)[others] if self.together else np.zeros(0, np.float32)
-        self.alone_ = Impostors.sample(alone, seed=self.seed)
+        return self._compare(images[probes], states)[others], alone
 
     # --- people
 

@@ -78,14 +78,15 @@ class ISR(VectorRecognizer):
         return IdentityNet(3, self.dim)
 
     def fit_clips(
-        self, images: np.ndarray, clip: np.ndarray, frame: np.ndarray, *, boxes: np.ndarray | None = None, people: np.ndarray | None = None,
-        go_on: bool = False, progress: bool = False,
+        self, images: np.ndarray, clip: np.ndarray, frame: np.ndarray, *, boxes: np.ndarray | None = None, camera: np.ndarray | None = None,
+        people: np.ndarray | None = None, go_on: bool = False, progress: bool = False,
     ) -> Self:  # fmt: skip
         """Learn from crops uint8 [n, h, w, 3] of clips and frames, int [n] each.
 
         Parameters
         ----------
         boxes: float [n, 4], left, top, right, bottom: crops of one frame that overlap by more than 0.9 are merged.
+        camera: of each crop; with it a batch has clips of one camera only, whose people cannot be told apart by what stands behind them.
         people: who it is; only `pairs="given"` learns from it, and the precision of pairs is measured by it.
         go_on: from the encoder as it is, on a site's own clips.
 
@@ -106,7 +107,7 @@ class ISR(VectorRecognizer):
         if not go_on or self.network_ is None:
             with seeded(self.seed):
                 self.network_ = self.make_network()
-        self._train(images, frames, people, progress)
+        self._train(images, frames, people, camera, progress)
         self._strangers(images, frames)
         self._seal()
         return self
@@ -117,12 +118,16 @@ class ISR(VectorRecognizer):
     def _encode(self, images: np.ndarray) -> np.ndarray:
         return encode(self.network_, images)
 
-    def _train(self, images: np.ndarray, frames: list[list[np.ndarray]], people: np.ndarray | None, progress: bool) -> None:
+    def _train(
+        self, images: np.ndarray, frames: list[list[np.ndarray]], people: np.ndarray | None, camera: np.ndarray | None, progress: bool
+    ) -> None:
         network, hits = self.network_, list[float]()
+        seen_by = np.zeros(len(frames), np.int64) if camera is None else np.unique([camera[one[0][0]] for one in frames], return_inverse=True)[1]
 
         def batches(rng: np.random.Generator) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
             for _ in range(self.steps):
-                chosen = rng.choice(len(frames), min(self.clips, len(frames)), replace=False)
+                there = np.flatnonzero(seen_by == seen_by[rng.integers(len(frames))])
+                chosen = rng.choice(there, min(self.clips, there.size), replace=False)
                 yield [tuple(frames[one][at] for at in rng.choice(len(frames[one]), 2, replace=False)) for one in chosen]
 
         def loss(batch: list[tuple[np.ndarray, np.ndarray]]) -> Tensor:

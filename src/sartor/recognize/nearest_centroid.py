@@ -48,6 +48,10 @@ class NearestCentroid(VectorRecognizer):
 
         return IdentityNet(3, self.dim)
 
+    @property
+    def _folds(self) -> int:
+        return 24 if self.encoder != "small" and self.whiten else 0
+
     def _learn(self, images: np.ndarray, people: np.ndarray, more: Mapping[str, np.ndarray], progress: bool) -> None:
         if self.encoder == "small":
             from sartor.recognize.parts.trainer import IdentityTrainer

@@ -33,6 +33,8 @@ class Clips:
     """int64 [m], the truth: for oracles and judges, never for a method without labels."""
     visible: np.ndarray
     """float32 [m], share of the figure that nobody hides."""
+    camera: np.ndarray
+    """int64 [m], as of `Shots`."""
 
     def __len__(self) -> int:
         return int(self.clip.size)
@@ -76,7 +78,7 @@ def clips(
     return Clips(
         images=np.concatenate([one[0] for one in seen]), clip=table["clip"], frame=table["frame"],
         boxes=np.stack([left, np.zeros(len(table)), left + WIDTH, np.full(len(table), 64.0)], 1).astype(np.float32),
-        person=table["person"], visible=np.concatenate([one[2] for one in seen]),
+        person=table["person"], visible=np.concatenate([one[2] for one in seen]), camera=shots.camera,
     )  # fmt: skip
 
 
