@@ -171,6 +171,10 @@ def test_people_prefer_pictures_by_their_own_taste():
     assert WORLD.seen(choices.chosen).all()
     # Anybody's choices are the same, whoever else chooses; both pictures show what the prompt says.
     assert tastes.choices([17], 2).chosen.captions() == choices.chosen.rows(np.arange(102, 104)).captions()
+    # Of pictures of one thing a few thousand pairs have some that are one by chance; such a pair is drawn again.
+    many = tastes.choices(range(60), 100)
+    parts = ("background", "colour", "second", "texture", "hat", "identity", "slot", "offset")
+    assert np.any([(getattr(many.chosen, one) != getattr(many.rejected, one)).reshape(6000, -1).any(1) for one in parts], axis=0).all()
     assert (parse(choices.prompts).noun[:, 0] == choices.rejected.noun[:, 0]).all()
     assert len(FIXED) == 6
     for nothing in (lambda: tastes.choices(range(3), 0), lambda: tastes.choices([], 2)):

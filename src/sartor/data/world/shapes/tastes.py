@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,8 @@ PARTS = {"colour": len(COLOURS), "texture": len(TEXTURES), "background": len(BAC
 """What pictures are liked for, and how many values each has."""
 TRIES = 64
 """How often a picture with a held-out pair is drawn again."""
+ANEW = 2**12
+"""Pictures of a person between one and that drawn in its place."""
 LOADING = 0.6
 """How much of a taste in pictures follows from the interests; the rest is the person's own."""
 
@@ -109,6 +111,11 @@ class PictureTastes:
         who, number = np.repeat(wanted, each), start + np.tile(np.arange(each), wanted.size)
         noun = self._draw("noun", address(who, number), len(NOUNS))
         left, right = (self._pictures(noun, who, 2 * number + side) for side in (0, 1))
+        for attempt in range(1, TRIES):
+            # Between two pictures that are one there is no choice.
+            if not (same := np.flatnonzero(_alike(left, right))).size:
+                break
+            right.set(same, self._pictures(noun[same], who[same], 2 * number[same] + 1 + attempt * ANEW))
         unique, row = np.unique(who, return_inverse=True)
         at = np.arange(who.size)
         gap = self.liking(unique, left)[row, at] - self.liking(unique, right)[row, at]
@@ -144,6 +151,13 @@ class PictureTastes:
             if not wrong.size:
                 return made
         raise ConfigError("there are no pictures without a held-out pair", fix="hold out fewer pairs")
+
+
+def _alike(left: Scenes, right: Scenes) -> np.ndarray:
+    """bool [n]: the two pictures show the same."""
+    parts = [(getattr(left, one.name), getattr(right, one.name)) for one in fields(left) if one.name != "subjects"]
+    same: np.ndarray = np.logical_and.reduce([(a == b).reshape(len(left), -1).all(1) for a, b in parts])
+    return same
 
 
 def _features(pictures: Scenes | Reading) -> dict[str, np.ndarray]:
