@@ -60,8 +60,7 @@ class ITIGen(OnPrior):
     near: float = 0.8
     """Of CLIP. A space that is learned here lies wider: what naming an attribute leaves of the cosine is a measure for it."""
     learning_rate: float = 0.05
-    """Times the usual number of a row of the text encoder. Theirs, 0.01, is 0.7 of that of CLIP; a small encoder wants less (of 0.5, 0.05 and 0.01,
-    0.5 was worst on an untrained one; it is not tuned beyond that)."""
+    """Times the usual number of a row of the text encoder. Theirs, 0.01, is 0.7 of that of CLIP; it has not been tuned on a trained prior."""
     epochs: int = 30
     steps_per_epoch: int = 5
     halved_at: int = 10
