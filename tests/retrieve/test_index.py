@@ -99,6 +99,15 @@ def test_a_screen_changes_no_answer(tmp_path_factory: Any, metric: str, seed: in
         ItemIndex.make("exact", screen=True, storage="float16")
 
 
+@pytest.mark.parametrize(("size", "length"), [(1e-23, 1.0), (1.0, 1e-24), (1e-18, 1e-18)])
+def test_a_screen_changes_no_answer_of_numbers_whose_squares_are_nothing(size: float, length: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors = (size * (rng.normal(size=32) + 1e-4 * rng.normal(size=(1000, 32)))).astype(np.float32)
+    plain, screened = (ItemIndex.make("exact", metric="ip", screen=one).build(vectors) for one in (False, True))
+    for query in (length * rng.normal(size=(20, 32))).astype(np.float32):
+        np.testing.assert_array_equal(screened.search(query, 5).indices, plain.search(query, 5).indices)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["inverted", "planned"])
 def test_recall_holds_under_every_filter(clustered: Any, kind: str, metric: str) -> None:

@@ -117,7 +117,8 @@ class ExactIndex(ItemIndex):
     storage: Literal["float32", "float16"] = "float32"
     """float16 takes half the memory and rounds every coordinate to 11 bits."""
     screen: bool = False
-    """Keep codes of 8 bits beside the vectors, and look at these first: the same answers in half the time, for a quarter more memory."""
+    """Keep codes of 8 bits beside the vectors, and look at these first: the same answers as comparing one by one, up to the order of rounding errors
+    where many queries are compared at once; for a quarter more memory."""
 
     _vectors: Rows = learned()
     _added: Rows | None = learned(None)

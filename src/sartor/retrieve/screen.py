@@ -26,6 +26,8 @@ BLOCK, AT_ONCE, LANES = 256, 4, 16
 """Vectors of a block, directions multiplied before sums are written back, and vectors looked at together for one that may be good enough."""
 ROUNDING = np.float32(2.4e-7)
 """Twice the largest relative error of one operation of float32, with room for the bound itself to be rounded."""
+UNDER = 4 * np.finfo(np.float32).tiny
+"""What one operation may lose of numbers so small that float32 rounds them to 0."""
 
 
 @dataclass
@@ -68,7 +70,8 @@ class Screen:
         width = self._codes.array.shape[1]
         wide = np.zeros((len(queries), width), np.float32)
         wide[:, : queries.shape[1]] = queries
-        lengths = np.linalg.norm(queries, axis=1).astype(np.float32)
+        # Squares of numbers below 1e-19 are 0 in float32, and a length of 0 would bound nothing.
+        lengths = (_lengths(queries) * (1 + ROUNDING)).astype(np.float32)
         found, scores = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.float32)
         added = np.empty(0, np.float32) if biases is None else biases
         left = np.empty(0, np.bool_) if mask is None else mask
@@ -91,9 +94,15 @@ class Screen:
 def _error(vectors: np.ndarray, codes: np.ndarray, facts: np.ndarray) -> np.ndarray:
     """float32 [n]: of the code, and of adding up `dim` rounded products, once with the code and once with the vector."""
     dim = vectors.shape[1]
-    left = np.linalg.norm(vectors - decode(codes, facts), axis=1)
-    sizes = facts[:, 0] * np.linalg.norm(codes.astype(np.float32), axis=1) + np.abs(facts[:, 1]) * np.sqrt(dim) + np.linalg.norm(vectors, axis=1)
-    return np.asarray(left * (1 + dim * ROUNDING) + dim * ROUNDING * sizes, np.float32)
+    left = _lengths(vectors - decode(codes, facts))
+    sizes = facts[:, 0] * _lengths(codes) + np.abs(facts[:, 1]) * np.sqrt(dim) + _lengths(vectors)
+    return np.asarray((left * (1 + dim * ROUNDING) + dim * ROUNDING * sizes) * (1 + ROUNDING), np.float32)
+
+
+def _lengths(rows: np.ndarray) -> np.ndarray:
+    """float64 [n]."""
+    wide = rows.astype(np.float64)
+    return np.sqrt(np.einsum("nd,nd->n", wide, wide))
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
@@ -119,9 +128,9 @@ def _search(start, stop, queries, wide, lengths, codes, facts, vectors, biases, 
     for block in range(len(codes)):
         for query in range(start, stop):
             _sums(wide[query], codes, block, sums)
-            total, length = wide[query].sum(), lengths[query]
+            total, length, under = wide[query].sum(), lengths[query], np.float32(4 * wide.shape[1] * UNDER)
             for row in range(BLOCK):
-                sums[row] = facts[block, 0, row] * sums[row] + facts[block, 1, row] * total + facts[block, 2, row] * length
+                sums[row] = facts[block, 0, row] * sums[row] + facts[block, 1, row] * total + facts[block, 2, row] * length + under
             if biases.size:
                 for row in range(BLOCK):
                     bias = biases[block * BLOCK + row]
