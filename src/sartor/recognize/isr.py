@@ -46,12 +46,13 @@ class ISR(VectorRecognizer):
     """Identity-seeking self-supervised learning: positives are people matched between two frames, weighted by how certain the match is.
 
     For sites with video and nobody to label it. A person's other frames show what changes without being somebody else, which no augmentation of one
-    picture can. It adds little where people look alike in both frames. On generated clips (a development seed, 150 steps) mAP was 0.105, against
-    0.083 of augmented views and of unweighted matches; known pairs reach 0.204.
+    picture can. It adds little where people look alike in both frames. Give `camera`, where it is known: across cameras, backdrops tell clips apart,
+    and that is what is learned first. On generated clips, 250 steps, mAP in an unseen place is 0.40, against 0.23 of augmented views, 0.35 of
+    unweighted and 0.38 of known pairs (claims/recognize/isr.py); without `camera` 0.16, 0.13, 0.09 and 0.12.
 
     Source: Dou et al., Identity-Seeking Self-Supervised Representation Learning for Generalizable Person Re-identification, ICCV 2023. The form of
     the reliability and the temperatures are our reading; differs from the paper in: a small convolutional encoder in place of a Swin transformer, no
-    momentum encoder.
+    momentum encoder, batches of one camera.
 
     State: as of every `VectorRecognizer`. A site's own encoder comes from `fit_clips(..., go_on=True)` on its clips: the same loss, no label.
     """
@@ -97,6 +98,9 @@ class ISR(VectorRecognizer):
         images = checked(images)
         if not len(images) == len(clip) == len(frame):
             raise ConfigError(f"{len(clip)} clips and {len(frame)} frames for {len(images)} crops", fix="give one of each for each crop")
+        for name, given in (("boxes", boxes), ("people", people), ("camera", camera)):
+            if given is not None and len(given) != len(images):
+                raise ConfigError(f"{len(given)} {name} for {len(images)} crops", fix="give one for each crop")
         if self.pairs == "given" and people is None:
             raise ConfigError('pairs is "given", but no people are', fix="give people=")
         kept, self.skipped_ = _kept(clip, frame, boxes)
