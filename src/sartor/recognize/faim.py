@@ -62,7 +62,7 @@ class FAIM(VectorRecognizer):
     same clothes, there are no go-betweens and it ranks as re-ranking alone does.
 
     Source: Zhao et al., Clothes-Changing Person Re-identification with Feasibility-Aware Intermediary Matching, 2024. Differs from the paper in: a
-    small convolutional backbone, triplets on the joint feature, the optimiser's schedule is that of `IdentityTrainer`.
+    small convolutional backbone, contrast on the joint feature, the optimiser's schedule is that of `IdentityTrainer`.
 
     State: of each enrolled picture `whole`, `who` and `clothes` float16 [n, dim], `reliability` float16 [n] and `taken` float64 [n], seconds since
     1970: about 400 bytes a picture. Clothes are used for `clothes_hours` after it was enrolled.
