@@ -34,7 +34,7 @@ from sartor.recognize.parts.corruption import MILD, SEVERE, blurred, corrupted, 
 from sartor.recognize.parts.deformation import Deformation, identity, integrated, warped
 from sartor.recognize.parts.label_head import fitted_head, read_out
 from sartor.recognize.parts.unet import UNet
-from sartor.recognize.parts.volumes import middle, read_volume, resampled
+from sartor.recognize.parts.volumes import middle, read_volume, resampled, volumes_of
 
 WORLD = IdentityWorld(seed=6)
 PEOPLE = np.arange(24)
@@ -382,6 +382,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(error):
             read_volume(tmp_path / name)
+    np.save(tmp_path / "a.npy", np.float32(1))
+    with pytest.raises(BadImage, match="shape"):
+        read_volume(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.zeros((8, 8), np.float32))
+    with pytest.raises(BadValue, match="row 1"):
+        volumes_of(pl.DataFrame({"path": ["b.npy", None], "spacing": [1.0, 1.0]}), tmp_path, ["path"])
     (tmp_path / "a.nii.gz").write_bytes(b"nothing")
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(MissingExtra, match=r"sartor\[volumes\]"):

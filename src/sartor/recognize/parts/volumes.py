@@ -25,7 +25,7 @@ class Volume(NamedTuple):
 def read_volume(path: str | Path) -> Volume:
     """NIfTI (.nii, .nii.gz; extra `volumes`) in its closest canonical orientation, or .npy, which has no voxel size.
 
-    Raises `FileProblem`, `UnknownFormat`, `CorruptFile`, `MissingExtra`, `BadImage` for more than three dimensions.
+    Raises `FileProblem`, `UnknownFormat`, `CorruptFile`, `MissingExtra`, `BadImage` for other than two or three dimensions.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,9 +33,12 @@ def read_volume(path: str | Path) -> Volume:
     name = path.name.lower()
     if name.endswith(".npy"):
         try:
-            return Volume(np.load(path, allow_pickle=False), None)
+            whole = np.load(path, allow_pickle=False)
         except (ValueError, OSError, EOFError) as cause:
             raise CorruptFile("this is no whole .npy file of numbers", fix="fetch or write it again", file=path) from cause
+        if whole.ndim not in (2, 3):
+            raise BadImage(f"a scan of shape {list(whole.shape)}", fix="give one volume of two or three dimensions", file=path)
+        return Volume(whole, None)
     if not name.endswith((".nii", ".nii.gz")):
         raise UnknownFormat("scans are read from .nii, .nii.gz and .npy", fix="convert it", file=path)
     try:
@@ -96,8 +99,10 @@ def volumes_of(
     if not frame.height:
         raise EmptyData("there are no scans", fix="give at least one")
     out: list[list[np.ndarray]] = [[] for _ in columns]
-    for row in frame.iter_rows(named=True):
+    for number, row in enumerate(frame.iter_rows(named=True)):
         for name, kept in zip(columns, out, strict=True):
+            if not row[name]:
+                raise BadValue("no file is named", fix="name one, or leave the row out", row=number, column=name)
             found = read_volume((folder or Path()) / row[name])
             sizes = found.spacing or row.get("spacing")
             if sizes is None and shape is not None and found.voxels.shape == tuple(shape):
