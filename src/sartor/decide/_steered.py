@@ -88,7 +88,7 @@ class Steered(Decider):
         self.items_ = IdMap.of(raw["item"])
         counts = np.concatenate([x for one in found for x, _ in one])
         self.reference_ = np.exp(np.log(counts).mean(0))
-        shared = twins.pooled([self._identified(one) for one in found])
+        shared = twins.pooled([self._identified(one) for one in found], self._equations.least)
         self.mean_, self.noise_ = shared.mean, shared.noise
         self.spread_ = np.sqrt(np.diagonal(shared.covariance, axis1=1, axis2=2))
         self._held(self.mean_)

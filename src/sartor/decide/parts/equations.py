@@ -23,6 +23,8 @@ PUBLISHED = np.array(
      123792.0]
 )  # fmt: skip
 """float64 [17], the pathway's rates per tick and affinities in molecules; the 16th says that T alone does not slow O down."""
+SAME = 0.05
+"""Share by which people are taken to differ at least."""
 UNSURE = 1.0
 """Standard deviation of ln p where nobody else has been measured."""
 STILL = 0.05
@@ -45,6 +47,9 @@ class Equations(Protocol):
 
     def absolute(self, parameters: np.ndarray) -> np.ndarray:
         """Parameters [blocks, size] of counts instead of relative ones."""
+
+    def least(self, parameters: np.ndarray) -> np.ndarray:
+        """Least standard deviation between people of each parameter [blocks, size]: about 5 % of what it stands for."""
 
     def identify(self, pieces: Sequence[tuple[np.ndarray, np.ndarray]], prior: Twin | None, window: int) -> Twin:
         """The twin of one process, from stretches of counts relative to the reference and rates; raises `TooLittleEvidence`."""
@@ -71,6 +76,9 @@ class LotkaVolterra:
 
     def absolute(self, parameters: np.ndarray) -> np.ndarray:
         return np.concatenate([parameters[:, :1], parameters[:, 1:] / self.reference], 1)
+
+    def least(self, parameters: np.ndarray) -> np.ndarray:
+        return np.abs(SAME * parameters)
 
     def identify(self, pieces: Sequence[tuple[np.ndarray, np.ndarray]], prior: Twin | None, window: int) -> Twin:
         return twin.identify(pieces, self.terms, self.removes, prior, window)
@@ -125,6 +133,10 @@ class Pathway:
 
     def absolute(self, parameters: np.ndarray) -> np.ndarray:
         return np.asarray(np.exp(parameters))
+
+    def least(self, parameters: np.ndarray) -> np.ndarray:
+        # Of a logarithm, 0.05 is 5 % whatever the unit.
+        return np.full_like(parameters, SAME)
 
     def identify(self, pieces: Sequence[tuple[np.ndarray, np.ndarray]], prior: Twin | None, window: int) -> Twin:
         from scipy.optimize import least_squares

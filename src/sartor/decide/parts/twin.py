@@ -110,11 +110,14 @@ def identify(
     return Twin(mean, covariance, noise)
 
 
-def pooled(twins: Sequence[Twin]) -> Twin:
-    """What people have in common: the mean of their twins, and how far they differ beyond what each is unsure of (at least 5 % of the mean)."""
+def pooled(twins: Sequence[Twin], least: Callable[[np.ndarray], np.ndarray]) -> Twin:
+    """What people have in common: the mean of their twins, and how far they differ beyond what each is unsure of.
+
+    least: of the mean parameters, the least standard deviation between people; everybody alike would leave nothing to learn of anybody.
+    """
     means = np.stack([one.mean for one in twins])
     own = np.stack([np.diagonal(one.covariance, axis1=1, axis2=2) for one in twins])
-    variance = np.maximum(means.var(0, ddof=1) - own.mean(0), (0.05 * means.mean(0)) ** 2)
+    variance = np.maximum(means.var(0, ddof=1) - own.mean(0), least(means.mean(0)) ** 2)
     noise = np.sqrt(np.mean([one.noise**2 for one in twins], axis=0))
     return Twin(means.mean(0), variance[:, :, None] * np.eye(variance.shape[1]), noise)
 
