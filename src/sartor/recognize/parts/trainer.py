@@ -27,8 +27,8 @@ class IdentityTrainer:
     """Trains an `IdentityNet` to tell identities apart, with few steps.
 
     The "bag of tricks" recipe (Luo et al., 2019) with supervised contrast (Khosla et al., NeurIPS 2020) in place of triplets and a cosine in place of
-    steps of the learning rate. With the network's pooling and input this doubled what about the same time teaches: on generated figures (a development
-    seed, two places, 800 people learned from, 12 to 16 s), mAP on new people was 0.24 and is 0.52; 400 batches and 2,000 people give 0.66.
+    steps of the learning rate. With the network's pooling and input this doubled what about the same time teaches: on generated figures (one
+    development seed, two places, 800 people learned from, 12 to 16 s), mAP on new people was 0.24 and is 0.52; 400 batches and 2,000 people: 0.66.
 
     Parameters
     ----------
