@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numba
 import numpy as np
@@ -148,6 +149,23 @@ class ExactIndex(ItemIndex):
             self._added.append(biases)
         if self._screen is not None:
             self._screen.extend(self._vectors.array)
+
+    def erase(self, ids: Sequence[Any]) -> int:
+        """Like `remove`, and nothing of them is left in memory: their rows are overwritten, and their ids."""
+        self._check_built()
+        gone = np.array(sorted({self._row[name] for name in self._coerced(ids) if name in self._row}), np.int64)
+        self.remove(ids)
+        if gone.size:
+            self._vectors.own()[gone] = 0
+            if self._added is not None:
+                self._added.own()[gone] = 0
+            if self._screen is not None:
+                self._screen.erase(gone)
+            names, blank = list(self._ids), 0 if self._id_type.is_integer() else ""
+            for row in gone.tolist():
+                names[row] = blank
+            self._ids = names
+        return int(gone.size)
 
     def _stored(self, vectors: np.ndarray) -> np.ndarray:
         if self.storage == "float16" and np.abs(vectors).max() > np.finfo(np.float16).max:

@@ -16,6 +16,12 @@ class Rows:
         """What there is, as a view."""
         return self._room[: self._used]
 
+    def own(self) -> np.ndarray:
+        """The same view, to be written into; of a file's pages a copy is made first."""
+        if not self._room.flags.writeable:
+            self._room = self._room.copy()
+        return self.array
+
     def append(self, more: np.ndarray) -> None:
         """Put rows behind the last; views taken before stay as they were."""
         end = self._used + len(more)

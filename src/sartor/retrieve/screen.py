@@ -81,6 +81,12 @@ class Screen:
         )  # fmt: skip
         return found, scores
 
+    def erase(self, rows: np.ndarray) -> None:
+        """Overwrite what is known of these vectors, which are zero from now on."""
+        block, place = np.divmod(rows[rows < len(self._codes.array) * BLOCK], BLOCK)
+        self._codes.own()[block, :, place] = 0
+        self._facts.own()[block, :, place] = 0
+
     def arrays(self) -> dict[str, np.ndarray]:
         """To be saved; `restored` takes them back."""
         return {"codes": self._codes.array, "facts": self._facts.array}
