@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 Told = Callable[[float, list[int]], None]
 """Told of every batch: its seconds, and the bytes of each state in it."""
+
+Made = tuple[int, int, float]
+"""Version, position and time of a state: another one after somebody was forgotten and is known again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,19 @@ class Standings:
         for tell in self.told:
             tell(time.perf_counter() - started, [one.stored.nbytes for one in found.values() if one.stored is not None])
         return found
+
+    def serving(
+        self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], after: int | None
+    ) -> tuple[dict[bytes, Made], dict[bytes, str]]:
+        """See `ProfileStore.serving`."""
+        check_purpose(purpose)
+        about: dict[str, Any] = {"tenant": tenant, "purpose": purpose, "verb": verb, "model": model}
+        with self.db.read(tenant, snapshot=True) as connection:
+            text = connection.execute(_DEFAULT, {"tenant": tenant}).scalar()
+            about["default"] = purpose in (GRANTED if text is None else json.loads(text))
+            query, asked = (_SERVING, about) if after is None else (_SERVING_AFTER, about | {"after": after})
+            now = {subject: (version, position, made) for subject, version, position, made in connection.execute(query, asked)}
+            return now, self.people.names(connection, tenant, [subject for subject, made in now.items() if seen.get(subject) != made])
 
     def _many(self, tenant: str, subjects: Sequence[bytes], about: dict[str, Any]) -> tuple[Any, list[Any]]:
         with self.db.read(tenant, snapshot=True) as connection:
@@ -135,3 +151,40 @@ def _statement(who: Any) -> sa.Select[Any]:
 _STANDING = _statement(people.c.subject.in_(sa.bindparam("subjects", expanding=True)))
 _STANDING_ONE = _statement(people.c.subject == sa.bindparam("subject"))
 _DEFAULT = sa.select(tenants.c.consents).where(tenants.c.tenant == sa.bindparam("tenant"))
+
+
+def _serving(*, changed: bool) -> sa.Select[Any]:
+    """Who has a state of a model and allows the purpose, and which one answers; `changed`: only who has evidence after a position."""
+    tenant: Any = sa.bindparam("tenant")
+    verb: Any = sa.bindparam("verb")
+    model: Any = sa.bindparam("model")
+    state, other, hold = states.c, states.alias(), holds.c
+    own = [state.tenant == tenant, state.verb == verb, state.model == model]
+    if changed:
+        own.append(state.subject.in_(sa.select(evidence.c.subject).where(evidence.c.tenant == tenant, evidence.c.position > sa.bindparam("after"))))
+    top = sa.select(state.subject, sa.func.max(state.version).label("version")).where(*own).group_by(state.subject).subquery()
+    kept = (
+        sa.select(hold.version)
+        .where(hold.tenant == tenant, hold.subject == top.c.subject, hold.verb == verb)
+        .where(sa.exists().where(other.c.tenant == tenant, other.c.subject == hold.subject, other.c.verb == verb, other.c.version == hold.version,
+                                 other.c.model == model))
+        .correlate(top)
+        .scalar_subquery()
+    )  # fmt: skip
+    said = (
+        sa.select(consents.c.granted)
+        .where(consents.c.tenant == tenant, consents.c.subject == top.c.subject, consents.c.purpose == sa.bindparam("purpose"))
+        .order_by(consents.c.position.desc())
+        .limit(1)
+        .correlate(top)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(state.subject, state.version, state.position, state.made)
+        .join(top, state.subject == top.c.subject)
+        .where(state.tenant == tenant, state.verb == verb, state.version == sa.func.coalesce(kept, top.c.version))
+        .where(sa.func.coalesce(said, sa.bindparam("default", type_=sa.Boolean)))
+    )
+
+
+_SERVING, _SERVING_AFTER = _serving(changed=False), _serving(changed=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from sartor.errors import ConfigError, TooLarge, UnknownId, Unreadable
 from sartor.method import State
 from sartor.profile.audit import Audit
 from sartor.profile.blobs import BIG, Blobs
-from sartor.profile.consent import Consents
+from sartor.profile.consent import OWN_WORD, Consents
 from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring, PersonKey
 from sartor.profile.names import check_name
@@ -47,8 +47,9 @@ class States:
         clear_mark: bool = True,
         newest: Mapping[str, int] | None = None,
         agreed: str | None = None,
+        beside: Callable[[Callable[[sa.Connection], bool]], object] | None = None,
     ) -> dict[str, StoredState]:
-        """See `ProfileStore.put_states`."""
+        """See `ProfileStore.put_states`; `beside` gives the transaction, and is told whether anything was written in it."""
         verb = check_verb(verb)
         subjects = self.people.subjects(tenant, list(given))
         encoded = {person: pack(state) for person, state in given.items()}
@@ -59,9 +60,12 @@ class States:
         now = time.time()
         written: dict[str, StoredState] = {}
         gone: list[str] = []
-        with self.db.write(tenant, durable=False) as connection:
+
+        def write(connection: sa.Connection) -> bool:
             if agreed is not None:
                 next_position(self.db, connection, tenant, 0)  # the tenant's row first: nobody says yes or no meanwhile
+            if beside is None and verb in OWN_WORD:
+                self.db.bump_epoch(connection, tenant)  # no evidence tells other processes of it
             active = connection.execute(
                 sa.select(models.c.fingerprint).where(models.c.tenant == tenant, models.c.verb == verb, models.c.status == "active")
             ).scalar()
@@ -90,11 +94,18 @@ class States:
                 })  # fmt: skip
                 written[person] = StoredState(verb, model, version + 1, position, now, len(encoded[person]), False, None, given[person])
                 if count >= KEPT:
-                    gone += self._prune(connection, tenant, subject, verb, model)
+                    gone.extend(self._prune(connection, tenant, subject, verb, model))
             if rows:
                 connection.execute(states.insert(), rows)
             if clear_mark and active in (None, model):
                 clear(connection, tenant, {row["subject"]: row["position"] for row in rows}, now)
+            return bool(rows)
+
+        if beside is not None:
+            beside(write)
+        else:
+            with self.db.write(tenant, durable=False) as connection:
+                write(connection)
         for file in gone:
             self.blobs.delete(file)
         return written
@@ -217,6 +228,7 @@ class States:
                 values = {"tenant": tenant, "subject": subject, "verb": verb, "version": newest + 1}
                 insert = self.db.insert(holds).values(values)
                 connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "subject", "verb"], set_={"version": newest + 1}))
+            self.db.bump_epoch(connection, tenant)  # another state serves, of which no evidence tells
             self.audit.write(connection, tenant, "state restored", subject, {"verb": verb, "version": version, "hold": hold})
         found = self.get(tenant, person, verb, version=newest + 1, model=None)
         if found is None:
@@ -233,7 +245,9 @@ class States:
                 if connection.execute(sa.select(holds.c.version).where(*where)).first() is None:
                     return
         with self.db.write(tenant) as connection:
+            next_position(self.db, connection, tenant, 0)  # the tenant's row first, as everywhere
             if connection.execute(holds.delete().where(*where)).rowcount:
+                self.db.bump_epoch(connection, tenant)
                 self.audit.write(connection, tenant, "state released", subject, {"verb": verb})
 
     def behind(self, tenant: str, verb: str, model: str) -> list[str]:
@@ -260,6 +274,8 @@ class States:
         subject = self.keyring.subject(tenant, check_name(person, "person"))
         with self.db.write(tenant) as connection:
             self.db.bump_epoch(connection, tenant)  # the tenant's row first; and other processes look what they still hold of her
+            # Versions begin at 1 again: by its position is told who has read what is deleted here, and then not a new first version.
+            next_position(self.db, connection, tenant)
             connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb))
             count, files = self._delete(connection, states.c.tenant == tenant, states.c.subject == subject, states.c.verb == verb)
             if count:

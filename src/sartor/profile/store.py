@@ -32,7 +32,7 @@ from sartor.profile.records import (
     StoredState,
 )  # fmt: skip
 from sartor.profile.schema import keyring
-from sartor.profile.standing import Standing, Standings
+from sartor.profile.standing import Made, Standing, Standings
 from sartor.profile.states import States
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ class ProfileStore(OfTenant):
         return self._queue.position(tenant)
 
     def newest(self, tenant: str) -> tuple[int, int]:
-        """The newest position given out, and the epoch, which changes when somebody is forgotten or all her states for a verb are deleted."""
+        """The newest position given out, and the epoch, which changes when somebody is forgotten, all her states for a verb are deleted or an older
+        one serves again, and when a word about consent changes who takes part in what only her own word allows."""
         return self._queue.newest(tenant)
 
     def put_state(self, tenant: str, person: str, verb: str, state: State, *, model: str, position: int) -> StoredState:
@@ -190,6 +191,7 @@ class ProfileStore(OfTenant):
     def put_states(
         self, tenant: str, verb: str, states: Mapping[str, State], *, model: str, position: Mapping[str, int] | int,
         claims: Collection[Claim] | None = None, clear: bool = True, newest: Mapping[str, int] | None = None, agreed: str | None = None,
+        note: Record | None = None,
     ) -> dict[str, StoredState]:  # fmt: skip
         """The same for many people in one transaction; those that were written.
 
@@ -199,10 +201,12 @@ class ProfileStore(OfTenant):
         clear: False leaves the marks, when more states are to follow for the same claims.
         newest: write only whose newest version is still this one (0: none), so that of two who add to one state neither undoes the other.
         agreed: write only who have said yes to this purpose themselves, at the moment of writing.
+        note: evidence that is kept in the same transaction, and only if a state is.
         """
         positions = dict.fromkeys(states, position) if isinstance(position, int) else position
         return self._states.put(
-            tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear, newest=newest, agreed=agreed
+            tenant, verb, states, model=model, positions=positions, claims=claims, clear_mark=clear, newest=newest, agreed=agreed,
+            beside=None if note is None else lambda write: self._appender.append_if(tenant, [note], write),
         )  # fmt: skip
 
     def state(self, tenant: str, person: str, verb: str, *, version: int | None = None, model: str | None = None) -> StoredState | None:
@@ -216,6 +220,13 @@ class ProfileStore(OfTenant):
     def standing(self, tenant: str, people: Sequence[str], *, purpose: str, verb: str, model: str) -> dict[str, Standing]:
         """What an answer needs to know of people, in one statement: consent, the state of a model that answers, and whether it lags behind."""
         return self._standings.of(tenant, people, purpose=purpose, verb=verb, model=model)
+
+    def serving(
+        self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], after: int | None = None
+    ) -> tuple[dict[bytes, Made], dict[bytes, str]]:
+        """Which state answers of everybody who has one of a model and allows the purpose, by subject; and the names of those of whom it is another
+        one than in `seen`. With `after` only of people with evidence newer than that position."""
+        return self._standings.serving(tenant, purpose=purpose, verb=verb, model=model, seen=seen, after=after)
 
     def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
         """Versions that are kept (10 of each model), newest first."""
