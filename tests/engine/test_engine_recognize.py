@@ -10,7 +10,9 @@ from PIL import Image
 
 from sartor import Engine
 from sartor.data.world.identity import IdentityWorld
-from sartor.errors import BadImage, ConfigError, Conflict, NoConsent
+from sartor.engine.gallery import Gallery
+from sartor.errors import BadImage, ConfigError, Conflict, NoConsent, StoreProblem
+from sartor.recognize._base import centres
 from sartor.recognize.faim import FAIM
 from sartor.recognize.nearest_centroid import NearestCentroid
 from sartor.recognize.parts.pictures import read_pictures
@@ -81,17 +83,125 @@ def test_what_is_forgotten_is_found_by_nobody_in_any_process(engine: Any, tmp_pa
     assert engine.identify(probe)[0].note == "nobody is enrolled"
 
 
-def test_another_process_lets_go_of_vectors_and_reads_them_anew_only_then(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sartor.engine.gallery.WHOLE_AGAIN", 0.0)
-    probe, key = _pictures(500, 1, first=4), ("default", engine.models()[0].fingerprint)
+def _gallery(engine: Any) -> Gallery:
+    """After a question, what it was answered from."""
+    engine.identify(_pictures(500, 1, first=4))
+    gallery: Gallery = engine._recognizing._galleries._galleries["default", engine.models()[0].fingerprint]
+    return gallery
+
+
+def _vector(gallery: Gallery, person: str) -> np.ndarray:
+    assert gallery.index is not None
+    return np.array(gallery.index._vectors.array[gallery.index._row[person]])
+
+
+def _centre(engine: Any, person: str) -> np.ndarray:
+    return centres([engine.store.state("default", person, "recognize").state])[0]
+
+
+def test_another_process_lets_go_of_vectors_with_the_next_question(engine: Any, tmp_path: Path) -> None:
     with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as other:
         held = []
-        for change in (lambda: None, lambda: None, lambda: engine.forget("ana"), lambda: engine.unenrol("ben")):
+        changes = (
+            lambda: None, lambda: engine.forget("ana"), lambda: engine.consent("ben", "recognize", False),
+            lambda: engine.consent("ben", "recognize", True), lambda: engine.unenrol("ben"),
+        )  # fmt: skip
+        for change in changes:
             change()
-            other.identify(probe)
-            held.append(other._recognizing._galleries._galleries[key])
-    assert held[0] is held[1]
-    assert [sorted(one.people) for one in held[1:]] == [["ana", "ben"], ["ben"], []]
+            held.append(sorted(_gallery(other).people))
+    assert held == [["ana", "ben"], ["ben"], [], ["ben"], []]
+
+
+def test_a_vector_that_goes_is_overwritten(engine: Any) -> None:
+    gallery, gone = _gallery(engine), _centre(engine, "ana")
+    index = gallery.index
+    assert index is not None
+    assert (index._vectors.array == gone).all(1).any()
+    engine.forget("ana")
+    assert not (index._vectors.array == gone).all(1).any()
+    assert "ana" not in index.ids
+
+
+def test_what_screens_vectors_is_overwritten_with_them() -> None:
+    vectors = np.random.default_rng(0).normal(size=(600, 24)).astype(np.float32)
+    gallery = Gallery(0, 0)
+    gallery.put(names := [f"p{row}" for row in range(600)], vectors)
+    gallery.people, gallery.seen = {name: name.encode() for name in names}, {name.encode(): (1, 0, 0.0) for name in names}
+    index = gallery.index
+    assert index is not None
+    before = {name: array.copy() for name, array in index._arrays().items()}
+    gallery.drop("p3")
+    gallery.drop("p599")
+    after = index._arrays()
+    assert not after["vectors"][[3, 599]].any()
+    assert not after["codes"][0, :, 3].any()
+    assert not after["facts"][0, :, 3].any()
+    others = np.delete(np.arange(512), 3)
+    for name in ("codes", "facts"):
+        old, new = (one[name].transpose(0, 2, 1).reshape(512, -1) for one in (before, after))
+        np.testing.assert_array_equal(old[others], new[others])
+    hits, left = index.search(vectors[:5], 3), np.delete(np.arange(600), [3, 599])
+    wanted = left[np.argsort(-vectors[:5] @ vectors[left].T, axis=1)[:, :3]]
+    assert [hits[row] for row in range(5)] == [[f"p{one}" for one in row] for row in wanted]
+
+
+def test_an_index_holds_no_more_rows_for_what_people_do(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = _gallery(engine)
+    assert gallery.index is not None
+    version = gallery.index.version
+    for one in range(3):
+        engine.observe("ana", [str(one)])
+        assert _gallery(engine) is gallery
+    assert (gallery.index.version, gallery.index.rows) == (version, 2)
+    monkeypatch.setattr("sartor.engine.gallery.SPARE", 0)
+    rows = []
+    for one in range(5):
+        engine.enrol("ana", _pictures(500, 1, first=6 + one))
+        gallery = _gallery(engine)
+        assert gallery.index is not None
+        rows.append(gallery.index.rows)
+        np.testing.assert_array_equal(_vector(gallery, "ana"), _centre(engine, "ana"))
+    assert rows == [3, 4, 5, 2, 3]
+
+
+def test_who_is_enrolled_is_found_whatever_became_of_the_note(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = engine.store.evidence("default", "ana")[0].id
+    assert engine.store.remove("default", "ana", [note]) == 1
+    with Engine(f"sqlite:///{tmp_path / 'people.db'}", master_key=bytes(range(32)), background=False) as other:
+        assert other.identify(_pictures(500, 1, first=4))[0].people[0][0] == "ana"
+
+    def fails(*_: Any) -> None:
+        raise StoreProblem("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(engine.store._appender, "_insert", fails)
+        with pytest.raises(StoreProblem):
+            engine.enrol("ben", _pictures(501, 2, first=6))
+    # The state and its note come together or not at all.
+    assert [one.version for one in engine.store.history("default", "ben", "recognize")] == [1]
+
+
+def test_an_older_state_that_serves_again_is_compared(engine: Any) -> None:
+    first = _vector(_gallery(engine), "ana")
+    engine.enrol("ana", _pictures(500, 2, first=6))
+    second = _vector(_gallery(engine), "ana")
+    assert not np.array_equal(first, second)
+    engine.store.restore("default", "ana", "recognize", 1)
+    np.testing.assert_array_equal(_vector(_gallery(engine), "ana"), first)
+    engine.enrol("ana", _pictures(500, 1, first=9))
+    np.testing.assert_array_equal(_vector(_gallery(engine), "ana"), first)
+    engine.store.release("default", "ana", "recognize")
+    np.testing.assert_array_equal(_vector(_gallery(engine), "ana"), _centre(engine, "ana"))
+    assert not np.array_equal(_vector(_gallery(engine), "ana"), first)
+
+
+def test_the_threshold_is_of_those_who_take_part(engine: Any, model: Any) -> None:
+    assert engine.identify(_pictures(500, 1))[0].threshold == model.threshold(2)
+    engine.consent("ben", "recognize", False)
+    assert engine.identify(_pictures(500, 1))[0].threshold == model.threshold(1)
+    engine.consent("ben", "recognize", True)
+    assert engine.identify(_pictures(500, 1))[0].threshold == model.threshold(2)
+    assert model.threshold(1) != model.threshold(2)
 
 
 def test_no_picture_is_kept_and_an_enrolment_is_among_her_records(engine: Any) -> None:
@@ -173,6 +283,16 @@ def test_who_is_forgotten_or_takes_back_her_word_meanwhile_is_not_enrolled(engin
 def test_of_two_enrolments_at_once_neither_is_lost(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _meanwhile(monkeypatch, lambda: engine.enrol("ana", _pictures(500, 1, first=8)))
     assert engine.enrol("ana", _pictures(500, 2, first=6)).pictures == 7
+
+
+def test_what_was_unenrolled_meanwhile_does_not_come_back(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again() -> None:
+        engine.unenrol("ana")
+        engine.enrol("ana", _pictures(500, 1, first=8))
+
+    _meanwhile(monkeypatch, again)
+    more = engine.enrol("ana", _pictures(500, 2, first=6))
+    assert (more.pictures, more.state_version) == (3, 2)
 
 
 def test_a_method_that_compares_everybody_at_once_leaves_out_who_took_back_her_word(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Vectors of who is enrolled, in memory: read once, kept as the store has them, and gone with who is forgotten."""
+"""Vectors of who is enrolled, in memory: read once, kept as the store has them, and overwritten when she is forgotten or says no: in the process
+that does it at once, in others with the next question."""
 
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,43 +12,54 @@ import numpy as np
 
 if TYPE_CHECKING:
     from sartor.engine.models import Loaded
+    from sartor.profile.standing import Made
     from sartor.profile.store import ProfileStore
-    from sartor.retrieve.index import ItemIndex
+    from sartor.retrieve.exact import ExactIndex
 
-WHOLE_AGAIN = 300.0
-"""Seconds that a vector may stay in the memory of one process after its person was forgotten by another; then all are read anew."""
+SPARE = 1_000
+"""Rows of people who are gone that an index may have beside as many as it has people; then it is built anew."""
 
 
 @dataclass
 class Gallery:
-    """Vectors of one tenant's people for one model, in memory."""
+    """Vectors of one tenant's people for one model, in memory: of those who allow it."""
 
     position: int
     epoch: int
-    """Another one means that somebody was forgotten since."""
-    read: float
+    """Another one means that others may be there, or other states of theirs, than evidence tells."""
     indexed: bool = True
     """False for a method that needs everybody's states at once: then only names are kept."""
-    index: ItemIndex | None = None
-    people: set[str] = field(default_factory=set)
+    index: ExactIndex | None = None
+    people: dict[str, bytes] = field(default_factory=dict)
+    """Who can be found, and what stands for her in the store."""
+    seen: dict[bytes, Made] = field(default_factory=dict)
+    """Of which state the vector is; also of those whose state cannot be read, who are not among the people."""
 
     def put(self, names: list[str], vectors: np.ndarray) -> None:
         """Whom to find, float32 [names, dim]; who is there already is replaced."""
-        from sartor.retrieve.index import ItemIndex
+        from sartor.retrieve.exact import ExactIndex
 
+        if self.index is not None:
+            self.index.erase(names)
         if self.index is None or not self.index.size:
-            self.index = ItemIndex.make("exact", metric="ip", screen=True).build(vectors, names)
+            self.index = ExactIndex(metric="ip", screen=True).build(vectors, names)
         else:
-            self.index.remove(names)
             self.index.add(vectors, names)
 
     def drop(self, person: str) -> None:
-        known = person in self.people
-        self.people.discard(person)
-        if known and self.index is not None:
-            self.index.remove([person])
+        """She is found no more, and her vector is overwritten."""
+        if person not in self.people:
+            return
+        self.seen.pop(self.people.pop(person))
+        if self.index is not None:
+            self.index.erase([person])
             if not self.index.size:
                 self.index = None
+
+    @property
+    def sparse(self) -> bool:
+        """Whether most rows are of people who are gone."""
+        return self.index is not None and self.index.rows > 2 * self.index.size + SPARE
 
 
 class Galleries:
@@ -60,37 +72,54 @@ class Galleries:
         store.on_forget.append(self.drop)
 
     def now(self, tenant: str, loaded: Loaded) -> Gallery:
-        """Vectors as the store has them now."""
-        from sartor.recognize._base import centres
-
-        key, now = (tenant, loaded.fingerprint), time.monotonic()
+        """Vectors as the store has them now. Only those that changed are read: few are where the epoch is the same, for evidence tells of whom."""
+        key = tenant, loaded.fingerprint
         with self._lock:
             position, epoch = self._store.newest(tenant)
             kept = self._galleries.get(key)
-            whole = kept is None or (kept.epoch != epoch and now - kept.read >= WHOLE_AGAIN)
-            if kept is not None and kept.position == position and not whole:
+            if kept is not None and kept.sparse:
+                kept = None
+            if kept is not None and (kept.position, kept.epoch) == (position, epoch):
                 return kept
             method: Any = loaded.method
-            made = Gallery(position, epoch, now, indexed=not method.together) if whole or kept is None else kept
-            changed = self._store.changed(tenant, 0 if whole else made.position)
-            names: list[str] = []
-            vectors: list[np.ndarray] = []
-            for at in range(0, len(changed), 1_000):
-                some = changed[at : at + 1_000]
-                states = {name: one.state for name, one in self._store.states(tenant, some, self._verb, model=loaded.fingerprint).items()}
-                for name in some:
-                    if name not in states:
-                        made.drop(name)
-                made.people |= states.keys()
-                if states and made.indexed:
-                    names += states
-                    vectors.append(centres(list(states.values())))
-            if names:
-                made.put(names, np.concatenate(vectors))
-            made.position = position
+            made = Gallery(0, epoch, indexed=not method.together) if kept is None else kept
+            after = made.position if kept is not None and kept.epoch == epoch and kept.position <= position else None
+            now, changed = self._store.serving(
+                tenant, purpose=self._verb, verb=self._verb, model=loaded.fingerprint, seen=made.seen, after=after
+            )  # fmt: skip
+            if after is None:
+                for name in [name for name, subject in made.people.items() if subject not in now]:
+                    made.drop(name)
+                made.seen = {subject: one for subject, one in made.seen.items() if subject in now}
+            self._read(tenant, made, loaded, now, changed)
+            made.position, made.epoch = position, epoch
             # Of one tenant, the model that serves.
             self._galleries = {one: other for one, other in self._galleries.items() if one[0] != tenant} | {key: made}
             return made
+
+    def _read(self, tenant: str, made: Gallery, loaded: Loaded, now: Mapping[bytes, Made], changed: Mapping[bytes, str]) -> None:
+        """Read the states of those who changed into a gallery."""
+        from sartor.recognize._base import centres
+
+        subjects, people = list(changed), dict[str, bytes]()
+        seen: dict[bytes, Made] = {}
+        vectors: list[np.ndarray] = []
+        for at in range(0, len(subjects), 1_000):
+            some = subjects[at : at + 1_000]
+            read = self._store.states(tenant, [changed[one] for one in some], self._verb, model=loaded.fingerprint)
+            there = {changed[one]: one for one in some if changed[one] in read}
+            if there and made.indexed:
+                vectors.append(centres([read[name].state for name in there]))
+            people |= there
+            seen |= {subject: (read[name].version, read[name].position, read[name].made) for name, subject in there.items()}
+            for subject in some:
+                if changed[subject] not in read:
+                    made.drop(changed[subject])
+                    seen[subject] = now[subject]
+        if vectors:
+            made.put(list(people), np.concatenate(vectors))
+        made.people |= people
+        made.seen |= seen
 
     def nearest(self, gallery: Gallery, vectors: np.ndarray, depth: int, least: float) -> list[list[tuple[str, float]]]:
         """People whose score is at least `least`, best first, of the `depth` nearest."""

@@ -107,22 +107,20 @@ class Recognizing:
             history = self._store.history(tenant, person, VERB)
             before = self._before(tenant, person, loaded)
             state = method.enrol(pictures, before, sure=sure)
-            # Written only while she still says yes; who has taken it back meanwhile is told so by the next turn.
+            about = {"pictures": len(pictures), "model": loaded.fingerprint}
+            note = Record(person, "events", "", time=time.time(), kind=KIND, content={"item": KIND, "context": about}, purposes=frozenset(),
+                          source=source, model=loaded.fingerprint)  # fmt: skip
+            # Written only while she still says yes; who has taken it back meanwhile is told so by the next turn. The note comes with the state or
+            # not at all: other processes hear of the state by it, and nobody who was forgotten is known again by it.
             written = self._store.put_states(
                 tenant, VERB, {person: state}, model=loaded.fingerprint, position=position, clear=False,
-                newest={person: history[0].version if history else 0}, agreed=VERB,
+                newest={person: history[0].version if history else 0}, agreed=VERB, note=note,
             )  # fmt: skip
             stored = written.get(person)
             if stored is not None:
                 break
         if stored is None:
             raise Conflict("others enrol this person at the same time", fix="try again", person=person)
-        if self._agreed(tenant, person):
-            # Who was forgotten since must not be known again by this note.
-            about = {"pictures": len(pictures), "model": loaded.fingerprint}
-            record = Record(person, "events", "", time=time.time(), kind=KIND, content={"item": KIND, "context": about}, purposes=frozenset(),
-                            source=source, model=loaded.fingerprint)  # fmt: skip
-            self._store.append(tenant, [record])
         return Enrolled(person=person, model=loaded.fingerprint, state_version=stored.version, pictures=state.examples)
 
     def enrolment(self, tenant: str, person: str) -> Enrolment:
