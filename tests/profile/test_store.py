@@ -177,6 +177,59 @@ def test_states_have_versions_that_can_be_restored_and_held(store: ProfileStore)
         store.restore("t", "ana", "recommend", 1)
 
 
+def test_who_serves_is_told_by_the_states_the_consent_and_the_epoch(store: ProfileStore) -> None:
+    def enrol(person: str, *, newest: int = 0, position: int | None = None) -> bool:
+        at = store.position("t") if position is None else position
+        note = Record(person, kind="enrolment", purposes=frozenset())
+        states = {person: a_state()}
+        made = store.put_states(
+            "t", "recognize", states, model=MODEL, position=at, clear=False, newest={person: newest}, agreed="recognize", note=note
+        )  # fmt: skip
+        return person in made
+
+    def serving(after: int | None = None) -> dict[str, int]:
+        now, names = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={}, after=after)
+        return {names[subject]: made[0] for subject, made in now.items()}
+
+    def moved(what: Callable[[], object]) -> bool:
+        before = store.newest("t")[1]
+        what()
+        return store.newest("t")[1] != before
+
+    for person in ("ana", "ben"):
+        assert not moved(lambda person=person: store.consent("t", person, "recognize", True))  # type: ignore[misc]
+        assert enrol(person)
+    assert not enrol("eve")
+    assert store.count("t", "eve") == 0
+    until = store.position("t")
+    assert serving() == {"ana": 1, "ben": 1}
+    assert serving(until) == {}
+    store.append("t", clicks("eve", 2))
+    assert enrol("ana", newest=1)
+    assert serving(until) == {"ana": 2}
+    assert serving() == {"ana": 2, "ben": 1}
+    now, _ = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={})
+    assert store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen=now)[1] == {}
+    assert moved(lambda: store.restore("t", "ana", "recognize", 1))
+    assert enrol("ana", newest=3)
+    assert serving()["ana"] == 3
+    assert moved(lambda: store.release("t", "ana", "recognize"))
+    assert not moved(lambda: store.release("t", "ana", "recognize"))
+    assert serving()["ana"] == 4
+    assert moved(lambda: store.consent("t", "ben", "recognize", False))
+    assert serving() == {"ana": 4}
+    assert moved(lambda: store.consent("t", "ben", "recognize", True))
+    read = store.position("t")
+    assert store.drop_verb("t", "ben", "recognize") == 1
+    assert serving() == {"ana": 4}
+    assert enrol("ben")
+    # Version 1 again, but not the one that was read.
+    assert not enrol("ben", newest=1, position=read)
+    assert serving() == {"ana": 4, "ben": 1}
+    store.forget("t", "ana", scan_files=False)
+    assert serving() == {"ben": 1}
+
+
 def test_models_have_states_of_their_own_and_older_never_replaces_newer(store: ProfileStore) -> None:
     store.append("t", clicks("ana", 1))
     at = store.position("t")
