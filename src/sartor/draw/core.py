@@ -45,12 +45,12 @@ class CoRe(ConceptMethod):
 
     Source: Wu et al., CoRe: Context-Regularized Text Embedding Learning for Text-to-Image Personalization, AAAI 2025. No code is published; what the
     denoiser sees while its attention is compared is not said there: here noised pictures of the batch, and noise in `repair`. The paper's weights
-    are for Stable Diffusion 2.1 (1.5e-4 and 0.05), where words are shorter; those here were raised for the small prior, and not tuned. State: rows
-    float32 [1, d], and with a second stage weights.<layer>.{A, B} at low rank.
+    are for Stable Diffusion 2.1 (1.5e-4 and 0.05), where words are shorter; those here were raised for the small prior, the rate as for textual
+    inversion. State: rows float32 [1, d], and with a second stage weights.<layer>.{A, B} at low rank.
     """
 
     steps: int = 250
-    learning_rate: float = 5e-3
+    learning_rate: float = 6e-2
     batch: int = 8
     context_weight: float = 0.02
     """Of 1 - cosine of what the text encoder says at all other places."""
