@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
+from sartor.draw.parts.objectives import even
 from sartor.draw.parts.prior import Prior
 from sartor.errors import ConfigError
 from sartor.parts.trainer import Trainer, seeded
@@ -90,8 +91,7 @@ class Lesson(nn.Module):
         context = prior.text_encoder(ids).last_hidden_state
         output = prior.predict(prior.noised(latents, noise, t), t, context)
         error = F.mse_loss(output, prior.target(latents, noise, t), reduction="none").mean((1, 2, 3))
-        weight = (1 / (1 - prior.alphas.to(latents.device)[t])).clamp(max=self.recipe.heaviest)
-        return (weight * error).mean() if prior.scheduler.config.prediction_type == "sample" else error.mean()
+        return (even(prior, t, heaviest=self.recipe.heaviest) * error).mean()
 
     def times(self, count: int) -> Tensor:
         """int64 [count], `noisy` of them among the noisiest, the rest anywhere."""
