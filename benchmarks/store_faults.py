@@ -119,8 +119,8 @@ class Promises:
             elif what == "state" and mark == "+":
                 self.states[facts[0]] = max(self.states.get(facts[0], 0), int(facts[1]))
             elif what == "consent":
-                # What was begun and not acknowledged may hold as well.
-                self.consents[facts[0]] = {facts[1]} | (self.consents.get(facts[0], set()) if mark == ">" else set())
+                # What was begun and not acknowledged may hold as well, or what held before it: at first nobody shares.
+                self.consents[facts[0]] = {facts[1]} | (self.consents.get(facts[0], {"0"}) if mark == ">" else set())
 
     def check(self, store: ProfileStore) -> dict[str, int]:
         """Counts of what must not be."""
