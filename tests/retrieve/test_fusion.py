@@ -14,7 +14,7 @@ from sartor import Evidence
 from sartor.data.world import World
 from sartor.errors import BadValue, ConfigError, EmptyData, NotFitted, StateMismatch
 from sartor.retrieve.fusion import FusionRanker, Pool, normalised, reciprocal_rank, weighted
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 from sartor.retrieve.rerank import Reranker
 
 

@@ -138,7 +138,7 @@ class Reranking:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The order and the scores once the person's taste has moved them."""
         from sartor.parts.threads import blas_alone, limit
-        from sartor.retrieve.index import Hits
+        from sartor.retrieve.hits import Hits
         from sartor.retrieve.rerank import Reranker
 
         self._serving.hold()

@@ -25,7 +25,7 @@ import polars as pl
 from sartor.errors import ConfigError, EmptyData
 from sartor.evaluate.collections import Collection
 from sartor.evaluate.ir import as_run
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 
 DEPTH = 100
 """Documents per query in a run: what Recall@100 looks at."""

@@ -14,7 +14,7 @@ import polars as pl
 from sartor.data.ids import IdMap, as_ids
 from sartor.represent.text import item_texts
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

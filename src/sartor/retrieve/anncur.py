@@ -14,7 +14,8 @@ import numpy as np
 from sartor.errors import BadValue, ConfigError, CorruptFile, NotFitted, SpaceMismatch, StateMismatch, UnknownId
 from sartor.method import State, States
 from sartor.retrieve import _beside
-from sartor.retrieve.index import Hits, ItemIndex
+from sartor.retrieve.hits import Hits
+from sartor.retrieve.index import ItemIndex
 from sartor.retrieve.score_rank import RankReport
 
 if TYPE_CHECKING:

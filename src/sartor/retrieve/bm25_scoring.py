@@ -12,7 +12,7 @@ from sartor.errors import BadValue, EmptyData, NotFitted
 from sartor.parts.threads import even, over_rows, threads
 from sartor.parts.topk import checked_k, top_k
 from sartor.retrieve.bitmaps import Bitmap
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 from sartor.retrieve.postings import Segment, add_up
 from sartor.retrieve.words import checked_queries, tokens
 

@@ -22,7 +22,8 @@ from sartor.represent.text import TextEncoder, item_texts, text_encoder, uncache
 from sartor.retrieve.bm25 import BM25, FLAT
 from sartor.retrieve.filters import Filter
 from sartor.retrieve.fusion import Pool, reciprocal_rank, weighted
-from sartor.retrieve.index import Allowed, Hits, ItemIndex
+from sartor.retrieve.hits import Hits
+from sartor.retrieve.index import Allowed, ItemIndex
 from sartor.retrieve.words import Documents, checked_queries
 
 Fusion = Literal["reciprocal-rank", "weighted"]

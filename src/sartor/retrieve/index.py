@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -25,12 +25,13 @@ from sartor.errors import BadValue, ConfigError, DuplicateRows, EmptyData, NotFi
 from sartor.method import learned
 from sartor.parts.topk import checked_k
 from sartor.retrieve.bitmaps import Bitmap, Standing
+from sartor.retrieve.checks import Metric, attribute_table, checked_vectors, new_ids
 from sartor.retrieve.filters import Filter
+from sartor.retrieve.hits import Hits
 
 if TYPE_CHECKING:
     from sartor.retrieve.attributes import Attributes
 
-Metric = Literal["ip", "cosine", "l2"]
 Allowed = Bitmap | Standing | np.ndarray | Sequence[Any]
 KINDS = {
     "exact": "sartor.retrieve.exact:ExactIndex",
@@ -40,27 +41,6 @@ KINDS = {
     "graph": "sartor.retrieve.graph_index:GraphIndex",
     "leanvec": "sartor.retrieve.leanvec:LeanVecIndex",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """What a batch of queries found, best first."""
-
-    indices: np.ndarray
-    """int32 [queries, k], row numbers; -1 where there were fewer."""
-    scores: np.ndarray
-    """float32 [queries, k], higher is better (l2: minus the squared distance); -inf where there is no row."""
-    ids: Sequence[Any]
-    """Of all rows of the index, by number."""
-    plan: str
-    """How it was searched, and why."""
-
-    def __len__(self) -> int:
-        return int(self.indices.shape[0])
-
-    def __getitem__(self, query: int) -> list[Any]:
-        """Ids for one query, best first."""
-        return [self.ids[row] for row in self.indices[query] if row >= 0]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -133,12 +113,12 @@ class ItemIndex(ABC):
         vectors = np.asarray(vectors)
         if vectors.ndim != 2 or not vectors.size:
             raise EmptyData(f"vectors of shape {list(vectors.shape)} are nothing to index", fix="give float [n, dim], with at least one row")
-        made, biases = self._checked(vectors, vectors.shape[1])
+        made, biases = checked_vectors(vectors, vectors.shape[1], self.metric)
         made = made.copy() if np.may_share_memory(made, vectors) else made
         given = id_column(range(len(made)) if ids is None else ids)
         id_type: pl.DataType = pl.Int64() if given.dtype.is_integer() else pl.String()
-        names = self._names(given, len(made), id_type)
-        table = self._table(attributes, len(made))
+        names = new_ids(given, len(made), id_type)
+        table = attribute_table(attributes, len(made))
         self._build(made, biases)
         self.dim, self.space, self.version, self.numbering = made.shape[1], space, self.version + 1, uuid.uuid4().hex
         self._id_type = id_type
@@ -154,14 +134,14 @@ class ItemIndex(ABC):
         vectors = np.atleast_2d(np.asarray(vectors))
         if not vectors.shape[0]:
             return
-        made, biases = self._checked(vectors, self.dim)
-        names = self._names(range(self.rows, self.rows + len(made)) if ids is None else ids, len(made), self._id_type)
+        made, biases = checked_vectors(vectors, self.dim, self.metric)
+        names = new_ids(range(self.rows, self.rows + len(made)) if ids is None else ids, len(made), self._id_type)
         if taken := [name for name in names if name in self._row]:
             raise DuplicateRows(f"{len(taken)} ids are in the index already", fix="remove them first", id=repr(taken[0]))
         old = self._attributes.frame
         if attributes is None and old.width:
             attributes = old.clear(len(made))
-        table = self._table(attributes, len(made))
+        table = attribute_table(attributes, len(made))
         if table.schema != old.schema:
             try:
                 table = table.select(old.columns).cast(dict(old.schema))  # type: ignore[arg-type]
@@ -209,7 +189,7 @@ class ItemIndex(ABC):
             raise EmptyData("the index holds no item any more", fix="add some")
         asked = np.atleast_2d(np.asarray(queries))
         k = checked_k(k, len(asked), self.rows)
-        made, _ = self._checked(asked, self.dim, what="query")
+        made, _ = checked_vectors(asked, self.dim, self.metric, what="query")
         bits = self._bits(where, allowed)
         count = self.size if bits is None else len(bits)
         n = min(k, count)
@@ -318,52 +298,9 @@ class ItemIndex(ABC):
                 fix="encode with the index's own encoder, or build the index again",
             )
 
-    def _checked(self, vectors: np.ndarray, dim: int, what: str = "vector") -> tuple[np.ndarray, np.ndarray | None]:
-        if vectors.ndim != 2 or vectors.shape[1] != dim:
-            raise BadValue(f"a {what} has {vectors.shape[-1]} dimensions, the index {dim}", fix="use the encoder that the index was built with")
-        if vectors.dtype.kind not in "fiu":
-            raise WrongType(f"{what} values are of type {vectors.dtype}", fix="give numbers")
-        with np.errstate(over="ignore"):
-            made = np.ascontiguousarray(vectors, np.float32)
-            squares = np.einsum("nd,nd->n", made, made)
-        bad = np.flatnonzero(~np.isfinite(squares))
-        if bad.size:
-            raise BadValue(f"{what} {bad[0]} is not finite (NaN, infinite, or too long)", fix="leave it out", row=int(bad[0]))
-        if self.metric == "cosine":
-            if (zero := np.flatnonzero(squares < 1e-30)).size:
-                row = int(zero[0])
-                raise BadValue(f"{what} {row} has length 0; its direction is undefined", fix="leave it out, or use another metric", row=row)
-            return made / np.sqrt(squares)[:, None], None
-        return made, -squares / 2 if self.metric == "l2" else None
-
     def _coerced(self, ids: Sequence[Any] | np.ndarray) -> list[Any]:
         """In the index's kind of ids (60 and "60" are the same); None for what can be none of them."""
         return as_ids(ids, self._id_type).to_list()
-
-    @staticmethod
-    def _names(ids: Sequence[Any] | pl.Series, n: int, kind: pl.DataType) -> list[Any]:
-        """Ids of n new rows, in the index's kind of ids; checked."""
-        names = as_ids(ids, kind).to_list()
-        if None in names:
-            row = names.index(None)
-            raise BadValue(f"an id is missing, or is not {kind} as the others are", fix="give every item an id of one kind", row=row)
-        if len(names) != n:
-            raise BadValue(f"{len(names)} ids for {n} vectors", fix="give one id per vector")
-        if len(set(names)) < n:
-            seen: set[Any] = set()
-            twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DuplicateRows("an id occurs more than once", fix="give every vector an id of its own", id=repr(twice))
-        return names
-
-    @staticmethod
-    def _table(attributes: pl.DataFrame | None, n: int) -> pl.DataFrame:
-        if attributes is None:
-            return pl.DataFrame()
-        if not isinstance(attributes, pl.DataFrame):
-            raise WrongType(f"attributes are a {type(attributes).__name__}", fix="give a polars DataFrame")
-        if attributes.height != n:
-            raise BadValue(f"{attributes.height} rows of attributes for {n} vectors", fix="give one row per vector")
-        return attributes
 
     def _set_attributes(self, frame: pl.DataFrame) -> None:
         from sartor.retrieve.attributes import Attributes

@@ -27,6 +27,7 @@ from sartor.retrieve._projection import closed_form, frank_wolfe, moment, pca
 from sartor.retrieve._rotation import Rotation
 from sartor.retrieve.bitmaps import Bitmap
 from sartor.retrieve.calibration import WINDOWS, least_window
+from sartor.retrieve.checks import checked_vectors
 from sartor.retrieve.codes import encode, quantize, remainder
 from sartor.retrieve.exact import exact
 from sartor.retrieve.index import ItemIndex
@@ -94,7 +95,7 @@ class LeanVecIndex(ItemIndex):
         queries = np.atleast_2d(np.asarray(queries))
         if not queries.size:
             raise EmptyData("there are no queries to learn from", fix="leave learn out: then the items stand for the queries")
-        self._asked = self._checked(queries, queries.shape[1], what="query")[0]
+        self._asked = checked_vectors(queries, queries.shape[1], self.metric, what="query")[0]
         return self
 
     @property

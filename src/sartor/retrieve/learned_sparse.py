@@ -12,7 +12,7 @@ from sartor.data.ids import id_column
 from sartor.errors import ConfigError, CorruptFile, EmptyData, FileProblem, MissingExtra, NotFitted
 from sartor.parts.topk import checked_k, top_k
 from sartor.progress import track
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 from sartor.retrieve.words import checked_queries
 
 if TYPE_CHECKING:

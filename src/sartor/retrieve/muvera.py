@@ -12,7 +12,8 @@ import numpy as np
 from sartor.errors import ConfigError, CorruptFile, NotFitted, SpaceMismatch
 from sartor.retrieve import _beside
 from sartor.retrieve.fixed_encoding import FixedEncoding
-from sartor.retrieve.index import Allowed, Hits, ItemIndex
+from sartor.retrieve.hits import Hits
+from sartor.retrieve.index import Allowed, ItemIndex
 from sartor.retrieve.multi_vector import MultiVectors, SumOver, maxsim
 from sartor.retrieve.two_stage import two_stage
 

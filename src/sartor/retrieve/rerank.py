@@ -18,7 +18,7 @@ from sartor.data.ids import IdMap, as_ids, id_column
 from sartor.errors import BadValue, ConfigError, NotFitted
 from sartor.method import Ranking, State, States
 from sartor.retrieve.fusion import FusionRanker, Pool, normalised
-from sartor.retrieve.index import Hits
+from sartor.retrieve.hits import Hits
 
 Results = Ranking | Hits | Sequence[Sequence[Any]]
 LARGEST = 100.0

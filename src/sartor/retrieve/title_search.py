@@ -8,7 +8,8 @@ from typing import Any
 from sartor.errors import BadValue, DuplicateRows
 from sartor.method import States
 from sartor.represent.vacancysbert import Skills, TitleEncoder, normalised_title
-from sartor.retrieve.index import Hits, ItemIndex
+from sartor.retrieve.hits import Hits
+from sartor.retrieve.index import ItemIndex
 
 
 class TitleSearch:

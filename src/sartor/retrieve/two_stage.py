@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sartor.errors import BadValue, ConfigError
-from sartor.retrieve.index import Hits, ItemIndex
+from sartor.retrieve.hits import Hits
+from sartor.retrieve.index import ItemIndex
 
 Rescore = Callable[[np.ndarray], np.ndarray]
 """From candidates int32 [q, c] (row numbers; -1 where there is none) to exact scores float32 [q, c]; those of -1 are not looked at."""
