@@ -148,7 +148,7 @@ def test_vectors_that_are_no_numbers_are_named(model: NearestCentroid) -> None:
 
 def test_the_small_encoder_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     images, people = _pictures(np.arange(24), 6)
-    made = NearestCentroid(steps=30, dim=16).fit_pictures(images, people)
+    made = NearestCentroid(steps=30, dim=16, held_out=0.0).fit_pictures(images, people)
     held = np.array([who for who in range(24) if who not in set(np.unique(people))] or [200, 201, 202, 203])
     shown, _ = _pictures(held, 4)
     again = load(made.save(tmp_path / "model"))
@@ -174,6 +174,16 @@ def test_from_files_of_a_population(tmp_path: Path) -> None:
     assert np.allclose(states["p3"]["sum"], made.enrol(images[people == 3])["sum"], atol=1e-4)
     # Too few to hold any out: each is a stranger to a model that has learned from the others.
     assert made.calibrated_on_ == made.gallery_ == 8
+
+
+def test_few_identities_set_a_trained_encoders_threshold_too() -> None:
+    images, people = _pictures(np.arange(9), 4)
+    made = NearestCentroid(steps=1, dim=8).fit_pictures(images, people)
+    assert made.calibrated_on_ == 9
+    # Parts of three, two, two and two: each one's two probes against the other strangers of the part.
+    assert len(made.impostors_) == 2 * (3 * 2 + 3 * 2 * 1)
+    with pytest.warns(UserWarning, match="9 identities are too few"):
+        FAIM(steps=1, dim=8).fit_pictures(images, people, outfits=people)
 
 
 def test_any_vision_model_of_transformers(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class VectorRecognizer(Recognizer):
     gallery_: int = learned(0)
     """Identities that were compared at once to set the threshold."""
     calibrated_on_: int = learned(0)
-    """Identities that the threshold was set by. A frozen encoder with too few to hold any out learns from parts of them in turn, and is judged on the
-    others; for one that is trained it is 0 then, and the threshold was set by those that were learned from."""
+    """Identities that the threshold was set by. With too few to hold any out, methods that learn quickly do so from parts of them in turn, each
+    judged on the others; for the rest it is 0 then, and the threshold was set by those that were learned from."""
 
     population_frames: ClassVar[tuple[str, ...]] = ("images",)
 
@@ -95,20 +96,25 @@ class VectorRecognizer(Recognizer):
             self.calibrated_on_ = int(held.size)
             judged = out if held.size else np.ones(len(people), bool)
             self._calibrate(images[judged], people[judged])
+            if self.held_out and not held.size:
+                what = f"{names.size} identities are too few to hold some out: the threshold is set by those that were learned from, and lets more in"
+                warnings.warn(f"{what}; look at it with `sartor recognize evaluate`", UserWarning, stacklevel=3)
             return
         # Too few to hold any out: each fold is scored by a model that has not learned from it.
         scores = []
         for part in np.array_split(np.random.default_rng([self.seed, 19]).permutation(names), min(self._folds, names.size)):
             rest = ~np.isin(people, part)
             self._learn(images[rest], people[rest], {name: column[rest] for name, column in more.items()}, progress)
-            scores.append(self._stranger_scores(images, people, part))
+            # Strangers are to be strangers to the model too, and those they are compared with.
+            among = ~rest if part.size > 1 else np.ones(len(people), bool)
+            scores.append(self._stranger_scores(images[among], people[among], part))
         self._learn(images, people, more, progress)
         self.calibrated_on_ = self.gallery_ = int(names.size)
         self.impostors_, self.alone_ = (Impostors.sample(np.concatenate(one), seed=self.seed) for one in zip(*scores, strict=True))
 
     @property
     def _folds(self) -> int:
-        """Into how many parts a few identities are divided to set the threshold, learning once for each; 0 where learning takes too long for that."""
+        """Into how many parts a few identities are divided to set the threshold, learning once more for each; 0 where that takes too long."""
         return 0
 
     @abstractmethod
