@@ -6,26 +6,22 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.federated import accuracy, most_different
 from sartor.federate import datasets
 from sartor.federate._prompted import OnPrompts
 from sartor.federate.federation import Client, Examples, Federation
-from sartor.federate.fedper import FedPer
-from sartor.federate.local import Local
-from sartor.federate.parts import partition
+from sartor.federate.parts import partition, small_vit
 from sartor.federate.parts.prompted import FrozenEncoder
 from sartor.federate.pfedpg import PFedPG
+from sartor.federate.prompted import PromptedFedPer, PromptedLocal
 from sartor.parts.statistics import bootstrap
-from sartor.parts.trainer import seeded
 from sartor.progress import bar
 
 CLAIM = Claim(
@@ -66,38 +62,9 @@ NINTH = _look(lambda x: np.sqrt(x[..., ::-1, :]))
 
 
 def _encoder(folder: Path, x: np.ndarray, y: np.ndarray, *, patch: int, width: int, layers: int, epochs: int, seed: int) -> str:
-    """A ViT with a classifier, learned on images in four looks and saved."""
-    from transformers import ViTConfig, ViTForImageClassification
-
-    with seeded(seed):
-        config = ViTConfig(
-            hidden_size=width, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=2 * width, image_size=x.shape[-1], patch_size=patch,
-            num_channels=1, num_labels=10,
-        )  # fmt: skip
-        model: Any = ViTForImageClassification(config)
-        every = torch.from_numpy(np.concatenate([look(x) for look in LOOKS[:4]]))
-        labels = torch.from_numpy(np.tile(y, 4))
-        steps = -(-len(labels) // 64) * epochs
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-        for _ in range(epochs):
-            for rows in torch.randperm(len(labels)).split(64):
-                optimizer.zero_grad()
-                cross_entropy(model(pixel_values=every[rows]).logits, labels[rows]).backward()
-                optimizer.step()
-                schedule.step()
-    model.save_pretrained(folder)
-    return str(folder)
-
-
-@dataclass(kw_only=True, eq=False)
-class OwnPrompt(OnPrompts, Local):
-    """A prompt and a head per site; with no tokens the head alone."""
-
-
-@dataclass(kw_only=True, eq=False)
-class AveragedPrompt(OnPrompts, FedPer):
-    """One averaged prompt, heads of one's own."""
+    """A ViT with a classifier, learned on images in four looks."""
+    every = np.concatenate([look(x) for look in LOOKS[:4]])
+    return str(small_vit.learn(every, np.tile(y, 4), folder, patch=patch, width=width, layers=layers, epochs=epochs, seed=seed))
 
 
 def _sites(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Federation, Client]:
@@ -137,8 +104,8 @@ def _frozen(encoder: str, sites: Federation) -> np.ndarray:
 def _arms(encoder: str, seed: int, rounds: int) -> dict[str, OnPrompts]:
     settings: dict[str, Any] = {"encoder": encoder, "rounds": rounds, "epochs": 2, "batch": 10, "lr": 0.1, "lr_head": 0.05, "seed": seed}
     return {
-        "own head": OwnPrompt(**settings, tokens=0), "own prompt and head": OwnPrompt(**settings, tokens=TOKENS),
-        "averaged prompt": AveragedPrompt(**settings, tokens=TOKENS), "pfedpg": PFedPG(**settings, tokens=TOKENS),
+        "own head": PromptedLocal(**settings, tokens=0), "own prompt and head": PromptedLocal(**settings, tokens=TOKENS),
+        "averaged prompt": PromptedFedPer(**settings, tokens=TOKENS), "pfedpg": PFedPG(**settings, tokens=TOKENS),
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.federated import most_different
 from sartor.federate import datasets
 from sartor.federate.federation import Client, Examples, Federation
+from sartor.federate.parts import partition
 from sartor.federate.parts.networks import Flat
 from sartor.federate.parts.shards import Shards
 from sartor.federate.parts.training import Optimizer, classify, train
@@ -39,25 +40,9 @@ SETTINGS: dict[str, Any] = {"rounds": 50, "epochs": 5, "hidden": (192, 96), "cod
 
 def _people(seed: int) -> tuple[Examples, Federation]:
     """The server's three people together, and the users with all their labels."""
-    federation = datasets.wisdm(test=1 / 3, seed=seed)
-    able = [one.id for one in federation if len(set(one.train.y.tolist())) == federation.classes]
-    chosen = set(np.random.default_rng([seed, 61]).permutation(able)[:3].tolist())
-    server = [part for one in federation if one.id in chosen for part in (one.train, one.test)]
-    together = Examples(np.concatenate([one.x for one in server]), np.concatenate([one.y for one in server]))
-    return together, Federation([one for one in federation if one.id not in chosen], federation.classes, "users")
-
-
-def _few(users: Federation, labels: int, seed: int) -> Federation:
-    """So many labels of each class per user; the windows stay."""
-    out = []
-    for number, one in enumerate(users):
-        rng = np.random.default_rng([seed, 62, number])
-        kept = np.full(len(one.train), -1)
-        for label in np.unique(one.train.y):
-            rows = rng.permutation(np.flatnonzero(one.train.y == label))[:labels]
-            kept[rows] = label
-        out.append(Client(one.id, Examples(one.train.x, kept), one.test))
-    return Federation(out, users.classes, users.name)
+    chosen, users = partition.apart(datasets.wisdm(test=1 / 3, seed=seed), 3, seed=seed)
+    parts = [one.train for one in chosen]
+    return Examples(np.concatenate([one.x for one in parts]), np.concatenate([one.y for one in parts])), users
 
 
 def _f1(answers: np.ndarray, truth: np.ndarray) -> float:
@@ -99,7 +84,7 @@ def _one(seed: int) -> tuple[dict[tuple[str, int], np.ndarray], dict[str, Any]]:
     """Macro-F1 of every user by arm and labels per class, and what else one seed shows."""
     server, users = _people(seed)
     arms = {"semipfl": SemiPFL(**SETTINGS, seed=seed), "averaged autoencoder": SemiPFL(**SETTINGS, seed=seed, personal=False)}
-    three = _few(users, 3, seed)
+    three = partition.few_labels(users, 3, seed=seed)
     for method in arms.values():
         method.fit(three, server=server, progress=False)
     alone = _mlps([server], users.classes, seed)
@@ -107,7 +92,7 @@ def _one(seed: int) -> tuple[dict[tuple[str, int], np.ndarray], dict[str, Any]]:
     found = {(name, 0): _own(method, users, method.states(tuned=False)) for name, method in arms.items()}
     found["server alone", 3] = _scores(users, lambda number, x: alone(0, x))
     for labels in LABELS[1:]:
-        few = _few(users, labels, seed)
+        few = partition.few_labels(users, labels, seed=seed)
         found |= {(name, labels): _own(method, users, _with(method, few)) for name, method in arms.items()}
         parts = [_labelled(one.train) for one in few]
         found["own labels alone", labels] = _scores(users, _mlps(parts, users.classes, seed))
@@ -121,7 +106,7 @@ def _one(seed: int) -> tuple[dict[tuple[str, int], np.ndarray], dict[str, Any]]:
     start = time.perf_counter()
     own.adapt(three.clients[0].train)
     size = float(np.mean([one.nbytes for one in states.values()]))
-    return found, {"seconds": time.perf_counter() - start, "bytes": size, "whole": 4 * (own._net.size + own._head.size)}
+    return found, {"seconds": time.perf_counter() - start, "bytes": size, "whole": 4 * (own._net.size + own._mixture.head.size)}
 
 
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:

@@ -10,28 +10,27 @@ import pytest
 import torch
 
 import sartor
-from sartor.errors import ConfigError, FileProblem, StateMismatch, UnknownId
-from sartor.federate._prompted import OnPrompts
+from sartor.errors import BadValue, ConfigError, FileProblem, StateMismatch, UnknownId
+from sartor.evaluate.federated import PROMPTED, compare
+from sartor.federate import datasets
 from sartor.federate.federation import Client, Examples, Federation
-from sartor.federate.fedper import FedPer
-from sartor.federate.parts.prompted import FrozenEncoder
+from sartor.federate.parts import small_vit
+from sartor.federate.parts.prompted import FrozenEncoder, digest
 from sartor.federate.parts.shards import Shards
 from sartor.federate.pfedpg import PFedPG
+from sartor.federate.prompted import PromptedFedPer, PromptedLocal
 from sartor.method import State
-from sartor.parts.trainer import seeded
 
 SMALL: dict[str, Any] = {"tokens": 2, "heads": 2, "rounds": 3, "epochs": 2, "batch": 8, "lr": 0.1}
 
 
-def save_vit(folder: Path, *, width: int = 8, image: int = 8, classes: int = 3) -> str:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=width, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=image, patch_size=4, num_channels=1,
-        num_labels=classes,
-    )  # fmt: skip
-    with seeded(0):
-        transformers.ViTForImageClassification(config).save_pretrained(folder)
-    return str(folder)
+def save_vit(folder: Path, *, width: int = 8, image: int = 8, classes: int = 3, epochs: int = 1) -> str:
+    pytest.importorskip("transformers")
+    rng = np.random.default_rng(1)
+    y = np.arange(12 * classes) % classes
+    x = rng.normal(size=(len(y), 1, image, image)).astype(np.float32) * 0.3
+    x[:, 0, : image // 2, : image // 2] += y[:, None, None]
+    return str(small_vit.learn(x, y, folder, patch=4, width=width, layers=2, heads=2, epochs=epochs))
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +125,39 @@ def test_only_prompts_travel_and_a_state_is_a_descriptor_and_a_head(fitted: PFed
         loaded.predict(x, state)
 
 
-def test_averaged_prompts_are_a_composition(encoder: str) -> None:
-    class FedVPT(OnPrompts, FedPer):
-        """Averaged prompts and own heads."""
+def test_baselines_share_the_encoder_and_differ_in_what_is_sent(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(datasets.SETS, "digits", lambda seed: sites(5))
+    settings = {"rounds": 2, "epochs": 1, "batch": 8, "lr": 0.1, "network": "mlp", "tokens": 2}
+    board = tmp_path / "board"
+    found = compare("digits", PROMPTED, seeds=[100], settings=settings, encoder=encoder, board=board, progress=False)
+    # A prompt of 2 x 8 numbers, a head of 3 x 8 + 3.
+    sent = {row.method: row.sent.get("weights", {}).get("shape") for row in found.rows}
+    assert sent == {"head": None, "local": None, "fedavg": [43], "fedper": [16], "pooled": [43], "pfedpg": [16]}
+    assert {row.method: row.tuned_bytes // 4 for row in found.rows} == {**dict.fromkeys(PROMPTED, 43), "head": 27}
+    # Another encoder in the same folder is another comparison.
+    same, known = tmp_path / "same", len(list(board.iterdir()))
+    save_vit(same)
+    assert digest(same) == digest(encoder)
+    compare("digits", ["head"], seeds=[100], settings=settings, encoder=str(same), board=board, progress=False)
+    assert len(list(board.iterdir())) == known
+    save_vit(same, epochs=2)
+    compare("digits", ["head"], seeds=[100], settings=settings, encoder=str(same), board=board, progress=False)
+    assert len(list(board.iterdir())) == known + 1
+    method = PromptedLocal(encoder=encoder, tokens=2, rounds=1, batch=8).fit(sites(), progress=False)
+    state, x = method.states()[0], sites().clients[0].test.x
+    method.save(tmp_path / "m")
+    np.testing.assert_array_equal(sartor.load(tmp_path / "m").predict(x, state), method.predict(x, state))
 
-    settings = {name: one for name, one in SMALL.items() if name != "heads"}
-    method = FedVPT(encoder=encoder, **settings).fit(sites(), progress=False)
-    assert method.log.sent["weights"]["shape"] == [16]
+
+def test_a_small_encoder_learns_and_is_read_again(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    x, y = datasets.digits_arrays()
+    x, y = x.reshape(-1, 1, 8, 8)[y < 3], y[y < 3]
+    vit = FrozenEncoder.read(small_vit.learn(x[:400], y[:400], tmp_path / "vit", patch=4, width=16, layers=1, epochs=20))
+    assert vit.head is not None
+    with torch.no_grad():
+        answers = vit.head(vit.encode(torch.from_numpy(x[400:]), None)).argmax(1).numpy()
+    assert (answers == y[400:]).mean() > 0.8
 
 
 def test_mistakes_of_prompts_have_names(encoder: str, tmp_path: Path) -> None:
@@ -145,6 +170,25 @@ def test_mistakes_of_prompts_have_names(encoder: str, tmp_path: Path) -> None:
     odd = Examples(np.zeros((3, 1, 6, 6), np.float32), np.zeros(3, np.int64))
     with pytest.raises(ConfigError, match=r"\[1, 6, 6\], the encoder reads \[1, 8, 8\]"):
         PFedPG(encoder=encoder, **SMALL).fit(Federation([Client(0, odd, odd)], 3), progress=False)
+    table = Examples(np.zeros((3, 5), np.float32), np.zeros(3, np.int64))
+    with pytest.raises(ConfigError, match="give images"):
+        PromptedFedPer(encoder=encoder).fit(Federation([Client(0, table, table)], 3), progress=False)
+    for chosen, encoder_, words in ((["pfedpg"], None, "--encoder"), (["fedcac"], encoder, "with one there are head"), (["head"], None, "head")):
+        with pytest.raises(ConfigError, match=words):
+            compare("digits", chosen, encoder=encoder_, progress=False)
+    with pytest.raises(FileProblem, match="no vision model"):
+        compare("digits", ["head"], encoder=str(tmp_path / "nothing"), progress=False)
+    cut = Path(save_vit(tmp_path / "cut"), "model.safetensors")
+    cut.write_bytes(cut.read_bytes()[:500])
+    with pytest.raises(FileProblem, match="no vision model"):
+        FrozenEncoder.read(cut.parent)
+    for x, y, words in ((odd.x[0], odd.y, "images of shape"), (odd.x, np.full(3, -1), "a class from 0")):
+        with pytest.raises(BadValue, match=words):
+            small_vit.learn(x, y, tmp_path / "never", patch=3)
+    for patch, heads, words in ((4, 4, "patches of 4 in images of 6"), (3, 5, "5 heads")):
+        with pytest.raises(ConfigError, match=words):
+            small_vit.learn(odd.x, odd.y, tmp_path / "never", patch=patch, heads=heads)
+    assert not (tmp_path / "never").exists()
     model = FrozenEncoder.read(encoder).model
     model.config.image_size = 10
     with pytest.raises(ConfigError, match="10 pixels are no multiple of patches of 4"):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import sartor
-from sartor.errors import BadValue, StateMismatch
+from sartor.cli import app
+from sartor.errors import BadValue, ConfigError, StateMismatch
+from sartor.evaluate.federated import Row, compare
+from sartor.federate import datasets
+from sartor.federate._base import Federated
 from sartor.federate.federation import Client, Examples, Federation
+from sartor.federate.parts import partition
 from sartor.federate.parts.implicit import pull
 from sartor.federate.semipfl import SemiPFL
 from sartor.method import State
@@ -111,6 +118,78 @@ def test_it_recognises_with_few_labels() -> None:
     assert np.mean(right) > 0.85
     shared = SemiPFL(**SMALL, personal=False).fit(users(), server=SERVER, progress=False)
     assert "embedding" not in shared.states()[1].arrays
+
+
+def wearers(count: int = 9) -> Federation:
+    """Two of them without the last activity."""
+    out = []
+    for n in range(count):
+        train, test = windows(40, n / 4, seed=n), windows(30, n / 4, seed=50 + n)
+        out.append(Client(n, train.take(train.y < 2) if n < 2 else train, test))
+    return Federation(out, 3)
+
+
+def test_the_servers_people_give_all_they_have_and_others_few_labels() -> None:
+    people, rest = partition.apart(wearers(), 3, seed=100)
+    assert len(people) == 3
+    assert {one.id for one in people}.isdisjoint({0, 1} | {one.id for one in rest})
+    assert all(len(one.train) == 70 and not len(one.test) for one in people)
+    few = partition.few_labels(rest, 2, seed=100)
+    for one, before in zip(few, rest, strict=True):
+        np.testing.assert_array_equal(one.train.x, before.train.x)
+        kept = one.train.y >= 0
+        np.testing.assert_array_equal(one.train.y[kept], before.train.y[kept])
+        assert np.bincount(one.train.y[kept], minlength=3).tolist() == [2, 2, 2 if one.id > 1 else 0]
+        np.testing.assert_array_equal(one.test.y, before.test.y)
+
+
+def test_all_methods_learn_from_the_servers_people_and_are_judged_on_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(datasets.SETS, "wisdm-ar", lambda seed: wearers())
+    fitted: dict[str, Federation] = {}
+
+    def seen(self: Federated, federation: Federation, **options: Any) -> Any:
+        fitted[type(self).__name__] = federation
+        return plain(self, federation, **options)
+
+    plain = Federated.fit
+    monkeypatch.setattr(Federated, "fit", seen)
+    out, board = tmp_path / "out.json", tmp_path / "board"
+    call = ["federate", "wisdm-ar", "--server", "2", "--labels", "3", "--seed", "100", "--rounds", "2", "--epochs", "1", "--out", str(out)]
+    result = CliRunner().invoke(app, [*call, "-m", "local", "-m", "fedavg", "--board", str(board)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    assert (found["server"], found["labels"], list(found["methods"])) == (2, 3, ["local", "fedavg"])
+    # The network and the learning rate of classifiers are not SemiPFL's.
+    settings = {**SMALL, "rounds": 1, "network": "mlp", "lr": 5.0}
+    compare("wisdm-ar", ["semipfl"], seeds=[100], settings=settings, server=2, labels=3, board=board, progress=False)
+    users, late = partition.few_labels(partition.apart(wearers(), 2, seed=100)[1], 3, seed=100).hold_out(0.2, seed=100)
+    assert [one.id for one in fitted["SemiPFL"]] == [one.id for one in users]
+    assert fitted["Local"].digest() == fitted["FedAvg"].digest()
+    assert len(fitted["FedAvg"]) == len(users) + 2
+    rows = [Row.read(file) for file in board.iterdir()]
+    assert all(len(row.values["after"]) == len(users) and len(row.values["joined"]) == len(late) for row in rows)
+    assert len(rows) == 3
+    # What was asked without a server is another comparison.
+    compare("wisdm-ar", ["local"], seeds=[100], settings=found["settings"], board=board, progress=False)
+    assert len(list(board.iterdir())) == 4
+
+
+def test_mistakes_of_a_servers_people_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(datasets.SETS, "wisdm-ar", lambda seed: wearers())
+    for server, labels, words in (
+        (0, 3, "--server N"),
+        (8, 3, "8 of 9 clients for the server, and 7 have labels of all 3 classes"),
+        (-1, 3, "-1 of 9"),
+        (2, 0, "0 labels"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            compare("wisdm-ar", ["semipfl"], settings=SMALL, server=server, labels=labels, progress=False)
+    lone = Examples(np.zeros((3, 2), np.float32), np.arange(3), np.zeros((2, 0), np.int64))
+    with pytest.raises(ConfigError, match="graphs"):
+        partition.apart(Federation([Client(n, lone, lone) for n in range(3)], 3), 1)
+    pictures = Examples(np.zeros((3, 1, 4, 4), np.float32), np.arange(3))
+    with pytest.raises(BadValue, match="vectors of the same sensors"):
+        SemiPFL(**SMALL).fit(Federation([Client(0, pictures, pictures)], 3), server=pictures, progress=False)
 
 
 def test_mistakes_of_windows_have_names(fitted: SemiPFL) -> None:

@@ -12,6 +12,8 @@ from sartor.cli import _face
 from sartor.errors import ConfigError
 
 _HELD_OUT = "Share of clients that join only after the last round."
+_ENCODER = "A folder with a frozen vision transformer: all methods learn a prompt and a head over it, pfedpg among them."
+_SERVER = "So many clients with all labels are the server's, and judged nowhere; semipfl needs them, to all others they are clients."
 
 
 def federate(
@@ -30,6 +32,10 @@ def federate(
     alpha: Annotated[float | None, typer.Option("--alpha", help="Label skew of digits and mnist-t10k: smaller is more.", show_default=False)] = None,
     participation: Annotated[float, typer.Option("--participation", help="Share of clients asked in a round.")] = 1.0,
     held_out: Annotated[float, typer.Option("--held-out", help=_HELD_OUT)] = 0.2,
+    encoder: Annotated[str | None, typer.Option("--encoder", help=_ENCODER, show_default=False)] = None,
+    tokens: Annotated[int, typer.Option("--tokens", help="In a prompt, with --encoder.")] = 10,
+    server: Annotated[int, typer.Option("--server", help=_SERVER, show_default=False)] = 0,
+    labels: Annotated[int | None, typer.Option("--labels", help="Of each class for every other client; default all.", show_default=False)] = None,
     board: Annotated[
         Path | None, typer.Option("--board", "-b", help="A folder that remembers every fit, so that the same call goes on.", show_default=False)
     ] = None,
@@ -50,16 +56,18 @@ def federate(
     if data == "cora":
         # One step a round on a whole graph: what its optimiser remembers must outlive the round.
         settings |= {"network": "gcn", "hidden": (128,), "epochs": 1, "batch": 0, "optimizer": "adam", "lr": 0.01, "keep_moments": True}
-    chosen = methods or (
-        ["local", "fedavg", "fedper", "pooled", "fedpub"]
-        if data == "cora"
-        else ["local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "pfedgate", "fedd2s"]
-    )
+    if encoder is not None:
+        settings["tokens"] = tokens
+    chosen = methods or _suiting(data, encoder, server)
     try:
-        found = compare(data, chosen, seeds=seeds or (0, 1, 2), held_out=held_out, options=options, settings=settings, board=board)
+        found = compare(
+            data, chosen, seeds=seeds or (0, 1, 2), held_out=held_out, options=options, settings=settings, encoder=encoder, server=server,
+            labels=labels, board=board,
+        )  # fmt: skip
     except TypeError as strange:
         raise ConfigError(f"{data} takes no such option ({strange})", fix="leave --clients or --alpha out") from strange
     result = {**found.as_dict(), "settings": settings, "options": options, "seeds": seeds or [0, 1, 2]}
+    result |= {name: value for name, value in (("encoder", encoder), ("server", server or None), ("labels", labels)) if value is not None}
     if out is not None:
         from sartor.evaluate.claim import plain
 
@@ -69,6 +77,16 @@ def federate(
         _face.emit(result)
     else:
         _show(result)
+
+
+def _suiting(data: str, encoder: str | None, server: int) -> list[str]:
+    """The baselines, and the methods that suit the data and what else is given."""
+    if encoder is not None:
+        return ["head", "local", "fedavg", "fedper", "pooled", "pfedpg"]
+    baselines = ["local", "fedavg", "fedper", "pooled"]
+    if data == "cora":
+        return [*baselines, "fedpub"]
+    return [*baselines, "fedcac", "fedcluster", "pfedgate", "fedd2s", *(["semipfl"] if server else [])]
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 ARMS = ("shared", "before", "after", "swapped", "joined_shared", "joined")
 """No state; own state without and with the last local phase; the most different client's; late clients without and with a state."""
 COSTS = ("down", "up", "cpu", "state_bytes", "tuned_bytes", "adapt_seconds")
-METHODS = ("local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "fedpub", "pfedgate", "fedd2s")
-"""Slugs that `compare` knows."""
+METHODS = ("local", "fedavg", "fedper", "pooled", "fedcac", "fedcluster", "fedpub", "pfedgate", "fedd2s", "semipfl")
+"""Slugs that `compare` knows without an encoder; `semipfl` needs a server's set."""
+PROMPTED = ("head", "local", "fedavg", "fedper", "pooled", "pfedpg")
+"""With an encoder: a head alone, and what learns a prompt and a head; `pfedpg` is in no comparison without one."""
 
 
 @dataclass
@@ -111,7 +113,7 @@ def most_different(federation: Federation) -> np.ndarray:
 
 
 def measure(method: Federated, federation: Federation, late: Federation | None = None, *, slug: str = "") -> Row:
-    """A fitted method on the federation it was fitted on, and on clients that join later."""
+    """A fitted method on clients that it was fitted on, and on clients that join later; whoever else took part is not judged."""
     before, after = method.states(tuned=False), method.states()
     ids = [client.id for client in federation]
     farthest = most_different(federation) if len(ids) > 1 else np.zeros(1, np.int64)
@@ -131,7 +133,7 @@ def measure(method: Federated, federation: Federation, late: Federation | None =
     rounds = method.log.rounds
     asked = sum(one.asked for one in rounds)
     replied = asked - sum(len(one.lost) for one in rounds)
-    count = max(1, sum(one.train.labelled > 0 for one in federation))
+    count = len(before)
     return Row(
         slug or type(method).__name__.lower(), method.seed, {name: np.array(one, np.float64) for name, one in {**values, "joined": joined}.items()},
         down=sum(one.down for one in rounds) / max(1, asked), up=sum(one.up for one in rounds) / max(1, replied),
@@ -185,7 +187,8 @@ class Comparison:
 
 def compare(
     data: str, methods: Sequence[str], *, seeds: Sequence[int] = (0, 1, 2), held_out: float = 0.2, options: Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] | None = None, board: Path | None = None, progress: bool = True,
+    settings: Mapping[str, Any] | None = None, encoder: str | None = None, server: int = 0, labels: int | None = None, board: Path | None = None,
+    progress: bool = True,
 ) -> Comparison:  # fmt: skip
     """Fit and measure methods on a federation of `sartor.federate.datasets`, seed by seed.
 
@@ -195,32 +198,77 @@ def compare(
     methods: slugs.
     held_out: share of clients that join only after the last round.
     options: of the federation (clients, alpha, ...).
-    settings: of all methods alike (rounds, epochs, lr, ...), so that budgets are equal.
+    settings: of all methods alike (rounds, epochs, lr, ...), so that budgets are equal. SemiPFL keeps its own network and learning rate, which
+        are of an autoencoder.
+    encoder: a folder with a vision transformer, frozen; every method then learns a prompt and a head over it.
+    server: so many clients with all labels are the server's. SemiPFL has their examples on the server, for every other method they are clients
+        like all others; they are judged nowhere.
+    labels: so many of each class for every other client, also for those that join later.
     board: a folder with a file for every fit that is done; fits that are there with the same settings are not run again.
     """
     from sartor.federate import datasets
+    from sartor.federate.parts import partition
     from sartor.progress import bar
-    from sartor.systems import make
 
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise ConfigError(f"{unknown[0]} is no federated method", fix=f"there are {', '.join(METHODS)}")
+    _check_methods(methods, encoder, server)
+    more = _beyond(encoder, server, labels)
     found = Comparison(data)
     with bar("federate", len(seeds) * len(methods), enabled=progress, unit="fit") as shown:
         for seed in seeds:
             federation: Federation | None = None
             for slug in methods:
                 shown.advance(0, note=f"{slug}, seed {seed}")
-                place = None if board is None else board / f"{slug}-{seed}-{_key(data, slug, seed, held_out, options, settings)}.json"
+                place = None if board is None else board / f"{slug}-{seed}-{_key(data, slug, seed, held_out, options, settings, *more)}.json"
                 if place is not None and place.is_file():
                     found.rows.append(Row.read(place))
                     shown.advance()
                     continue
                 if federation is None:
-                    federation, late = datasets.load(data, seed=seed, **(options or {})).hold_out(held_out, seed=seed)
-                method = make(slug, **{**(settings or {}), "seed": seed})
-                method.fit(federation, progress=False)
+                    whole = datasets.load(data, seed=seed, **(options or {}))
+                    people, whole = partition.apart(whole, server, seed=seed) if server else ([], whole)
+                    whole = whole if labels is None else partition.few_labels(whole, labels, seed=seed)
+                    federation, late = whole.hold_out(held_out, seed=seed)
+                method = _fitted(slug, {**(settings or {}), "seed": seed}, encoder, federation, people)
                 found.rows.append(measure(method, federation, late, slug=slug))
                 if place is not None:
                     found.rows[-1].write(place)
                 shown.advance()
     return found
+
+
+def _check_methods(methods: Sequence[str], encoder: str | None, server: int) -> None:
+    for name in methods:
+        if name == "pfedpg" and encoder is None:
+            raise ConfigError("pfedpg writes prompts for an encoder", fix="give one (--encoder FOLDER)")
+        if encoder is not None and name not in PROMPTED:
+            raise ConfigError(f"{name} does not learn prompts for an encoder", fix=f"with one there are {', '.join(PROMPTED)}")
+        if encoder is None and name not in METHODS:
+            raise ConfigError(f"{name} is no federated method", fix=f"there are {', '.join(METHODS)}; with an encoder {', '.join(PROMPTED)}")
+        if name == "semipfl" and not server:
+            raise ConfigError("semipfl learns from a labelled set of the server's", fix="say how many clients give theirs (--server N)")
+
+
+def _beyond(encoder: str | None, server: int, labels: int | None) -> list[Any]:
+    """What else a fit is about; nothing for a plain one, which keeps the name that it has on a board."""
+    if encoder is None:
+        return [server, labels] if server or labels is not None else []
+    from sartor.federate.parts.prompted import digest
+
+    return [server, labels, digest(encoder)]
+
+
+def _fitted(slug: str, settings: Mapping[str, Any], encoder: str | None, federation: Federation, people: Sequence[Client]) -> Federated:
+    """A method on the clients, and on the server's people in the way it can learn from them."""
+    from sartor.federate.federation import Examples, Federation
+    from sartor.federate.prompted import KINDS
+    from sartor.systems import make
+
+    if slug == "semipfl":
+        parts = [one.train for one in people]
+        together = Examples(np.concatenate([one.x for one in parts]), np.concatenate([one.y for one in parts]))
+        own = make(slug, **{name: one for name, one in settings.items() if name not in ("lr", "network")})
+        return cast("Federated", own.fit(federation, server=together, progress=False))
+    if encoder is not None:
+        settings = {**settings, "encoder": encoder, **({"tokens": 0} if slug == "head" else {})}
+    method = KINDS[slug](**settings) if encoder is not None and slug in KINDS else make(slug, **settings)
+    return cast("Federated", method.fit(Federation([*federation, *people], federation.classes, federation.name), progress=False))

@@ -46,10 +46,15 @@ def digits_arrays() -> tuple[np.ndarray, np.ndarray]:
 
 def mnist(*, clients: int = 20, alpha: float = 0.1, train: int = 200, test: int = 100, seed: int = 0) -> Federation:
     """The 10,000 test images of MNIST, [1, 28, 28], Dirichlet label skew."""
+    x, y = mnist_arrays()
+    return partition.dirichlet(x, y, clients, alpha=alpha, train=train, test=test, seed=seed, name="mnist-t10k")
+
+
+def mnist_arrays() -> tuple[np.ndarray, np.ndarray]:
+    """float32 [10000, 1, 28, 28] from 0 to 1, and their classes."""
     folder = datasets.find("mnist-t10k")
     x = _idx(folder / "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28).astype(np.float32) / 255
-    y = _idx(folder / "t10k-labels-idx1-ubyte.gz", 8).astype(np.int64)
-    return partition.dirichlet(x, y, clients, alpha=alpha, train=train, test=test, seed=seed, name="mnist-t10k")
+    return x, _idx(folder / "t10k-labels-idx1-ubyte.gz", 8).astype(np.int64)
 
 
 def omniglot(*, test: float = 0.3, seed: int = 0) -> Federation:

@@ -1,4 +1,5 @@
 """Federations out of one labelled set: by Dirichlet label skew, label groups, relabelled groups, looks of each client, or real people.
+A server's people are set apart, and labels taken away, where a method is to do with few.
 
 Train and test parts of a client always follow the same skew: a client is judged on what it meets.
 """
@@ -156,6 +157,42 @@ def by_person(
     if not out:
         raise EmptyData(f"nobody has {at_least} examples", fix="use a smaller at_least")
     return Federation(out, int(y.max()) + 1, name)
+
+
+def apart(federation: Federation, people: int, *, seed: int = 0) -> tuple[list[Client], Federation]:
+    """Some clients, drawn among those whose training part has every class, become the server's; the others stay a federation.
+
+    All examples of the server's people are training examples, and their test parts are empty: nobody is judged by them.
+    """
+    if federation.graphs:
+        raise ConfigError("the server's people have graphs", fix="use a set whose examples stand alone")
+    able = [one.id for one in federation if len(set(one.train.y[one.train.y >= 0].tolist())) == federation.classes]
+    if not 1 <= people <= min(len(able), len(federation) - 1):
+        raise ConfigError(
+            f"{people} of {len(federation)} clients for the server, and {len(able)} have labels of all {federation.classes} classes",
+            fix="use at least 1, and fewer than there are",
+        )
+    chosen = {able[row] for row in np.random.default_rng([seed, 61]).permutation(len(able))[:people].tolist()}
+    server = [
+        Client(one.id, Examples(np.concatenate([one.train.x, one.test.x]), np.concatenate([one.train.y, one.test.y])), one.test.take(np.arange(0)))
+        for one in federation
+        if one.id in chosen
+    ]
+    return server, Federation([one for one in federation if one.id not in chosen], federation.classes, federation.name)
+
+
+def few_labels(federation: Federation, each: int, *, seed: int = 0) -> Federation:
+    """So many labels of each class per client, drawn by the seed; the other training examples stay, without a label."""
+    if each < 1:
+        raise ConfigError(f"{each} labels of each class", fix="use at least 1")
+    out = []
+    for number, one in enumerate(federation):
+        rng = np.random.default_rng([seed, 62, number])
+        kept = np.full(len(one.train), -1)
+        for label in np.unique(one.train.y[one.train.y >= 0]):
+            kept[rng.permutation(np.flatnonzero(one.train.y == label))[:each]] = label
+        out.append(Client(one.id, Examples(one.train.x, kept, one.train.edges), one.test))
+    return Federation(out, federation.classes, federation.name)
 
 
 def _client(id: object, x: np.ndarray, y: np.ndarray, rows: np.ndarray, train: int) -> Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,9 +36,12 @@ class FrozenEncoder:
         Raises `FileProblem` where there is none, `MissingExtra` without transformers, `ConfigError` for another kind of model.
         """
         try:
+            from safetensors import SafetensorError
             from transformers import AutoConfig, CLIPVisionModel, ViTForImageClassification, ViTModel
+            from transformers.utils import logging
         except ImportError as missing:
             raise MissingExtra("transformers", "text") from missing
+        logging.disable_progress_bar()
         try:
             config: Any = AutoConfig.from_pretrained(source)
             if config.model_type == "vit" and "ViTForImageClassification" in (config.architectures or ()):
@@ -47,7 +51,7 @@ class FrozenEncoder:
                 return cls(ViTModel.from_pretrained(source, add_pooling_layer=False))
             if config.model_type in ("clip", "clip_vision_model"):
                 return cls(CLIPVisionModel.from_pretrained(source))
-        except (OSError, ValueError) as cause:
+        except (OSError, ValueError, SafetensorError) as cause:
             raise FileProblem(f"there is no vision model ({cause})", fix="give a folder that save_pretrained wrote", file=source) from cause
         raise ConfigError(f"the encoder is a {config.model_type}", fix="use a vit or CLIP's vision tower")
 
@@ -65,6 +69,18 @@ class FrozenEncoder:
         return out.last_hidden_state[:, 0] if out.pooler_output is None else out.pooler_output
 
 
+def digest(source: str | Path) -> str:
+    """32 hex digits that tell the encoder of one folder from another's, whatever the folder is called; raises `FileProblem` where there is none."""
+    files = sorted(file for file in Path(source).glob("*") if file.is_file())
+    if not files:
+        raise FileProblem("there is no vision model", fix="give a folder that save_pretrained wrote", file=source)
+    made = hashlib.blake2b(digest_size=16)
+    for file in files:
+        made.update(file.name.encode())
+        made.update(file.read_bytes())
+    return made.hexdigest()
+
+
 class Prompted(nn.Module):
     """Prompt [tokens, width] and head, over a frozen encoder that is none of its parameters."""
 
@@ -72,7 +88,8 @@ class Prompted(nn.Module):
         super().__init__()
         if list(shape) != [encoder.channels, encoder.image, encoder.image]:
             raise ConfigError(
-                f"an input is {list(shape)}, the encoder reads {[encoder.channels, encoder.image, encoder.image]}", fix="resize the images"
+                f"an input is {list(shape)}, the encoder reads {[encoder.channels, encoder.image, encoder.image]}",
+                fix="resize the images" if len(shape) == 3 else "give images, or leave the encoder out",
             )
         # In a tuple it is no submodule: neither trained, nor counted, nor sent.
         self._frozen = (encoder,)
