@@ -7,7 +7,10 @@ from torch import nn
 
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw._shown import Shown
-from sartor.draw.break_for_make import DOWN, UP, BreakForMake, _joined
+from sartor.draw.break_for_make import BreakForMake
+from sartor.draw.concepts import concept_of, open_concepts
+from sartor.draw.parts import halves
+from sartor.draw.parts.halves import DOWN, UP, joined
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.supplied import linears, supplied
 from sartor.errors import BadPrompt, ConfigError, EmptyData, StateMismatch, UnknownId
@@ -70,6 +73,27 @@ def test_the_frozen_halves_are_everybodys_and_disjoint_rows_of_one_orthogonal_ma
     assert np.array_equal(up[half:].numpy(), state[f"<s>/weights.{UP}{square}"].astype(np.float32))
 
 
+def test_what_was_learned_beside_other_frozen_halves_is_refused(prior, tmp_path, monkeypatch):
+    made = BreakForMake(**QUICK).fit(on=prior)
+    state = made.learn([content(), style()])
+    concept_of(made, state, "<s>").save(tmp_path / "s.safetensors")
+    assert open_concepts(prior, {"s": tmp_path / "s.safetensors"}).method.fingerprint_ == made.fingerprint_
+    draw, prompts = halves.frozen, ["a circle <s>"]
+    monkeypatch.setattr(halves, "frozen", lambda *args: draw(*args) | {name: 2 * one for name, one in draw(*args).items() if DOWN in name})
+    prior.kept.clear()
+    for refused in (
+        lambda: made.draw(prompts, [state]),
+        lambda: BreakForMake(**QUICK).fit(on=prior).draw(prompts, [state]),
+        lambda: BreakForMake(**QUICK).fit(on=prior).take(BreakForMake(**QUICK).fit(on=prior).make_state({}, notes={"concepts": {}}), state, "<s>"),
+        lambda: open_concepts(prior, {"s": tmp_path / "s.safetensors"}),
+    ):
+        with pytest.raises(StateMismatch):
+            refused()
+    monkeypatch.undo()
+    prior.kept.clear()
+    assert made.draw(prompts, [state]).shape == (1, 24, 24, 3)
+
+
 def test_each_half_learns_from_its_own_pictures_alone(prior):
     torch.manual_seed(0)
     method = BreakForMake(**{**QUICK, "steps": 1}, side_rate=1e-30).fit(on=prior)
@@ -86,7 +110,7 @@ def test_the_preconditioner_is_that_of_low_rank_matrices(prior):
     frozen = method._frozen(prior)
     live = {name: torch.randn(value.shape, generator=random) for name, value in method._started(prior, 0).items()}
     layer = next(iter(linears(prior.unet)))
-    down, up = _joined(frozen, live)[layer]
+    down, up = joined(frozen, live)[layer]
     for name, other in ((f"{DOWN}{layer}", up.T @ up), (f"{UP}{layer}", down @ down.T)):
         grad = torch.randn(live[name].shape, generator=random)
         found = method._riemannian(name, live, frozen, grad)

@@ -35,6 +35,17 @@ def test_every_word_of_the_language_is_one_token_and_the_codec_loses_nothing(pri
     assert Prior.small(VOCABULARY[::-1], widths=(16, 32), text_width=16).tokenizer.get_vocab() == prior.tokenizer.get_vocab()
 
 
+def test_a_long_prompt_is_refused_without_a_remark_of_the_libraries(prior, monkeypatch):
+    from transformers import tokenization_utils_base as theirs
+
+    said = []
+    monkeypatch.setattr(theirs.logger, "warning", lambda *words, **_: said.append(words))
+    prior.tokenizer.deprecation_warnings.clear()
+    with pytest.raises(BadPrompt, match="40 tokens"):
+        prior.words(["red " * 40])
+    assert not said
+
+
 def test_saved_and_loaded_it_draws_the_same_and_damage_is_noticed(prior, tmp_path):
     folder = prior.save(tmp_path / "prior")
     again = Prior.load(folder)

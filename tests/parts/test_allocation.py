@@ -36,6 +36,14 @@ def test_it_is_the_best_of_all(seed, whole):
     assert bought.spent == pytest.approx(totals[totals[:, 1] >= target, 0].min(), abs=1e-9)
 
 
+@pytest.mark.filterwarnings("error")
+def test_without_a_budget_everybody_gets_the_best():
+    cost, utility = _curves(0, 20, 12)
+    found = Allocator(cost, utility).within(np.inf)
+    assert (found.choice == utility.argmax(1)).all()
+    assert (found.price, found.gap) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_general_solver_agrees(seed):
     """Sigmoid utilities (not concave below their middle) of 60 people with 12 levels: HiGHS, run to no gap."""

@@ -25,7 +25,7 @@ from sartor.draw.parts.references import References
 from sartor.draw.parts.regions import Region, checked, kept_inside, said_at
 from sartor.draw.parts.sampler import sample
 from sartor.draw.parts.tap import Slots
-from sartor.draw.parts.tokens import NAME, Concept, of_word
+from sartor.draw.parts.tokens import NAME, Concept, numbers, of_word
 from sartor.draw.parts.tuning import forget_class_pictures
 from sartor.draw.parts.weights import changed
 from sartor.errors import BadPrompt, ConfigError, UnknownId
@@ -95,6 +95,13 @@ class ConceptMethod(OnPrior):
         of_word(prior.text_encoder, prior.tokenizer, shown.class_word)
         if shown.captions is not None and len(shown.captions) != len(shown.images):
             raise ConfigError(f"{len(shown.captions)} captions for {len(shown.images)} pictures", fix="give one each")
+
+    def check_thing(self, name: str, class_word: str) -> None:
+        """Raise `ConfigError` or `BadPrompt` for a thing that this could not learn, whatever its pictures."""
+        self._check_thing(self.bundle, Shown(name=name, class_word=class_word, images=np.zeros((0, 1, 1, 3), np.uint8)))
+
+    def check_record(self, name: str, record: Mapping[str, Any]) -> None:
+        """Raise where a thing, by the record of how it was learned, is not for this model; most need no more than the same prior and settings."""
 
     def captions(self, shown: Shown, *, templates: Sequence[str] = ("a {}",)) -> list[str]:
         """What training says of the pictures, with the class word where this method has it."""
@@ -201,7 +208,7 @@ class ConceptMethod(OnPrior):
     def _bounded(self, prior: Prior, prompts: list[str], used: Mapping[str, Taught], masks: Mapping[str, Tensor], slots: Slots) -> Slots:
         """Slots in which the words with masks are looked at in their regions only. Prompts are as the text encoder reads them."""
         words = prior.words(prompts, [Concept(name, torch.zeros(self._places(one), prior.dim)) for name, one in used.items()])
-        kinds = {name: prior.tokenizer(used[name].class_word, add_special_tokens=False).input_ids for name in masks}
+        kinds = {name: numbers(prior.tokenizer, used[name].class_word) for name in masks}
         places = {name: said_at(words.ids, words.places[name], kinds[name]) for name in masks}
         return replace(slots, change=kept_inside(places, masks, slots.change))
 

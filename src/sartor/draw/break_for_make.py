@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from sartor.draw._base import ConceptMethod, Plan, Strength, Taught, strength_of
 from sartor.draw._shown import Shown, listed
 from sartor.draw.dreambooth import identifier
+from sartor.draw.parts import halves
 from sartor.draw.parts.fitting import Phase, adapt
+from sartor.draw.parts.halves import DOWN, UP, Halves
 from sartor.draw.parts.lora_files import write_lora
 from sartor.draw.parts.objectives import denoising, noised
 from sartor.draw.parts.prior import Prior
@@ -25,11 +27,7 @@ from sartor.draw.parts.supplied import Factors, linears, supplied
 from sartor.draw.parts.tokens import Concept
 from sartor.draw.parts.weights import changed
 from sartor.errors import BadPrompt, ConfigError, EmptyData, StateMismatch, UnknownId
-from sartor.method import State
-
-Halves = Mapping[str, Tensor]
-"""down.<layer> [rank, half of in], up.<layer> [half of out, rank]."""
-DOWN, UP, LAST = "down.", "up.", ".to_out.0"
+from sartor.method import State, learned
 
 
 class Set(NamedTuple):
@@ -76,6 +74,8 @@ class BreakForMake(ConceptMethod):
     batch: int = 4
     basis: int = 0
     """Seed of the frozen halves: only adapters of one basis and rank can be joined."""
+    frozen_fingerprint_: str = learned("")
+    """Of the halves that nobody learns: what was learned beside others is not drawn with these."""
 
     says_class: ClassVar[bool] = True
 
@@ -88,7 +88,7 @@ class BreakForMake(ConceptMethod):
             raise ConfigError(f"{shown.name} is a style without a caption for each picture", fix=f"say e.g. 'a tree on sand {shown.name}'")
         if texts := [text for text in shown.captions or () if text.split().count(shown.name) != 1]:
             raise BadPrompt(f"'{texts[0]}' does not say {shown.name} once", fix="write it once")
-        if not 1 <= self.rank <= (most := _widest(prior)) or min(self.sides, self.batch) < 1:
+        if not 1 <= self.rank <= (most := halves.widest(prior.unet)) or min(self.sides, self.batch) < 1:
             raise ConfigError(f"rank {self.rank}, sides {self.sides}, batch {self.batch}", fix=f"use at least 1, and a rank up to {most}")
 
     def learn(self, shown: Shown | Sequence[Shown], state: State | None = None, *, seed: int | None = None, progress: bool = False) -> State:
@@ -128,14 +128,15 @@ class BreakForMake(ConceptMethod):
         mine, other = (DOWN, UP) if shown.class_word else (UP, DOWN)
 
         def loss(numbers: Tensor) -> Tensor:
-            total = self._error(prior, own, numbers, _joined(frozen, _only(live, mine)))
+            total = self._error(prior, own, numbers, halves.joined(frozen, _only(live, mine)))
             chosen = [beside[int(one)] for one in torch.randperm(len(beside))[: self.sides]]
-            through = _joined(frozen, _only(live, other))
+            through = halves.joined(frozen, _only(live, other))
             return total + torch.stack([self._error(prior, one, _some(one, self.batch), through) for one in chosen]).mean()
 
         record = adapt(references, [self._phase(live, self.steps, mine, loss)], lock=prior.lock, seed=seed, progress=progress)
-        learned = {f"weights.{name}": value.detach() for name, value in live.items()}
-        return {"rows": own.word.rows, **learned}, {**record, "basis": self.basis, "rank": self.rank, "prior": prior.fingerprint}
+        weights = {f"weights.{name}": value.detach() for name, value in live.items()}
+        facts = {"basis": self.basis, "rank": self.rank, "prior": prior.fingerprint, "frozen": self.frozen_fingerprint_}
+        return {"rows": own.word.rows, **weights}, {**record, **facts}
 
     def _phase(self, live: Halves, steps: int, mine: str, loss: Any) -> Phase:
         rates = {mine: self.learning_rate, DOWN if mine == UP else UP: self.side_rate}
@@ -158,20 +159,21 @@ class BreakForMake(ConceptMethod):
     # --- the two halves
 
     def _frozen(self, prior: Prior) -> dict[str, Tensor]:
-        """The halves that nobody learns, from the basis alone."""
-        draw, widest = torch.Generator().manual_seed(self.basis), _widest(prior)
-        made: dict[str, Tensor] = {}
-        for name, layer in linears(prior.unet).items():
-            left, above = layer.in_features // 2, layer.out_features // 2
-            if layer.in_features == layer.out_features and not name.endswith(LAST):
-                # As tall as the widest layer of this denoiser: of a taller matrix the rows would be too short to count.
-                rows = torch.linalg.qr(torch.randn(widest, self.rank, generator=draw))[0]
-                order = torch.randperm(len(rows), generator=draw)
-                down, up = rows[order[:left]].T, rows[order[left : left + above]]
-            else:
-                down, up = torch.randn(self.rank, left, generator=draw) / self.rank, torch.zeros(above, self.rank)
-            made |= {f"{DOWN}{name}": down.to(prior.device), f"{UP}{name}": up.to(prior.device)}
-        return made
+        """The halves that nobody learns; raises `StateMismatch` where they are no longer those that this was fitted with."""
+        if self.fingerprint_ and self._fingerprint(prior) != self.frozen_fingerprint_:
+            raise StateMismatch("the halves that nobody learns are others than this was fitted with", fix="fit again, and learn things anew")
+        return {name: half.to(prior.device) for name, half in halves.frozen(prior.unet, self.rank, self.basis).items()}
+
+    def _fingerprint(self, prior: Prior) -> str:
+        """Of the frozen halves that there are on this prior now."""
+        key = (type(self).__name__, self.basis, self.rank)
+        if key not in prior.kept:
+            prior.kept[key] = halves.fingerprint(prior.unet, self.rank, self.basis)
+        return str(prior.kept[key])
+
+    def _seal(self) -> None:
+        self.frozen_fingerprint_ = self._fingerprint(self._prior)
+        super()._seal()
 
     def _started(self, prior: Prior, seed: int) -> dict[str, nn.Parameter]:
         draw, made = torch.Generator().manual_seed(seed), {}
@@ -200,7 +202,7 @@ class BreakForMake(ConceptMethod):
             hooks = [value.register_hook(partial(self._riemannian, name, live, frozen)) for name, value in live.items()]
 
             def loss(numbers: Tensor) -> Tensor:
-                through = _joined(frozen, live)
+                through = halves.joined(frozen, live)
                 return self._error(prior, sets[0], numbers, through) + self._error(prior, sets[1], _some(sets[1], len(numbers)), through)
 
             phase = Phase(steps=self.make_steps, parameters=[([*live.values()], self.make_rate)], loss=loss, batch=self.batch)
@@ -214,7 +216,7 @@ class BreakForMake(ConceptMethod):
     def _riemannian(self, name: str, live: Halves, frozen: Halves, grad: Tensor) -> Tensor:
         """The gradient of one half, preconditioned by the other factor (Zhang and Pilanci, Riemannian preconditioned LoRA, ICML 2024)."""
         layer = name.partition(".")[2]
-        down, up = _joined({key: frozen[key] for key in _both(layer)}, {key: live[key] for key in _both(layer)})[layer]
+        down, up = halves.joined({key: frozen[key] for key in _both(layer)}, {key: live[key] for key in _both(layer)})[layer]
         other = up.T @ up if name.startswith(DOWN) else down @ down.T
         inverse = torch.linalg.pinv(other + self.reg * torch.eye(len(other)).to(other), hermitian=True)
         return inverse @ grad if name.startswith(DOWN) else grad @ inverse
@@ -227,18 +229,23 @@ class BreakForMake(ConceptMethod):
         self.check_state(state)
         if name not in other.notes.get("concepts", {}):
             raise UnknownId("the other state has no such concept", id=name)
-        record = other.notes["concepts"][name]["record"]
+        self.check_record(name, other.notes["concepts"][name]["record"])
+        if name in state.notes["concepts"]:
+            raise ConfigError(f"two concepts are called {name}", fix="rename one")
+        arrays = {key: value for key, value in other.arrays.items() if key.startswith(f"{name}/") and "/weights.made." not in key}
+        facts = {**state.notes["concepts"], name: other.notes["concepts"][name]}
+        return self.make_state({**state.arrays, **arrays}, before=state, notes={"concepts": facts})
+
+    def check_record(self, name: str, record: Mapping[str, Any]) -> None:
+        """Raise `StateMismatch` for what was learned on another prior or beside other frozen halves, `ConfigError` for another basis or rank."""
         if record.get("prior") != self.prior_fingerprint_:
             raise StateMismatch(f"{name} was learned on another prior", fix="learn both on one")
         if (basis := record.get("basis")) != self.basis:
             raise ConfigError(f"cannot join: bases differ (seed {self.basis} vs {basis})", fix="learn both with one basis")
         if (rank := record.get("rank")) != self.rank:
             raise ConfigError(f"cannot join: ranks differ ({self.rank} vs {rank})", fix="learn both with one rank")
-        if name in state.notes["concepts"]:
-            raise ConfigError(f"two concepts are called {name}", fix="rename one")
-        arrays = {key: value for key, value in other.arrays.items() if key.startswith(f"{name}/") and "/weights.made." not in key}
-        facts = {**state.notes["concepts"], name: other.notes["concepts"][name]}
-        return self.make_state({**state.arrays, **arrays}, before=state, notes={"concepts": facts})
+        if record.get("frozen") != self.frozen_fingerprint_:
+            raise StateMismatch(f"{name} was learned beside other frozen halves", fix="learn it again")
 
     # --- drawing
 
@@ -259,7 +266,7 @@ class BreakForMake(ConceptMethod):
         first, last = taught[(contents or styles)[0]], taught[(styles or contents)[0]]
         pair = f"made.{styles[0]}." if contents and styles else ""
         made = {key.removeprefix(pair): value for key, value in first.changes().items() if pair and key.startswith(pair)}
-        return _joined(self._frozen(prior), made if made and polished else _halves(first, last))
+        return halves.joined(self._frozen(prior), made if made and polished else _halves(first, last))
 
     def export(self, state: State, names: Sequence[str], folder: str | Path) -> Path:
         """Write what is drawn of a content, a style or a pair as a LoRA that diffusers reads; raises `UnknownId`."""
@@ -278,19 +285,6 @@ def _halves(content: Taught, style: Taught) -> dict[str, Tensor]:
     """D of the one, U of the other."""
     own = {DOWN: content.changes(), UP: style.changes()}
     return {name: value for part, changes in own.items() for name, value in changes.items() if name.startswith(part)}
-
-
-def _widest(prior: Prior) -> int:
-    """Of the projections that have an orthogonal basis; 1280 on Stable Diffusion, as in the authors' code."""
-    return max(layer.in_features for name, layer in linears(prior.unet).items() if layer.in_features == layer.out_features)
-
-
-def _joined(frozen: Halves, live: Halves) -> dict[str, tuple[Tensor, Tensor]]:
-    """Layer -> D [rank, in], U [out, rank]."""
-    layers = [name.removeprefix(DOWN) for name in frozen if name.startswith(DOWN)]
-    return {
-        one: (torch.cat([frozen[f"{DOWN}{one}"], live[f"{DOWN}{one}"]], 1), torch.cat([frozen[f"{UP}{one}"], live[f"{UP}{one}"]])) for one in layers
-    }
 
 
 def _only(live: Halves, part: str) -> dict[str, Tensor]:

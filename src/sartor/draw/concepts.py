@@ -122,6 +122,8 @@ def open_concepts(
     if method.population_frames:
         raise ConfigError(f"{slug} learns from others, too: a concept alone cannot be drawn", fix="open the fitted model with sartor.load(folder)")
     method.fit(on=prior)
+    for name, one in facts.items():
+        method.check_record(name, one.get("record", {}))
     return Opened(method, method.make_state(arrays, notes={"concepts": facts}, examples=sum(one["images"] for one in facts.values())))
 
 

@@ -15,7 +15,7 @@ from sartor.draw._shown import Shown
 from sartor.draw.parts.lora_files import write_lora
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.references import References
-from sartor.draw.parts.tokens import Concept, at_norm, of_word, save_embeds
+from sartor.draw.parts.tokens import Concept, at_norm, numbers, of_word, save_embeds
 from sartor.draw.parts.tuning import class_pictures, tune
 from sartor.draw.parts.weights import Kind, learning
 from sartor.errors import ConfigError, UnknownId
@@ -106,7 +106,7 @@ def check_rare(prior: Prior, word: str) -> None:
     known = prior.tokenizer.get_vocab()
     words = sorted((number, one[:-4]) for one, number in known.items() if number >= len(known) / 2 and one.endswith("</w>"))
     short = [one for _, one in words if len(one) <= 3 and one.isalpha()]
-    ids = prior.tokenizer(word, add_special_tokens=False).input_ids
+    ids = numbers(prior.tokenizer, word)
     if len(ids) != 1 or word.lower() not in short:
         why = f"it is {len(ids)} tokens" if len(ids) != 1 else "it is an ordinary word, or a long one"
         raise ConfigError(f"'{word}' cannot be an identifier: {why}", fix=f"use a rare one, such as {', '.join(short[-3:])}, or leave it out")

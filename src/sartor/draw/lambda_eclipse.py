@@ -22,7 +22,7 @@ from sartor.draw.parts.others_things import OthersThings, others_things
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.projector import projector
 from sartor.draw.parts.references import References
-from sartor.draw.parts.tokens import Concept, of_word
+from sartor.draw.parts.tokens import Concept, numbers, of_word
 from sartor.draw.parts.weights import Whole, changed
 from sartor.errors import BadImage, BadPrompt, ConfigError
 from sartor.method import Run, State, learned
@@ -273,7 +273,7 @@ def places_of(prior: Prior, things: OthersThings) -> Tensor:
     """int64 [n, T]: which of a caption's things stands at a token; -1 elsewhere. Things stand in their captions in order."""
     words = prior.words(things.captions)
     out = torch.full(words.ids.shape, -1)
-    kinds = {kind: torch.tensor(prior.tokenizer(kind, add_special_tokens=False).input_ids) for kind in {*things.classes}}
+    kinds = {kind: torch.tensor(numbers(prior.tokenizer, kind)) for kind in {*things.classes}}
     for row, inside in enumerate(things.things):
         start = 1
         for place, thing in enumerate(inside[inside >= 0]):

@@ -127,6 +127,8 @@ class Allocator:
         if self.least > budget * (1 + 1e-12):
             raise Infeasible(f"the budget {budget:g} is below {self.least:g}, the least that gives everybody something", least=self.least,
                              fix=f"give at least {self.least:g}, or leave somebody out")  # fmt: skip
+        # More than all that there is to have is as good as no bound, and stays a number that can be multiplied.
+        budget = min(budget, 2 * float(np.where(self.allowed, self.cost, 0.0).max(1).sum()))
         if self._unit:
             # Of whole steps only so many can be spent: a bound on what cannot be is never reached.
             budget = min(budget, self._unit * np.floor(budget / self._unit + 1e-9) + 1e-9 * self._unit)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sartor.data.world.shapes import VOCABULARY, ShapesWorld
 from sartor.draw.parts.prior import Prior
+from sartor.draw.parts.tokens import numbers
 from sartor.errors import ConfigError
 
 TEMPLATES = ("a {}", "a photo of a {}", "a picture of the {} on a {}", "the {} and the {}", "a {} with a {}", "one {} in front of another {}")
@@ -24,7 +25,7 @@ def captions_for(prior: Prior, count: int, *, seed: int = 0) -> list[str]:
         return ShapesWorld(**made).scenes(rng, count).captions(dropped=rng)
     known = vocabulary or sorted(one[:-4] for one in prior.tokenizer.get_vocab() if one.endswith("</w>") and one[:-4].isalpha())
     longest = int(prior.tokenizer.model_max_length) - 2
-    fits = [one for one in TEMPLATES if len(prior.tokenizer(one.replace("{}", ""), add_special_tokens=False).input_ids) + one.count("{}") <= longest]
+    fits = [one for one in TEMPLATES if len(numbers(prior.tokenizer, one.replace("{}", ""))) + one.count("{}") <= longest]
     if vocabulary is not None or not fits:
         fits = ["{}"]
     chosen = [fits[number] for number in rng.integers(len(fits), size=count)]

@@ -58,6 +58,12 @@ class Words(NamedTuple):
         return torch.tensor(self.lengths) - 1
 
 
+def numbers(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a piece of text, without the library's remark on long ones: what is too long is said by whoever knows the whole prompt."""
+    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    return found
+
+
 def tokenize(
     tokenizer: Any, prompts: Sequence[str], concepts: Mapping[str, int] | None = None, *, vocabulary: Sequence[str] | None = None
 ) -> Words:  # fmt: skip
@@ -84,17 +90,17 @@ def tokenize(
             else:
                 if vocabulary is not None:
                     _check_words(piece, prompt, vocabulary)
-                new = tokenizer(piece, add_special_tokens=False).input_ids if piece.strip() else []
+                new = numbers(tokenizer, piece) if piece.strip() else []
                 at = {}
             ids += new
-            for name, numbers in own.items():
-                numbers.extend(at.get(name, [-1] * len(new)))
+            for name, rows_of in own.items():
+                rows_of.extend(at.get(name, [-1] * len(new)))
         if len(ids) + 1 > longest:
             what = f"'{prompt}' has {len(ids) - 1} tokens, the text encoder reads {longest - 2}"
             raise BadPrompt(what, fix="shorten it")
         rows.append([*ids, tokenizer.eos_token_id])
-        for name, numbers in own.items():
-            places[name].append([*numbers, -1])
+        for name, rows_of in own.items():
+            places[name].append([*rows_of, -1])
     filler = tokenizer.pad_token_id
 
     def filled(lists: Sequence[Sequence[int]], with_: int) -> Tensor:
@@ -156,7 +162,7 @@ def standing(words: Words, concepts: Sequence[Concept]) -> Iterator[None]:
 
 def of_word(text_encoder: Any, tokenizer: Any, word: str) -> Tensor:
     """float [m, d], the input rows of a word or a phrase; of two encoders side by side."""
-    ids = tokenizer(word, add_special_tokens=False).input_ids
+    ids = numbers(tokenizer, word)
     if not ids:
         raise BadPrompt(f"'{word}' has no tokens", fix="give a word")
     return torch.cat([table.weight[torch.tensor(ids)] for table in tables(text_encoder)], -1).detach().clone()
