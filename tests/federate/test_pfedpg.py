@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import sartor
+from sartor.cli import app
 from sartor.errors import BadValue, ConfigError, FileProblem, StateMismatch, UnknownId
-from sartor.evaluate.federated import PROMPTED, compare
+from sartor.evaluate.federated import PROMPTED, Row, compare
 from sartor.federate import datasets
 from sartor.federate.federation import Client, Examples, Federation
 from sartor.federate.parts import small_vit
@@ -127,21 +130,26 @@ def test_only_prompts_travel_and_a_state_is_a_descriptor_and_a_head(fitted: PFed
 
 def test_baselines_share_the_encoder_and_differ_in_what_is_sent(encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(datasets.SETS, "digits", lambda seed: sites(5))
-    settings = {"rounds": 2, "epochs": 1, "batch": 8, "lr": 0.1, "network": "mlp", "tokens": 2}
     board = tmp_path / "board"
-    found = compare("digits", PROMPTED, seeds=[100], settings=settings, encoder=encoder, board=board, progress=False)
+    call = ["federate", "digits", "--encoder", encoder, "--tokens", "2", "--seed", "100", "--rounds", "2", "--epochs", "1", "--board", str(board)]
+    result = CliRunner().invoke(app, [*call, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["encoder"], list(found["methods"]), found["settings"]["tokens"]) == (encoder, list(PROMPTED), 2)
+    rows = [Row.read(file) for file in board.iterdir()]
     # A prompt of 2 x 8 numbers, a head of 3 x 8 + 3.
-    sent = {row.method: row.sent.get("weights", {}).get("shape") for row in found.rows}
+    sent = {row.method: row.sent.get("weights", {}).get("shape") for row in rows}
     assert sent == {"head": None, "local": None, "fedavg": [43], "fedper": [16], "pooled": [43], "pfedpg": [16]}
-    assert {row.method: row.tuned_bytes // 4 for row in found.rows} == {**dict.fromkeys(PROMPTED, 43), "head": 27}
+    assert {row.method: row.tuned_bytes // 4 for row in rows} == {**dict.fromkeys(PROMPTED, 43), "head": 27}
     # Another encoder in the same folder is another comparison.
     same, known = tmp_path / "same", len(list(board.iterdir()))
+    asked: dict[str, Any] = {"seeds": [100], "settings": found["settings"], "options": {}, "board": board, "progress": False}
     save_vit(same)
     assert digest(same) == digest(encoder)
-    compare("digits", ["head"], seeds=[100], settings=settings, encoder=str(same), board=board, progress=False)
+    compare("digits", ["head"], encoder=str(same), **asked)
     assert len(list(board.iterdir())) == known
     save_vit(same, epochs=2)
-    compare("digits", ["head"], seeds=[100], settings=settings, encoder=str(same), board=board, progress=False)
+    compare("digits", ["head"], encoder=str(same), **asked)
     assert len(list(board.iterdir())) == known + 1
     method = PromptedLocal(encoder=encoder, tokens=2, rounds=1, batch=8).fit(sites(), progress=False)
     state, x = method.states()[0], sites().clients[0].test.x

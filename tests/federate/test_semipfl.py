@@ -170,7 +170,10 @@ def test_all_methods_learn_from_the_servers_people_and_are_judged_on_the_others(
     assert all(len(row.values["after"]) == len(users) and len(row.values["joined"]) == len(late) for row in rows)
     assert len(rows) == 3
     # What was asked without a server is another comparison.
-    compare("wisdm-ar", ["local"], seeds=[100], settings=found["settings"], board=board, progress=False)
+    asked: dict[str, Any] = {"seeds": [100], "settings": found["settings"], "options": {}, "board": board, "progress": False}
+    compare("wisdm-ar", ["local"], server=2, labels=3, **asked)
+    assert len(list(board.iterdir())) == 3
+    compare("wisdm-ar", ["local"], **asked)
     assert len(list(board.iterdir())) == 4
 
 

@@ -81,8 +81,10 @@ def federate(
 
 def _suiting(data: str, encoder: str | None, server: int) -> list[str]:
     """The baselines, and the methods that suit the data and what else is given."""
+    from sartor.evaluate.federated import PROMPTED
+
     if encoder is not None:
-        return ["head", "local", "fedavg", "fedper", "pooled", "pfedpg"]
+        return list(PROMPTED)
     baselines = ["local", "fedavg", "fedper", "pooled"]
     if data == "cora":
         return [*baselines, "fedpub"]
