@@ -35,7 +35,9 @@ def federate(
     encoder: Annotated[str | None, typer.Option("--encoder", help=_ENCODER, show_default=False)] = None,
     tokens: Annotated[int, typer.Option("--tokens", help="In a prompt, with --encoder.")] = 10,
     server: Annotated[int, typer.Option("--server", help=_SERVER, show_default=False)] = 0,
-    labels: Annotated[int | None, typer.Option("--labels", help="Of each class for every other client; default all.", show_default=False)] = None,
+    labels: Annotated[
+        int | None, typer.Option("--labels", help="Of each class, for every client but the server's; default all.", show_default=False)
+    ] = None,
     board: Annotated[
         Path | None, typer.Option("--board", "-b", help="A folder that remembers every fit, so that the same call goes on.", show_default=False)
     ] = None,
