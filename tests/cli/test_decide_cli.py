@@ -37,6 +37,10 @@ def test_a_budget_is_shared(place: Path, call: Call, call_json: Call) -> None:
     code, shown, _ = call("decide", place / "model", "--budget", 10, "--person", 3, "--person", 4)
     assert code == 0
     assert "2 people" in shown
+    # Who is not asked for gets nothing, and nobody with feedback of her own is taken for somebody new.
+    code, result = call_json("decide", place / "model", "--person", 4, "--requests", wanted)
+    assert code == 0, result
+    assert [(one["person"], one["state_version"]) for one in result["people"]] == [(4, 1)]
 
 
 def test_rates_have_names(tmp_path: Path, call: Call, call_json: Call) -> None:

@@ -169,6 +169,8 @@ def test_what_cannot_be_drawn_or_shown(engine, model, tmp_path):
         (lambda: engine.show("ana", "pip", []), BadValue, "no pictures"),
         (lambda: engine.show("ana", "two words", photos(0)), BadValue, "one word"),
         (lambda: engine.show("ana", "pip", [b"nothing"]), BadImage, "cannot be read"),
+        (lambda: engine.show("ana", "pip", photos(0), class_word="submarine"), BadValue, "'submarine', which the text encoder does not know"),
+        (lambda: engine.show("ana", "submarine", photos(0)), BadValue, "row 1, person ana"),
         (lambda: engine.observe("ana", images=[{"data": "%%%", "item": "pip"}]), BadImage, "base64"),
         (lambda: engine.fit("textual-inversion", verb="draw"), ConfigError, "not fitted here"),
         (lambda: engine.install(model), ConfigError, "does not recommend"),

@@ -101,6 +101,10 @@ def test_a_key_of_one_person_draws_her_things_alone(draws: Shop, own: Shop) -> N
     bad = draws.call("POST", "/v1/people/ana/pictures", key=key, json={"item": "pip", "images": [{"data": "bm90aGluZw=="}]})
     assert (bad.status_code, bad.json()["type"].rpartition(":")[2]) == (422, "bad-image")
     assert draws.call("POST", "/v1/people/ben/pictures", key=key, json={"item": "pip", "images": [{"data": photo(0)}]}).status_code == 403
+    strange = draws.call("POST", "/v1/people/ana/pictures", json={"item": "cup", "class_word": "submarine", "images": [{"data": photo(0)}]})
+    assert (strange.status_code, strange.json()["type"].rpartition(":")[2]) == (422, "bad-value")
+    assert "submarine" in strange.json()["detail"]
+    assert "cup" not in draws.call("GET", "/v1/people/ana/pictures").text
     # Another tenant's people, and a server where nobody draws.
     assert draws.call("POST", "/v1/images/generations", key=draws.keys["other"], json={"prompt": PROMPT, "user": "ana"}).status_code == 404
     nobody = own.call("POST", "/v1/images/generations", json={"prompt": PROMPT})

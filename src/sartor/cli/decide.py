@@ -18,7 +18,7 @@ def decide(
     model: Model,
     budget: Annotated[float | None, typer.Option("--budget", "-b", help="What all may have together. Default: nothing is shared.", min=0.0)] = None,
     person: Annotated[
-        list[str] | None, typer.Option("--person", "-p", help="Whom to decide for; again for more. Default: everybody in the data.")
+        list[str] | None, typer.Option("--person", "-p", help="Whom to decide for; again for more. Default: everybody in the data and the requests.")
     ] = None,
     requests: Annotated[
         Path | None,
@@ -48,6 +48,8 @@ def decide(
     population = _read(model, data, how)
     known: dict[Any, Any] = fitted.adapt_all(population if not person else population.only(_population.people_like(population, person)))
     asked = {} if requests is None else _requests(requests, known)
+    if person:
+        asked = {who: one for who, one in asked.items() if who in known}
     # Whoever is asked for without events gets the population's answer.
     states = {**known, **{one: None for one in asked if one not in known}}
     made: Any = fitted.decide(states, budget=float("inf") if budget is None else budget, requests=asked)

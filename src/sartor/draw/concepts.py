@@ -40,8 +40,8 @@ class Opened:
 def bare(name: str) -> str:
     """ "mug" or "<mug>" as it stands in prompts: "<mug>"; raises `ConfigError`."""
     word = name if name.startswith("<") else f"<{name}>"
-    if not NAME.fullmatch(word):
-        raise ConfigError(f"'{name}' is not a name of a concept", fix="write a word without spaces and brackets: mug")
+    if not NAME.fullmatch(word) or "/" in word or "\\" in word:
+        raise ConfigError(f"'{name}' is not a name of a concept", fix="write a word without spaces, brackets and slashes: mug")
     return word
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.engine.answers import Answered
 from sartor.engine.catalogue import Shelves
 from sartor.engine.own import Own, Owners
-from sartor.errors import BadImage, BadPrompt, BadValue, ConfigError, Unreadable, WrongType
+from sartor.errors import BadImage, BadPrompt, BadValue, ConfigError, SartorError, Unreadable, WrongType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sartor.profile.store import ProfileStore
 
 VERB = "draw"
+log = logging.getLogger(__name__)
 MOST = 16
 """Pictures of one call."""
 LONGEST = 1_000
@@ -66,6 +68,29 @@ class Drawing:
     def things(self, tenant: str, person: str) -> list[KnownThing]:
         """See `Engine.things`."""
         return known_things(self._store, self._models, tenant, person)
+
+    def check(self, tenant: str, records: Sequence[Record]) -> None:
+        """Raise `BadValue` with row and person for photos that could never be learned from: of a thing whose class the model has no word for."""
+        said: dict[tuple[str, str], tuple[int, str]] = {}
+        for row, one in enumerate(records, 1):
+            for name in _things([one]):
+                said.setdefault((name, _word([one])), (row, one.person))
+        if not said:
+            return
+        try:
+            loaded = self._models.active(tenant, VERB)
+            if loaded is None:
+                return
+            method: Any = loaded.method
+            _ = method.bundle
+        except SartorError as problem:  # a model that cannot be read stops no evidence from being kept
+            log.warning("photos are not checked: %s", type(problem).__name__)
+            return
+        for (name, word), (row, person) in said.items():
+            try:
+                method.check_thing(name, word)
+            except (BadPrompt, ConfigError) as problem:
+                raise BadValue(problem.what, fix=problem.fix, row=row, person=person) from None
 
     def draw(
         self, tenant: str, person: str | None, prompts: Sequence[str], seeds: Sequence[int], strength: float | Mapping[str, float] | None, *,

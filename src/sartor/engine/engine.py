@@ -190,6 +190,7 @@ class Engine(Answering, Owning, Writing, Recognition):
         if not records:
             raise BadValue("there is nothing to keep", fix="give events, texts, images or attributes")
         self._deciding.check(self.tenant, records)
+        self._drawing.check(self.tenant, records)
         receipt = self.store.append(self.tenant, records)
         self._adapter.wake()
         return receipt
