@@ -16,6 +16,7 @@ from sartor.serve import answers as out
 from sartor.serve import overview
 from sartor.serve.decisions import DecisionsOut, LogOut
 from sartor.serve.rerank import RerankOut
+from sartor.serve.search import SearchOut
 
 if TYPE_CHECKING:
     import polars as pl
@@ -147,13 +148,13 @@ def similar(item: Id, k: int = 10) -> Ask[out.AnswerOut]:
 def search(
     person: Id | None, query: str, k: int = 10, *, where: str | None = None, strength: float | None = None, personal: bool = True,
     explain: bool = True, attributes: bool = False,
-) -> Ask[out.SearchOut]:  # fmt: skip
+) -> Ask[SearchOut]:  # fmt: skip
     """The k best items for a few words, in this person's own order; None is everybody's."""
     body = {
         "person": None if person is None else str(person), "query": query, "k": k, "where": where, "strength": strength, "personal": personal,
         "explain": explain, "attributes": attributes,
     }  # fmt: skip
-    return Ask("POST", "/v1/search", out.SearchOut, json={name: value for name, value in body.items() if value is not None})
+    return Ask("POST", "/v1/search", SearchOut, json={name: value for name, value in body.items() if value is not None})
 
 
 def rerank(
@@ -277,75 +278,6 @@ def export(person: Id) -> Ask[bytes]:
 def forget(person: Id) -> Ask[out.ErasureOut]:
     """Delete everything of a person, everywhere; the receipt says what was deleted."""
     return Ask("DELETE", _person(person), out.ErasureOut)
-
-
-# --- models, jobs, the server
-
-
-def models() -> Ask[overview.ModelsOut]:
-    """All fitted models."""
-    return _get("/v1/models", overview.ModelsOut)
-
-
-def fit(
-    method: str, settings: Mapping[str, Any] | None = None, *, verb: str = "recommend", holdout: float = 0.1, min_gain: float = 0.0
-) -> Ask[overview.JobOut]:  # fmt: skip
-    """Start a job that fits a model, measures it and switches to it when it is no worse."""
-    body = {"method": method, "settings": dict(settings or {}), "verb": verb, "holdout": holdout, "min_gain": min_gain}
-    return Ask("POST", "/v1/models", overview.JobOut, json=body, repeat=False)
-
-
-def activate(fingerprint: str, *, force: bool = False, verb: str = "recommend") -> Ask[overview.JobOut]:
-    """Start a job that switches to a fitted model."""
-    return Ask("POST", f"/v1/models/{_part(fingerprint)}/activate", overview.JobOut, json={"force": force, "verb": verb}, repeat=False)
-
-
-def jobs() -> Ask[overview.JobsOut]:
-    """All jobs, newest first."""
-    return _get("/v1/jobs", overview.JobsOut)
-
-
-def job(job: str) -> Ask[overview.JobOut]:
-    """One job."""
-    return _get(f"/v1/jobs/{_part(job)}", overview.JobOut)
-
-
-def cancel_job(job: str) -> Ask[overview.JobOut]:
-    """Ask a job to stop."""
-    return Ask("DELETE", f"/v1/jobs/{_part(job)}", overview.JobOut)
-
-
-def status() -> Ask[overview.StatusOut]:
-    """How the engine is doing."""
-    return _get("/v1/status", overview.StatusOut)
-
-
-def evaluation() -> Ask[overview.EvaluationOut]:
-    """What personalising does, as measured when the active model was made."""
-    return _get("/v1/evaluation", overview.EvaluationOut)
-
-
-def me() -> Ask[overview.MeOut]:
-    """Whose key this is and what it may do."""
-    return _get("/v1/me", overview.MeOut)
-
-
-def keys() -> Ask[overview.KeysOut]:
-    """All keys of the tenant."""
-    return _get("/v1/keys", overview.KeysOut)
-
-
-def create_key(
-    label: str, scopes: Sequence[str], *, person: Id | None = None, expires: datetime | float | None = None, days: float | None = None
-) -> Ask[overview.NewKeyOut]:
-    """Make a key; its secret is in this answer alone."""
-    body = {"label": label, "scopes": sorted(scopes), "person": person, "expires": _plain(expires), "days": days}
-    return Ask("POST", "/v1/keys", overview.NewKeyOut, json={name: value for name, value in body.items() if value is not None}, repeat=False)
-
-
-def revoke_key(key: str) -> Ask[None]:
-    """End a key."""
-    return Ask("DELETE", f"/v1/keys/{_part(key)}", type(None))
 
 
 def read(ask: Ask[T], content: bytes) -> T:

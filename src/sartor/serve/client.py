@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from pydantic import ValidationError
 
 from sartor.errors import ConfigError, MissingExtra
-from sartor.serve import asks, memory_asks, recognition_asks
+from sartor.serve import asks, memory_asks, overview_asks, recognition_asks
 from sartor.serve.asks import Ask
 from sartor.serve.overview import JobOut
 from sartor.serve.slugs import ServerFailed, error_of
@@ -202,18 +202,18 @@ class Client(_Common):
     summarise = _blocking(memory_asks.summarise)
     import_memories = _blocking(memory_asks.import_memories)
     export_memories = _blocking(memory_asks.export_memories)
-    models = _blocking(asks.models)
-    fit = _blocking(asks.fit)
-    activate = _blocking(asks.activate)
-    jobs = _blocking(asks.jobs)
-    job = _blocking(asks.job)
-    cancel_job = _blocking(asks.cancel_job)
-    status = _blocking(asks.status)
-    evaluation = _blocking(asks.evaluation)
-    me = _blocking(asks.me)
-    keys = _blocking(asks.keys)
-    create_key = _blocking(asks.create_key)
-    revoke_key = _blocking(asks.revoke_key)
+    models = _blocking(overview_asks.models)
+    fit = _blocking(overview_asks.fit)
+    activate = _blocking(overview_asks.activate)
+    jobs = _blocking(overview_asks.jobs)
+    job = _blocking(overview_asks.job)
+    cancel_job = _blocking(overview_asks.cancel_job)
+    status = _blocking(overview_asks.status)
+    evaluation = _blocking(overview_asks.evaluation)
+    me = _blocking(overview_asks.me)
+    keys = _blocking(overview_asks.keys)
+    create_key = _blocking(overview_asks.create_key)
+    revoke_key = _blocking(overview_asks.revoke_key)
 
 
 class AsyncClient(_Common):
@@ -297,15 +297,15 @@ class AsyncClient(_Common):
     summarise = _awaited(memory_asks.summarise)
     import_memories = _awaited(memory_asks.import_memories)
     export_memories = _awaited(memory_asks.export_memories)
-    models = _awaited(asks.models)
-    fit = _awaited(asks.fit)
-    activate = _awaited(asks.activate)
-    jobs = _awaited(asks.jobs)
-    job = _awaited(asks.job)
-    cancel_job = _awaited(asks.cancel_job)
-    status = _awaited(asks.status)
-    evaluation = _awaited(asks.evaluation)
-    me = _awaited(asks.me)
-    keys = _awaited(asks.keys)
-    create_key = _awaited(asks.create_key)
-    revoke_key = _awaited(asks.revoke_key)
+    models = _awaited(overview_asks.models)
+    fit = _awaited(overview_asks.fit)
+    activate = _awaited(overview_asks.activate)
+    jobs = _awaited(overview_asks.jobs)
+    job = _awaited(overview_asks.job)
+    cancel_job = _awaited(overview_asks.cancel_job)
+    status = _awaited(overview_asks.status)
+    evaluation = _awaited(overview_asks.evaluation)
+    me = _awaited(overview_asks.me)
+    keys = _awaited(overview_asks.keys)
+    create_key = _awaited(overview_asks.create_key)
+    revoke_key = _awaited(overview_asks.revoke_key)

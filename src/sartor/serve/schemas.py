@@ -209,25 +209,6 @@ class RecommendIn(RecommendQuery):
         return self
 
 
-class SearchIn(In):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"person": "ana", "query": "quiet thriller", "k": 5, "where": "year >= 1990", "strength": 0.5}]}
-    )
-
-    person: PersonId | None = None
-    """None is nobody: everybody's order."""
-    query: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
-    k: K = 10
-    where: Where | None = None
-    strength: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
-    """How much the person counts: 0 is everybody's order, 1 or nothing as much as was learned."""
-    personal: bool = True
-    explain: bool = True
-    """Whether to say what of her own moved each item up."""
-    attributes: bool = False
-    """Whether to give the items' attributes along."""
-
-
 class AddIn(In):
     item: ItemId
     kind: Name | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from sartor.serve import mapping
-from sartor.serve.answers import SearchOut
 from sartor.serve.auth import check_people
 from sartor.serve.gate import Guarded, Here, needs
-from sartor.serve.schemas import SearchIn
+from sartor.serve.search import SearchIn, SearchOut
 
 router = APIRouter(prefix="/v1", tags=["search"], route_class=Guarded)
 
