@@ -23,6 +23,7 @@ from sartor.data.world import World
 from sartor.engine import Answer, Engine, adapting, evidence
 from sartor.engine.evidence import as_evidence, as_population
 from sartor.engine.ids import ItemIds
+from sartor.engine.states import made
 from sartor.errors import CorruptFile
 from sartor.method import Recommender
 from sartor.profile.records import Record
@@ -191,7 +192,6 @@ def test_no_state_of_before_a_forget_is_written_after_it(url: str, monkeypatch: 
     with Engine(url, master_key=KEY, background=False) as engine:
         engine.observe("ana", [3, 5, 8])
         engine.observe("ben", [3, 5, 8])
-        made = adapting.made
 
         def forgets(*given: Any, **how: Any) -> Any:
             states = made(*given, **how)
@@ -199,9 +199,9 @@ def test_no_state_of_before_a_forget_is_written_after_it(url: str, monkeypatch: 
             engine.observe("ana", [100])
             return states
 
-        monkeypatch.setattr(adapting, "made", forgets)
+        monkeypatch.setattr("sartor.engine.adapting.made", forgets)
         engine._adapter.step()
-        monkeypatch.setattr(adapting, "made", made)
+        monkeypatch.setattr("sartor.engine.adapting.made", made)
         assert engine.recommend("ana").fallback == "not adapted yet"
         assert engine.recommend("ben").fallback is None
         assert engine.catch_up()
@@ -211,15 +211,14 @@ def test_no_state_of_before_a_forget_is_written_after_it(url: str, monkeypatch: 
 def test_evidence_that_comes_while_a_state_is_made_is_in_the_next(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine(url, master_key=KEY, background=False) as engine:
         engine.observe("ana", [3])
-        made = adapting.made
 
         def more(*given: Any, **how: Any) -> Any:
             engine.observe("ana", [5])
             return made(*given, **how)
 
-        monkeypatch.setattr(adapting, "made", more)
+        monkeypatch.setattr("sartor.engine.adapting.made", more)
         engine._adapter.step()
-        monkeypatch.setattr(adapting, "made", made)
+        monkeypatch.setattr("sartor.engine.adapting.made", made)
         answer = engine.recommend("ana")
         assert (answer.note, answer.lag) == ("1 event, 1 known to the model; 1 newer not in the state yet", 1)
         assert not {3, 5} & set(items(answer))

@@ -159,7 +159,7 @@ def photo_record(person: str, given: Mapping[str, Any], *, purposes: Sequence[st
     What is kept is the picture in the form of `photos.kept_form`, encrypted with everything else of hers. Raises `BadImage`, `BadValue`.
     """
     from sartor.draw.parts.photos import kept_form
-    from sartor.engine.evidence import other_record
+    from sartor.engine.records import other_record
 
     item = str(given.get("item") or "").strip("<>")
     if not NAME.fullmatch(f"<{item}>"):

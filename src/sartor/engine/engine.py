@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from sartor.engine import evidence as ev
 from sartor.engine.adapting import Adapter
 from sartor.engine.answering import Answering
 from sartor.engine.answers import Answer, Status
 from sartor.engine.counts import Counts
 from sartor.engine.decide import Deciding
 from sartor.engine.draw import Drawing, photo_bytes, photo_record
+from sartor.engine.evidence import READS
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_keeping import Memories
 from sartor.engine.owning import Owning
 from sartor.engine.recognize import Recognition, Recognizing
+from sartor.engine.records import event_records, frame_records, other_record
 from sartor.engine.rerank import Reranking
 from sartor.engine.search import Searching
 from sartor.engine.serving import VERB, Ask, Serving
@@ -146,7 +147,7 @@ class Engine(Answering, Owning, Writing, Recognition):
         Raises `BadValue` or `WrongType` with the row, also for feedback outside the scale of the model that decides; then nothing is kept.
         """
         who = person_id(person)
-        records: list[Record] = [] if events is None else list(ev.event_records(who, events, purposes=purposes, source=source))
+        records: list[Record] = [] if events is None else list(event_records(who, events, purposes=purposes, source=source))
         for frame, key, given in (("texts", "text", texts), ("images", "path", images)):
             if isinstance(given, str):
                 raise ConfigError(f"{frame} is a single text", fix="give a list")
@@ -155,9 +156,9 @@ class Engine(Answering, Owning, Writing, Recognition):
                 if frame == "images" and "data" in row:
                     records.append(photo_record(who, row, purposes=purposes, source=source))
                     continue
-                records.append(ev.other_record(who, frame, row, purposes=purposes, source=source))  # type: ignore[arg-type]
+                records.append(other_record(who, frame, row, purposes=purposes, source=source))  # type: ignore[arg-type]
         if attributes is not None:
-            records.append(ev.other_record(who, "people", attributes, purposes=purposes, source=source))
+            records.append(other_record(who, "people", attributes, purposes=purposes, source=source))
         return self._append(records)
 
     def show(
@@ -183,7 +184,7 @@ class Engine(Answering, Owning, Writing, Recognition):
 
     def observe_many(self, records: Sequence[Record] | pl.DataFrame, *, source: str = "python") -> Receipt:
         """Keep evidence of many people in one transaction: records, or a table of events with the columns `person` and `item`."""
-        given = list(ev.frame_records(records, source=source)) if hasattr(records, "columns") else list(records)  # type: ignore[arg-type]
+        given = list(frame_records(records, source=source)) if hasattr(records, "columns") else list(records)  # type: ignore[arg-type]
         return self._append(given)
 
     def _append(self, records: Sequence[Record]) -> Receipt:
@@ -226,7 +227,7 @@ class Engine(Answering, Owning, Writing, Recognition):
     def status(self) -> Status:
         """How the engine is doing for this tenant; of a large store the counts may be some seconds old (`counts.Counts`)."""
         stale, counts = self.store.stale(self.tenant), dict(self._counts.of(self.tenant))
-        active = {verb: self._models.active(self.tenant, verb) for verb in (*ev.READS, "cold")}
+        active = {verb: self._models.active(self.tenant, verb) for verb in (*READS, "cold")}
         return Status(
             self.tenant, counts.get("people", 0), counts.get("items", 0), self.store.position(self.tenant), stale.people,
             stale.oldest_seconds if stale.people else None, stale.failing, self._adapter.status,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.engine.adapting import one as adapted
 from sartor.engine.evidence import counts, faded, known, newest, passed
 from sartor.engine.ids import person_id
 from sartor.engine.own import says_something
 from sartor.engine.serving import VERB
+from sartor.engine.states import one as adapted
 from sartor.errors import ConfigError, NotFitted, UnknownId
 
 if TYPE_CHECKING:

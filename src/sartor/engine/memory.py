@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sartor.engine.evidence import seconds
 from sartor.engine.ids import Id, person_id
 from sartor.engine.memory_keeping import Keeping, Remembered
 from sartor.engine.memory_reading import CONFIRM, Confirm, checked_id, checked_kind, from_messages, made, stated
 from sartor.engine.memory_shelf import PURPOSE, record_id
+from sartor.engine.records import seconds
 from sartor.errors import ConfigError, UnknownId, WrongType
 from sartor.profile.append import sortable_id
 from sartor.write.memory import Extractor, LeadingSummary, Memory, Recalled, RuleExtractor, Summariser, formats

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sartor.engine.evidence import seconds
+from sartor.engine.records import seconds
 from sartor.errors import BadValue, ConfigError, WrongType
 from sartor.write.memory import Extractor, Found, Memory, RuleExtractor, masked
 from sartor.write.memory.extraction import stated_polarity

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from sartor.engine.adapting import made
 from sartor.engine.evidence import read
+from sartor.engine.states import made
 from sartor.progress import bar
 
 if TYPE_CHECKING:

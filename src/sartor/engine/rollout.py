@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from sartor.engine import cold, drift, preparing, search_validation, training, validation
 from sartor.engine.evidence import READS
 from sartor.engine.models import Loaded
+from sartor.engine.serving import VERB
 from sartor.engine.training import Work
+from sartor.engine.verbs import check_verb
 from sartor.engine.watch import Cancelled as Cancelled
 from sartor.engine.watch import Watch as Watch
 from sartor.engine.watch import stage
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from sartor.method import Recommender
     from sartor.profile.records import ModelCard, ModelStatus
 
-VERB = "recommend"
 HEADLINE = "ndcg@10"
 RETIRED = 2
 """Models that have served whose states are kept, to go back to; those of older ones are deleted, and then their folders."""
@@ -164,7 +165,7 @@ def install(
     report: what was measured of it elsewhere, in the shape of `validation.report`.
     """
     store, tenant = engine.store, engine.tenant
-    _check_verb(method, verb)
+    check_verb(method, verb)
     method.check_fitted()
     note = "Installed as it is: it was not measured here."
     members = [] if population is None else training.people(population)
@@ -208,43 +209,8 @@ def _method(method: Recommender | str, settings: Mapping[str, Any] | None, seed:
         raise ConfigError("settings are given beside a method", fix="set them in the method, or name the method by its slug")
     else:
         made = method
-    _check_verb(made, verb)
+    check_verb(made, verb)
     return made
-
-
-def _check_verb(method: Any, verb: str) -> None:
-    """Raise `ConfigError` for a method that cannot do what it is to serve."""
-    from sartor.method import Decider, Illustrator, Recommender, Searcher
-    from sartor.recommend._base import ItemRecommender
-
-    name = type(method).__name__
-    if verb not in (*READS, "recognize"):
-        raise ConfigError(f"there is no verb '{verb}' to serve", fix=f"use {', '.join(READS)}, recognize")
-    if verb == "recognize" and not hasattr(method, "enrol"):
-        raise ConfigError(f"'{name}' does not recognize who is enrolled", fix="use nearest-centroid")
-    if verb == VERB and not isinstance(method, Recommender):
-        raise ConfigError(f"'{name}' does not recommend", fix="use one of the methods that `sartor systems` lists under recommend")
-    if verb == "decide" and not (isinstance(method, Decider) and hasattr(method, "items_")):
-        raise ConfigError(f"'{name}' does not decide from events", fix="use zone-of-tolerance or wireless-allocation")
-    if verb == "draw":
-        _check_illustrator(method if isinstance(method, Illustrator) else None, name)
-    if verb == "search" and not (isinstance(method, Searcher) and isinstance(method, ItemRecommender)):
-        raise ConfigError(f"'{name}' does not search by people's own taste", fix="use personal-search")
-
-
-def _check_illustrator(method: Any, name: str) -> None:
-    """Raise `ConfigError` for what does not learn each thing by itself from photos alone, which is all that people leave here."""
-    fix = "use textual-inversion, dreambooth or custom-diffusion"
-    if method is None:
-        raise ConfigError(f"'{name}' does not draw things that people show", fix=fix)
-    from sartor.draw._base import ConceptMethod
-    from sartor.draw._scene import SceneMethod
-
-    if not isinstance(method, ConceptMethod):
-        raise ConfigError(f"'{name}' does not draw things that people show", fix=fix)
-    if isinstance(method, SceneMethod) or isinstance(getattr(method, "base", None), SceneMethod):
-        # What a thing of hers has changed could not be taken back alone.
-        raise ConfigError(f"'{name}' learns several things out of one picture", fix=fix)
 
 
 def _settings(method: Recommender) -> dict[str, Any]:

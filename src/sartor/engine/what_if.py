@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sartor.engine.adapting import one
-from sartor.engine.evidence import NEWEST, by_kind, event_records, faded, known, newest, passed
+from sartor.engine.evidence import NEWEST, by_kind, faded, known, newest, passed
 from sartor.engine.explain import half_lives
 from sartor.engine.ids import person_id
 from sartor.engine.own import says_something
+from sartor.engine.records import event_records
 from sartor.engine.serving import VERB, Ask
+from sartor.engine.states import one
 from sartor.errors import EmptyData, NotFitted, UnknownId
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def shelve(story: Story, file: Path, say: Callable[[str], None]) -> tuple[Path |
 def _fill(story: Story, file: Path, mark: Path) -> None:
     from sartor.cli._store import engine_class
     from sartor.engine import rollout, validation
-    from sartor.engine.evidence import frame_records, other_record
+    from sartor.engine.records import frame_records, other_record
     from sartor.profile.records import GRANTED
 
     engine_class()
