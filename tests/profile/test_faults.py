@@ -67,7 +67,8 @@ def test_the_check_would_notice_a_loss(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'people.db'}"
     faults.opened(url).close()
     promises = faults.Promises()
-    promises.hear("+ open\n> batch 0 0 person-1 2\n+ batch 0 0 person-1 2\n> batch 0 1 person-2 3\n+ state person-2 7\n> consent person-2 1\n+ consent person-1 1\n")
+    batches = "> batch 0 0 person-1 2\n+ batch 0 0 person-1 2\n> batch 0 1 person-2 3\n"
+    promises.hear(f"+ open\n{batches}+ state person-2 7\n> consent person-2 1\n+ consent person-1 1\n")
     with faults.opened(url) as store:
         rows = [
             faults.Record(person, id=ident, content={"item": 0, "of": size})
