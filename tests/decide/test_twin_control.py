@@ -230,7 +230,8 @@ def test_what_cannot_be_done(model, measured):
         model.adapt(_own(measured.filter(pl.col("time") < 60)))
     with pytest.raises(MissingColumn, match="wolves"):
         model.adapt(_own(measured.drop("wolves")))
-    for request, error, match in (({}, ConfigError, "counts now"), ({"grass": 1.0, "sheep": 0.0, "wolves": 1.0}, BadValue, "died out"),
+    for request, error, match in (({}, ConfigError, "counts now"), ({"grass": 1e99, "sheep": 1.0, "wolves": 1.0}, BadValue, "grass is 1e"),
+                                  ({"grass": 1.0, "sheep": 0.0, "wolves": 1.0}, BadValue, "died out"),
                                   ({"grass": float("inf"), "sheep": 1.0, "wolves": 1.0}, BadValue, "grass")):  # fmt: skip
         with pytest.raises(error, match=match):
             model.decide({"ana": None}, requests={"ana": request})

@@ -148,6 +148,9 @@ def test_saved_and_logged(model, states, requests, tmp_path):
 def test_bad_input(world, model, states, requests):
     with pytest.raises(BadValue, match=r"person 3.*efficiency"):
         model.decide(states, budget=10.0, requests={3: {"efficiency": -1.0}})
+    for one in ({"efficiency": 1e-320}, {"efficiency": 1e308}, {"weight": 1e308}):
+        with pytest.raises(BadValue, match="person 3"):
+            model.decide(states, budget=10.0, requests={3: one})
     with pytest.raises(ConfigError, match="asymptote"):
         model.decide(states, budget=10.0, requests={3: {"target": 1.0}})
     with pytest.raises(ConfigError, match="no states"):

@@ -173,6 +173,15 @@ def test_bad_settings(world, model):
         with pytest.raises(BadValue, match="outside is"):
             weather.check_event({"level": 3.0, "value": 0.5, "outside": outside})
     weather.check_event({"level": 3.0, "value": 0.5, "outside": None})
+    # What would be read as a number is checked as one, and what is so large that its products are none is named.
+    for wrong in ({"level": "-1", "value": 0.5}, {"level": 3.0, "value": "7"}, {"level": "nan", "value": 0.5}, {"level": 1e308, "value": 0.5},
+                  {"level": 3.0, "value": 0.5, "outside": 1e308}):  # fmt: skip
+        with pytest.raises(BadValue):
+            weather.check_event(wrong)
+        rows = [{"person": "ana", "item": "video", "time": 0, "outside": 0.0} | wrong]
+        with pytest.raises(BadValue):
+            weather.adapt(Evidence({"events": pl.DataFrame(rows)}))
+    weather.check_event({"level": "much", "value": 0.5})
     with pytest.raises(BadValue, match="outside is nan"):
         ZoneOfTolerance(context=("outside",)).fit(Population.from_frames(events=cold.with_columns(outside=pl.lit(float("nan")))), progress=False)
     for states, budget, match in (({}, 1.0, "nobody"), ({"ana": None}, float("nan"), "nan"), ({"ana": None}, -1.0, "-1")):

@@ -36,6 +36,18 @@ def test_it_is_the_best_of_all(seed, whole):
     assert bought.spent == pytest.approx(totals[totals[:, 1] >= target, 0].min(), abs=1e-9)
 
 
+def test_people_who_are_alike_are_not_split_without_end(monkeypatch):
+    """Each split moves the gap to another one of them."""
+    tried = []
+    whole = Allocator._relaxed
+    monkeypatch.setattr(Allocator, "_relaxed", lambda self, *more: tried.append(0) or whole(self, *more))
+    rates = np.tile(np.linspace(0, 10, 100), (50, 1))
+    found = Allocator(rates, 1 / (1 + np.exp(-1.3 * (rates - 3.5)))).within(25.0)
+    assert found.spent <= 25.0
+    assert found.gap < 0.02
+    assert len(tried) < 100
+
+
 @pytest.mark.filterwarnings("error")
 def test_without_a_budget_everybody_gets_the_best():
     cost, utility = _curves(0, 20, 12)

@@ -15,6 +15,8 @@ RATING = "rating"
 """The kind of explicit feedback; events without a kind are ratings."""
 Facts = dict[str, dict[str, Any]]
 """Of every context column: `mean` and `scale` of numbers, or `values` of texts."""
+LARGEST = 1e100
+"""No number of a situation, nor a level, gets here: their products would be no numbers any more."""
 OWN = ("target", "efficiency", "weight")
 """Words of a request that are no context."""
 
@@ -53,14 +55,19 @@ def features(facts: Facts, columns: Mapping[str, Sequence[Any]], rows: int) -> n
 
 
 def _finite(value: Any, name: str) -> float:
-    """Raise `BadValue` for what the model knows as a number, and is none here."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        found = np.nan
-    if not np.isfinite(found):
+    """Raise `BadValue` for what the model knows as a number, and is none here, or so large a one that nothing can be computed with it."""
+    found = plain(value)
+    if found is None or not abs(found) < LARGEST:
         raise BadValue(f"{name} is {value!r}", column=name, fix="give a finite number, or nothing where it is not known")
     return found
+
+
+def plain(value: Any) -> float | None:
+    """A number, also one that is written as text, as columns are read; None for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def asked(facts: Facts, requests: Sequence[Mapping[str, Any]], people: Sequence[Any]) -> np.ndarray:
@@ -74,7 +81,7 @@ def asked(facts: Facts, requests: Sequence[Mapping[str, Any]], people: Sequence[
                 continue
             if "values" in one and str(value) not in one["values"]:
                 raise UnknownId(f"'{value}' was never seen as {name}", person=person, fix=f"known are {', '.join(one['values'])}")
-            if "values" not in one and (isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value)):
+            if "values" not in one and (isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST):
                 raise BadValue(f"{name} is {value!r}", person=person, fix="give a finite number")
     return features(facts, {name: [request.get(name) for request in requests] for name in facts}, len(requests))
 
@@ -100,7 +107,7 @@ def checked(events: pl.DataFrame, scale: tuple[float, float], where: str) -> pl.
     kept = events.with_row_index("row", offset=1).with_columns(pl.col("level", "value").cast(pl.Float64, strict=False))
     kept = kept.filter(pl.col("level").is_not_null() & pl.col("value").is_not_null())
     low, high = scale
-    good = pl.col("level").is_finite() & (pl.col("level") >= 0) & pl.col("value").is_between(low, high)
+    good = (pl.col("level") < LARGEST) & pl.col("level").is_not_nan() & (pl.col("level") >= 0) & pl.col("value").is_between(low, high)
     for row, level, value in kept.filter(~good).select("row", "level", "value").head(1).iter_rows():
         check(level, value, scale, file=where, row=row)
     return kept.with_columns(value=(pl.col("value") - low) / (high - low)).drop("row")
@@ -109,7 +116,7 @@ def checked(events: pl.DataFrame, scale: tuple[float, float], where: str) -> pl.
 def check(level: float, value: float, scale: tuple[float, float], **where: Any) -> None:
     """Raise `BadValue` for a level or feedback that cannot be meant."""
     low, high = scale
-    if not 0 <= level < np.inf:
+    if not 0 <= level < LARGEST:
         raise BadValue(f"the level is {level:g}", fix="levels of quality are finite and not below 0", column="level", **where)
     if not low <= value <= high:
         raise BadValue(f"the value is {value:g}", fix=f"feedback is declared to be from {low:g} to {high:g}", column="value", **where)

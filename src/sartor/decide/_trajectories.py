@@ -11,6 +11,9 @@ import polars as pl
 
 from sartor.errors import BadValue, ConfigError, MissingColumn
 
+LARGEST = 1e30
+"""No count gets here: courses from there are no numbers."""
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -50,7 +53,7 @@ class Trajectories:
         impossible = ~(np.isfinite(rates) & (rates >= 0) & (rates < self.most))
         below = "" if np.isinf(self.most) else f" to below {self.most:g}"
         for names, numbers, wrong, what, fix in (
-            (self.seen, counts, ~(np.isfinite(counts) & (counts >= 0)), "", "give finite counts, or leave the tick out"),
+            (self.seen, counts, ~((counts >= 0) & (counts < LARGEST)), "", "give finite counts, or leave the tick out"),
             (self.controls, rates, impossible, "", f"give rates from 0{below}, or leave the tick out"),
             (self.seen, counts, counts == 0, " died out", "give what was measured before"),
         ):
@@ -65,7 +68,7 @@ class Trajectories:
             raise ConfigError(f"the request holds {sorted(request)}", person=person, fix=f"give the counts now: {', '.join(self.seen)}")
         for name in self.seen:
             value = request[name]
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < LARGEST:
                 raise BadValue(f"{name} is {value!r}", person=person, fix="give a finite count, not below 0")
             if value == 0:
                 raise BadValue(f"{name} has died out", person=person, fix="nothing steers what is no more")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PRICES = 120
 """Of a front."""
+MOST = 1e100
+"""Efficiencies and weights lie below it, and above what it is the inverse of: sums of what they make are numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +185,8 @@ class WirelessAllocation(Decider):
 
         targets, efficiency, weight = numbers("target", self.target), numbers("efficiency", 1.0), numbers("weight", 1.0)
         for person, target, one, much in zip(people, targets, efficiency, weight, strict=True):
-            if one <= 0 or much <= 0:
-                raise BadValue(f"efficiency is {one:g}, weight {much:g}", person=person, fix="both are above 0")
+            if not (1 / MOST < one < MOST and 1 / MOST < much < MOST):
+                raise BadValue(f"efficiency is {one:g}, weight {much:g}", person=person, fix="both are above 0, and neither is beyond all measure")
             if target:
                 check_target(float(target), person)
         rates = self.response.grid

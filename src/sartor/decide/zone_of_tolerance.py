@@ -116,8 +116,8 @@ class ZoneOfTolerance(Decider):
 
     def check_event(self, event: Mapping[str, Any]) -> None:
         """Raise `BadValue` for feedback outside its scale, a level that is negative or not finite, and context that should be a number."""
-        level, value = event.get("level"), event.get("value")
-        if isinstance(level, int | float) and isinstance(value, int | float):
+        level, value = situations.plain(event.get("level")), situations.plain(event.get("value"))
+        if level is not None and value is not None:
             situations.check(level, value, (float(self.scale[0]), float(self.scale[1])))
             situations.features(self.facts_, {name: [event.get(name)] for name in self.facts_}, 1)
 

@@ -29,6 +29,8 @@ MOST = 2_000
 """The same of all together."""
 NODES = 300
 """Problems that may be split in two; what gap remains after them is said."""
+STILL = 20
+"""Splits after which a bound that has not moved at all is taken to stay where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,9 @@ class Allocator:
         waiting, number, bound = [(-root.bound, 0, self, root)], 0, value
         while waiting:
             _, _, part, node = heapq.heappop(waiting)
-            if node.bound <= value + small or number >= 2 * nodes:
+            # Among people who are alike, another one takes the split each time: then splitting leads nowhere.
+            stuck = number >= 2 * STILL and root.bound - node.bound <= 1e-12 * max(1.0, abs(root.bound))
+            if node.bound <= value + small or number >= 2 * nodes or stuck:
                 bound = max(bound, node.bound)
                 break
             better, missed = part._closed(node, value, small)
