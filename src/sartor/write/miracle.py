@@ -19,9 +19,11 @@ from sartor.errors import BadValue, ConfigError, CorruptFile, EmptyData, Missing
 from sartor.method import Run, State, learned
 from sartor.parts.trainer import Trainer, seeded
 from sartor.write._base import Conversation, LMWriter
+from sartor.write.parts.answers import right_padded
 from sartor.write.parts.latent import Gaussian
 from sartor.write.parts.latent_dialogue import Batch, SmallDialogue, Weights
 from sartor.write.parts.latent_sampler import LatentEnergy, Sampled, langevin, ode_sample
+from sartor.write.parts.lm_training import padded_turns
 from sartor.write.parts.pieces import Piece, Turn, pieces_of, turns
 
 
@@ -93,7 +95,8 @@ class Miracle(LMWriter):
     def _learn(self, population: Population, run: Run) -> None:
         self._check()
         records = _records(population)
-        self.attributes_ = {str(name): sorted({one.aspect for one in records if one.attribute == name}) for name in _names(records)}
+        names = sorted({one.attribute for one in records})
+        self.attributes_ = {name: sorted({one.aspect for one in records if one.attribute == name}) for name in names}
         if short := [name for name, aspects in self.attributes_.items() if len(aspects) < 2]:
             raise EmptyData(f"the attribute '{short[0]}' has one aspect only", fix="give texts of two or more", attribute=short[0])
         order = np.random.default_rng([self.seed, 1]).permutation(len(records))
@@ -130,14 +133,9 @@ class Miracle(LMWriter):
 
     def make_network(self) -> SmallDialogue:
         weights = Weights(
-            divergence=self.kl_ratio,
-            free=self.free,
-            period=self.period,
-            warm=self.warm,
-            classes=self.classes,
-            centre=self.centre,
+            divergence=self.kl_ratio, free=self.free, period=self.period, warm=self.warm, classes=self.classes, centre=self.centre,
             prior_classes=self.prior_classes,
-        )
+        )  # fmt: skip
         encoder, decoder = (copy.deepcopy(self.lm.model.network).requires_grad_(True) for _ in range(2))
         counts = [len(aspects) for aspects in self.attributes_.values()]
         return SmallDialogue(encoder, decoder, self.latent, counts, weights).eval()
@@ -156,7 +154,8 @@ class Miracle(LMWriter):
         return out
 
     def _batch(self, own: tuple[list[Turn], np.ndarray], attribute: int, chosen: np.ndarray) -> Batch:
-        return _batch([own[0][place] for place in chosen], self.lm.model.tokenizer.pad, attribute, own[1][chosen])
+        some = [own[0][place] for place in chosen]
+        return Batch(*padded_turns(some, self.lm.model.tokenizer.pad), attribute, torch.from_numpy(own[1][chosen]))
 
     # --- a person
 
@@ -190,7 +189,7 @@ class Miracle(LMWriter):
         wanted = self._empty(state)
         notes: dict[str, Any] = {}
         if pieces:
-            batch = _batch(self._turns(pieces), self.lm.model.tokenizer.pad, 0, np.zeros(len(pieces), np.int64))
+            batch = Batch(*padded_turns(self._turns(pieces), self.lm.model.tokenizer.pad), 0, torch.zeros(len(pieces), dtype=torch.int64))
             with torch.no_grad():
                 means = self.network_.gaussians(batch)[0].mean
                 read = [self.network_.classifiers(means, number).log_softmax(-1).mean(0) for number in range(len(self.attributes_))]
@@ -245,7 +244,7 @@ class Miracle(LMWriter):
 
     def place(self, prompts: Sequence[Sequence[int]], states: Sequence[State]) -> Sampled:
         """Where the latent vectors of these prompts come to; warns of rows for which the solver used up its steps."""
-        ids, mask = _padded(prompts, self.lm.model.tokenizer.pad)
+        ids, mask = right_padded(prompts, self.lm.model.tokenizer.pad)
         with torch.no_grad():
             prior = self.network_.before(self.network_.pooled(ids, mask))
         means = [torch.from_numpy(state["mean"].astype(np.float32)) if "mean" in state.arrays else None for state in states]
@@ -313,24 +312,3 @@ def _records(population: Population) -> list[_Record]:
         _Record(Piece(prompt, text), str(attribute), str(aspect))
         for prompt, text, attribute, aspect in frame.select("prompt", "text", "attribute", "aspect").iter_rows()
     ]
-
-
-def _names(records: Sequence[_Record]) -> list[str]:
-    return sorted({one.attribute for one in records})
-
-
-def _padded(rows: Sequence[Sequence[int] | np.ndarray], value: int) -> tuple[Tensor, Tensor]:
-    """int64 [rows, longest], filled up behind the ends, and bool: where there is a token."""
-    longest = max(len(one) for one in rows)
-    ids, mask = torch.full((len(rows), longest), value), torch.zeros(len(rows), longest, dtype=torch.bool)
-    for row, one in enumerate(rows):
-        ids[row, : len(one)], mask[row, : len(one)] = torch.as_tensor(one).long(), True
-    return ids, mask
-
-
-def _batch(chosen: Sequence[Turn], pad: int, attribute: int, tags: np.ndarray) -> Batch:
-    ids, mask = _padded([one.ids for one in chosen], pad)
-    own = torch.zeros_like(mask)
-    for row, one in enumerate(chosen):
-        own[row, : one.own.size] = torch.from_numpy(one.own)
-    return Batch(ids, mask, own, attribute, torch.from_numpy(tags))
