@@ -124,7 +124,7 @@ def test_a_vector_that_goes_is_overwritten(engine: Any) -> None:
 
 def test_what_screens_vectors_is_overwritten_with_them() -> None:
     vectors = np.random.default_rng(0).normal(size=(600, 24)).astype(np.float32)
-    gallery = Gallery(0, 0)
+    gallery = Gallery()
     gallery.put(names := [f"p{row}" for row in range(600)], vectors)
     gallery.people, gallery.seen = {name: name.encode() for name in names}, {name.encode(): (1, 0, 0.0) for name in names}
     index = gallery.index

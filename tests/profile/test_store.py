@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from sartor.errors import AccessDenied, BadValue, ConfigError, Conflict, StoreProblem, TooLarge, UnknownId
 from sartor.method import State
-from sartor.profile import migrations, schema
+from sartor.profile import migrations, schema, withdrawn
 from sartor.profile.records import ModelCard, Record
 from sartor.profile.store import ProfileStore
 
@@ -177,7 +177,7 @@ def test_states_have_versions_that_can_be_restored_and_held(store: ProfileStore)
         store.restore("t", "ana", "recommend", 1)
 
 
-def test_who_serves_is_told_by_the_states_the_consent_and_the_epoch(store: ProfileStore) -> None:
+def test_who_serves_is_told_by_the_states_the_consent_and_the_log(store: ProfileStore) -> None:
     def enrol(person: str, *, newest: int = 0, position: int | None = None) -> bool:
         at = store.position("t") if position is None else position
         note = Record(person, kind="enrolment", purposes=frozenset())
@@ -187,29 +187,29 @@ def test_who_serves_is_told_by_the_states_the_consent_and_the_epoch(store: Profi
         )  # fmt: skip
         return person in made
 
-    def serving(after: int | None = None) -> dict[str, int]:
-        now, names = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={}, after=after)
-        return {names[subject]: made[0] for subject, made in now.items()}
+    def serving(since: withdrawn.Moment | None = None) -> dict[str, int]:
+        found = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={}, since=since)
+        return {found.names[subject]: made[0] for subject, made in found.now.items()}
 
     def moved(what: Callable[[], object]) -> bool:
-        before = store.newest("t")[1]
+        before = withdrawn.moment(store, "t")
         what()
-        return store.newest("t")[1] != before
+        return withdrawn.moment(store, "t") != before
 
     for person in ("ana", "ben"):
-        assert not moved(lambda person=person: store.consent("t", person, "recognize", True))  # type: ignore[misc]
+        store.consent("t", person, "recognize", True)
         assert enrol(person)
     assert not enrol("eve")
     assert store.count("t", "eve") == 0
-    until = store.position("t")
+    until = withdrawn.moment(store, "t")
     assert serving() == {"ana": 1, "ben": 1}
     assert serving(until) == {}
     store.append("t", clicks("eve", 2))
     assert enrol("ana", newest=1)
     assert serving(until) == {"ana": 2}
     assert serving() == {"ana": 2, "ben": 1}
-    now, _ = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={})
-    assert store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen=now)[1] == {}
+    seen = store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen={}).now
+    assert store.serving("t", purpose="recognize", verb="recognize", model=MODEL, seen=seen).names == {}
     assert moved(lambda: store.restore("t", "ana", "recognize", 1))
     assert enrol("ana", newest=3)
     assert serving()["ana"] == 3

@@ -4,7 +4,7 @@ that does it at once, in others with the next question."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sartor.engine.models import Loaded
     from sartor.profile.standing import Made
     from sartor.profile.store import ProfileStore
+    from sartor.profile.withdrawn import Moment
     from sartor.retrieve.exact import ExactIndex
 
 SPARE = 1_000
@@ -24,9 +25,8 @@ SPARE = 1_000
 class Gallery:
     """Vectors of one tenant's people for one model, in memory: of those who allow it."""
 
-    position: int
-    epoch: int
-    """Another one means that others may be there, or other states of theirs, than evidence tells."""
+    moment: Moment | None = None
+    """Of the store, when it was last looked at."""
     indexed: bool = True
     """False for a method that needs everybody's states at once: then only names are kept."""
     index: ExactIndex | None = None
@@ -56,6 +56,14 @@ class Gallery:
             if not self.index.size:
                 self.index = None
 
+    def leave(self, gone: Set[bytes]) -> None:
+        """The same of many, by what stands for them."""
+        if gone:
+            for name in [name for name, subject in self.people.items() if subject in gone]:
+                self.drop(name)
+            for subject in gone & self.seen.keys():
+                del self.seen[subject]
+
     @property
     def sparse(self) -> bool:
         """Whether most rows are of people who are gone."""
@@ -72,27 +80,25 @@ class Galleries:
         store.on_forget.append(self.drop)
 
     def now(self, tenant: str, loaded: Loaded) -> Gallery:
-        """Vectors as the store has them now. Only those that changed are read: few are where the epoch is the same, for evidence tells of whom."""
+        """Vectors as the store has them now. Looked at are those of whom its log or evidence says that something may have changed."""
+        from sartor.profile import withdrawn
+
         key = tenant, loaded.fingerprint
         with self._lock:
-            position, epoch = self._store.newest(tenant)
+            moment = withdrawn.moment(self._store, tenant)
             kept = self._galleries.get(key)
             if kept is not None and kept.sparse:
                 kept = None
-            if kept is not None and (kept.position, kept.epoch) == (position, epoch):
+            if kept is not None and kept.moment == moment:
                 return kept
             method: Any = loaded.method
-            made = Gallery(0, epoch, indexed=not method.together) if kept is None else kept
-            after = made.position if kept is not None and kept.epoch == epoch and kept.position <= position else None
-            now, changed = self._store.serving(
-                tenant, purpose=self._verb, verb=self._verb, model=loaded.fingerprint, seen=made.seen, after=after
+            made = Gallery(indexed=not method.together) if kept is None else kept
+            found = self._store.serving(
+                tenant, purpose=self._verb, verb=self._verb, model=loaded.fingerprint, seen=made.seen, since=made.moment
             )  # fmt: skip
-            if after is None:
-                for name in [name for name, subject in made.people.items() if subject not in now]:
-                    made.drop(name)
-                made.seen = {subject: one for subject, one in made.seen.items() if subject in now}
-            self._read(tenant, made, loaded, now, changed)
-            made.position, made.epoch = position, epoch
+            made.leave(found.gone)
+            self._read(tenant, made, loaded, found.now, found.names)
+            made.moment = moment
             # Of one tenant, the model that serves.
             self._galleries = {one: other for one, other in self._galleries.items() if one[0] != tenant} | {key: made}
             return made

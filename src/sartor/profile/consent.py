@@ -16,11 +16,11 @@ from sartor.profile.database import Database
 from sartor.profile.keyring import Keyring
 from sartor.profile.names import check_name, check_tenant
 from sartor.profile.records import GRANTED, PURPOSES, Consent
-from sartor.profile.schema import consents, states, tenants
+from sartor.profile.schema import consents, tenants
 from sartor.profile.tenancy import People, add_tenant, chunks, next_position
 
 OWN_WORD = frozenset({"recognize"})
-"""Verbs whose people are compared from memory. Who takes part is read anew when the epoch changes: after a word about that purpose, too."""
+"""Verbs whose people are compared from memory: of every change of who takes part, and with which state, there is evidence or a line in the log."""
 
 
 class Consents:
@@ -49,10 +49,6 @@ class Consents:
                 connection.execute(consents.insert(), [{**row, "time": now if one.time is None else one.time, "data": data}])
                 detail = {"purpose": one.purpose, "granted": bool(one.granted), "version": one.version}
                 self.audit.write(connection, tenant, "consent", key.subject, detail)
-            if verbs := OWN_WORD & {one.purpose for one in said}:
-                kept = sa.select(states.c.version).where(states.c.tenant == tenant, states.c.subject == key.subject, states.c.verb.in_(verbs))
-                if connection.execute(kept.limit(1)).first() is not None:
-                    self.db.bump_epoch(connection, tenant)
             # What may be read has changed, so her states are to be made again.
             mark(self.db, connection, tenant, {key.subject: position}, now)
 
@@ -141,7 +137,6 @@ class Consents:
         tenant = check_tenant(tenant)
         with self.db.write(tenant) as connection:
             add_tenant(self.db, connection, tenant)
-            self.db.bump_epoch(connection, tenant)
             connection.execute(tenants.update().where(tenants.c.tenant == tenant).values(consents=json.dumps(sorted(purposes))))
             self.audit.write(connection, tenant, "default consent", None, {"purposes": sorted(purposes)})
 

@@ -10,7 +10,6 @@ means. Backups: `tombstones` and `forget_again`.
 
 from __future__ import annotations
 
-import hmac
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -130,7 +129,7 @@ def forget(store: ProfileStore, tenant: str, person: str, *, scan_files: bool | 
 
 def _forget(store: ProfileStore, tenant: str, subject: bytes, person: str, scan_files: bool | None, also: Iterable[str | Path]) -> Erasure:
     start, now = time.perf_counter(), time.time()
-    tombstone = tombstone_of(store, tenant, subject)
+    tombstone = store.keyring.tombstone(tenant, subject)
     with store.db.write(tenant) as connection:
         found = _erase(store, connection, tenant, subject, tombstone)
     store.keyring.drop(tenant, subject)
@@ -186,11 +185,6 @@ def _is_item(store: ProfileStore, tenant: str, name: str) -> bool:
     with store.db.read(tenant) as connection:
         found = sa.select(schema.items.c.item).where(schema.items.c.tenant == tenant, schema.items.c.item == name)
         return connection.execute(found).first() is not None
-
-
-def tombstone_of(store: ProfileStore, tenant: str, subject: bytes) -> bytes:
-    """16 bytes that stand for a forgotten person in the audit; without the root key they say nothing, not even the subject."""
-    return hmac.digest(store.keyring.audit, tenant.encode() + b"\0" + subject, "sha256")[:16]
 
 
 def _erase(store: ProfileStore, connection: sa.Connection, tenant: str, subject: bytes, tombstone: bytes) -> _Found:
@@ -294,7 +288,7 @@ def forget_again(store: ProfileStore, tenant: str, stones: Mapping[str, float]) 
     people = schema.people
     with store.db.read(tenant) as connection:
         everybody = connection.execute(sa.select(people.c.subject, people.c.made).where(people.c.tenant == tenant)).all()
-    again = [bytes(subject) for subject, made in everybody if made < stones.get(tombstone_of(store, tenant, bytes(subject)).hex(), float("-inf"))]
+    again = [bytes(subject) for subject, made in everybody if made < stones.get(store.keyring.tombstone(tenant, bytes(subject)).hex(), float("-inf"))]
     for subject in again:
         with store.db.read(tenant) as connection:
             name = People(store.db, store.keyring).names(connection, tenant, [subject])[subject]

@@ -96,7 +96,7 @@ class Keyring:
         self._wrap = derive(master, "data key wrap")
         self._index = derive(root, "subject")
         self._api = derive(root, "api key")
-        self.audit = derive(root, "audit tombstone")
+        self._audit = derive(root, "audit tombstone")
         self._room = max(1, cache // _ENTRY)
         self._lock = threading.Lock()
         self._cached: OrderedDict[tuple[str, bytes], tuple[PersonKey, int | None]] = OrderedDict()
@@ -107,6 +107,10 @@ class Keyring:
     def subject(self, tenant: str, person: str) -> bytes:
         """16 bytes that stand for a person of a tenant."""
         return hmac.digest(self._index, f"{tenant}\0{person}".encode(), "sha256")[:16]
+
+    def tombstone(self, tenant: str, subject: bytes) -> bytes:
+        """16 bytes that stand for a forgotten person in the audit; without the root key they say nothing, not even the subject."""
+        return hmac.digest(self._audit, tenant.encode() + b"\0" + subject, "sha256")[:16]
 
     def api_hash(self, secret: str) -> bytes:
         """What is stored of an API key: its secret has 256 random bits, so a slow hash would add nothing."""

@@ -120,13 +120,8 @@ class Queue:
 
     def position(self, tenant: str) -> int:
         """The newest position given out."""
-        return self.newest(tenant)[0]
-
-    def newest(self, tenant: str) -> tuple[int, int]:
-        """See `ProfileStore.newest`."""
         with self.db.read(tenant) as connection:
-            row = connection.execute(sa.select(tenants.c.position, tenants.c.epoch).where(tenants.c.tenant == tenant)).first()
-        return (0, 0) if row is None else (row.position, row.epoch)
+            return connection.execute(sa.select(tenants.c.position).where(tenants.c.tenant == tenant)).scalar() or 0
 
 
 def clear(connection: sa.Connection, tenant: str, positions: Mapping[bytes, int], now: float, tokens: Mapping[bytes, str] | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from sartor.profile.records import GRANTED, StoredState
 from sartor.profile.schema import consents, evidence, holds, people, states, tenants
 from sartor.profile.stored import opened
 from sartor.profile.tenancy import People, chunks
+from sartor.profile.withdrawn import Moment, touched
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,22 @@ Told = Callable[[float, list[int]], None]
 
 Made = tuple[int, int, float]
 """Version, position and time of a state: another one after somebody was forgotten and is known again."""
+
+
+ONE_BY_ONE = 10_000
+"""People who are looked up by name, at most; where more may have changed, everybody is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Whose states may answer, beside what was known of them."""
+
+    now: Mapping[bytes, Made]
+    """By subject, the state that answers; only of those who were looked at."""
+    names: Mapping[bytes, str]
+    """Those of them of whom it is another one than was known."""
+    gone: Set[bytes]
+    """Of whom one was known, and none answers any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +93,27 @@ class Standings:
             tell(time.perf_counter() - started, [one.stored.nbytes for one in found.values() if one.stored is not None])
         return found
 
-    def serving(
-        self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], after: int | None
-    ) -> tuple[dict[bytes, Made], dict[bytes, str]]:
+    def serving(self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], since: Moment | None) -> Serving:
         """See `ProfileStore.serving`."""
         check_purpose(purpose)
         about: dict[str, Any] = {"tenant": tenant, "purpose": purpose, "verb": verb, "model": model}
         with self.db.read(tenant, snapshot=True) as connection:
             text = connection.execute(_DEFAULT, {"tenant": tenant}).scalar()
             about["default"] = purpose in (GRANTED if text is None else json.loads(text))
-            query, asked = (_SERVING, about) if after is None else (_SERVING_AFTER, about | {"after": after})
-            now = {subject: (version, position, made) for subject, version, position, made in connection.execute(query, asked)}
-            return now, self.people.names(connection, tenant, [subject for subject, made in now.items() if seen.get(subject) != made])
+            who = None if since is None else self._touched(connection, tenant, seen, since)
+            asked = [(_SERVING, about)] if who is None else [(_SERVING_OF, about | {"subjects": part}) for part in chunks(who)]
+            rows = (row for query, values in asked for row in connection.execute(query, values))
+            now = {subject: (version, position, made) for subject, version, position, made in rows}
+            names = self.people.names(connection, tenant, [subject for subject, made in now.items() if seen.get(subject) != made])
+            return Serving(now, names, (seen.keys() if who is None else seen.keys() & who) - now.keys())
+
+    def _touched(self, connection: sa.Connection, tenant: str, seen: Collection[bytes], since: Moment) -> set[bytes] | None:
+        """Subjects of whom something may have changed; None: of anybody, or of too many to be looked up by name."""
+        found = touched(connection, tenant, since)
+        if found is None or len(found[0]) > ONE_BY_ONE:
+            return None
+        who, tombstones = found
+        return who | {subject for subject in seen if self.keyring.tombstone(tenant, subject) in tombstones} if tombstones else who
 
     def _many(self, tenant: str, subjects: Sequence[bytes], about: dict[str, Any]) -> tuple[Any, list[Any]]:
         with self.db.read(tenant, snapshot=True) as connection:
@@ -153,15 +179,15 @@ _STANDING_ONE = _statement(people.c.subject == sa.bindparam("subject"))
 _DEFAULT = sa.select(tenants.c.consents).where(tenants.c.tenant == sa.bindparam("tenant"))
 
 
-def _serving(*, changed: bool) -> sa.Select[Any]:
-    """Who has a state of a model and allows the purpose, and which one answers; `changed`: only who has evidence after a position."""
+def _serving(*, some: bool) -> sa.Select[Any]:
+    """Who has a state of a model and allows the purpose, and which one answers; of `some` or of everybody."""
     tenant: Any = sa.bindparam("tenant")
     verb: Any = sa.bindparam("verb")
     model: Any = sa.bindparam("model")
     state, other, hold = states.c, states.alias(), holds.c
     own = [state.tenant == tenant, state.verb == verb, state.model == model]
-    if changed:
-        own.append(state.subject.in_(sa.select(evidence.c.subject).where(evidence.c.tenant == tenant, evidence.c.position > sa.bindparam("after"))))
+    if some:
+        own.append(state.subject.in_(sa.bindparam("subjects", expanding=True)))
     top = sa.select(state.subject, sa.func.max(state.version).label("version")).where(*own).group_by(state.subject).subquery()
     kept = (
         sa.select(hold.version)
@@ -187,4 +213,4 @@ def _serving(*, changed: bool) -> sa.Select[Any]:
     )
 
 
-_SERVING, _SERVING_AFTER = _serving(changed=False), _serving(changed=True)
+_SERVING, _SERVING_OF = _serving(some=False), _serving(some=True)

@@ -23,6 +23,7 @@ from sartor.profile.records import Claim, StateCard, StoredState
 from sartor.profile.schema import holds, models, people, stale, states
 from sartor.profile.stored import HEAD, READ, READ_MODEL, READ_VERSION, held_version, opened
 from sartor.profile.tenancy import People, chunks, next_position
+from sartor.profile.withdrawn import STATES_PUT
 
 KEPT = 10
 """Versions of one person, verb and model; older ones go, except one that is held."""
@@ -61,11 +62,12 @@ class States:
         written: dict[str, StoredState] = {}
         gone: list[str] = []
 
+        told = beside is None and verb in OWN_WORD
+        """Whether the log tells other processes of it, since no evidence does."""
+
         def write(connection: sa.Connection) -> bool:
-            if agreed is not None:
+            if agreed is not None or told:
                 next_position(self.db, connection, tenant, 0)  # the tenant's row first: nobody says yes or no meanwhile
-            if beside is None and verb in OWN_WORD:
-                self.db.bump_epoch(connection, tenant)  # no evidence tells other processes of it
             active = connection.execute(
                 sa.select(models.c.fingerprint).where(models.c.tenant == tenant, models.c.verb == verb, models.c.status == "active")
             ).scalar()
@@ -97,6 +99,10 @@ class States:
                     gone.extend(self._prune(connection, tenant, subject, verb, model))
             if rows:
                 connection.execute(states.insert(), rows)
+                if told:
+                    self.audit.write(
+                        connection, tenant, STATES_PUT, rows[0]["subject"] if len(rows) == 1 else None, {"verb": verb, "people": len(rows)}
+                    )
             if clear_mark and active in (None, model):
                 clear(connection, tenant, {row["subject"]: row["position"] for row in rows}, now)
             return bool(rows)
@@ -228,7 +234,6 @@ class States:
                 values = {"tenant": tenant, "subject": subject, "verb": verb, "version": newest + 1}
                 insert = self.db.insert(holds).values(values)
                 connection.execute(insert.on_conflict_do_update(index_elements=["tenant", "subject", "verb"], set_={"version": newest + 1}))
-            self.db.bump_epoch(connection, tenant)  # another state serves, of which no evidence tells
             self.audit.write(connection, tenant, "state restored", subject, {"verb": verb, "version": version, "hold": hold})
         found = self.get(tenant, person, verb, version=newest + 1, model=None)
         if found is None:
@@ -247,7 +252,6 @@ class States:
         with self.db.write(tenant) as connection:
             next_position(self.db, connection, tenant, 0)  # the tenant's row first, as everywhere
             if connection.execute(holds.delete().where(*where)).rowcount:
-                self.db.bump_epoch(connection, tenant)
                 self.audit.write(connection, tenant, "state released", subject, {"verb": verb})
 
     def behind(self, tenant: str, verb: str, model: str) -> list[str]:
@@ -273,7 +277,6 @@ class States:
         """See `ProfileStore.drop_verb`."""
         subject = self.keyring.subject(tenant, check_name(person, "person"))
         with self.db.write(tenant) as connection:
-            self.db.bump_epoch(connection, tenant)  # the tenant's row first; and other processes look what they still hold of her
             # Versions begin at 1 again: by its position is told who has read what is deleted here, and then not a new first version.
             next_position(self.db, connection, tenant)
             connection.execute(holds.delete().where(holds.c.tenant == tenant, holds.c.subject == subject, holds.c.verb == verb))

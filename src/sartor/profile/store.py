@@ -32,7 +32,7 @@ from sartor.profile.records import (
     StoredState,
 )  # fmt: skip
 from sartor.profile.schema import keyring
-from sartor.profile.standing import Made, Standing, Standings
+from sartor.profile.standing import Made, Serving, Standing, Standings
 from sartor.profile.states import States
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from sartor.profile.forget import Erasure
     from sartor.profile.imports import Imported
+    from sartor.profile.withdrawn import Moment
 
 
 class ProfileStore(OfTenant):
@@ -171,11 +172,6 @@ class ProfileStore(OfTenant):
         """The newest position given out."""
         return self._queue.position(tenant)
 
-    def newest(self, tenant: str) -> tuple[int, int]:
-        """The newest position given out, and the epoch, which changes when somebody is forgotten, all her states for a verb are deleted or an older
-        one serves again, and when a word about consent changes who takes part in what only her own word allows."""
-        return self._queue.newest(tenant)
-
     def put_state(self, tenant: str, person: str, verb: str, state: State, *, model: str, position: int) -> StoredState:
         """Keep a person's state made by `model` from all evidence up to `position`, and take the stale mark away if that is current.
 
@@ -221,12 +217,10 @@ class ProfileStore(OfTenant):
         """What an answer needs to know of people, in one statement: consent, the state of a model that answers, and whether it lags behind."""
         return self._standings.of(tenant, people, purpose=purpose, verb=verb, model=model)
 
-    def serving(
-        self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], after: int | None = None
-    ) -> tuple[dict[bytes, Made], dict[bytes, str]]:
-        """Which state answers of everybody who has one of a model and allows the purpose, by subject; and the names of those of whom it is another
-        one than in `seen`. With `after` only of people with evidence newer than that position."""
-        return self._standings.serving(tenant, purpose=purpose, verb=verb, model=model, seen=seen, after=after)
+    def serving(self, tenant: str, *, purpose: str, verb: str, model: str, seen: Mapping[bytes, Made], since: Moment | None = None) -> Serving:
+        """Which state answers of everybody who has one of a model and allows the purpose, beside what was `seen`; with `since`, the moment of which
+        that is, only of those of whom something may have changed."""
+        return self._standings.serving(tenant, purpose=purpose, verb=verb, model=model, seen=seen, since=since)
 
     def history(self, tenant: str, person: str, verb: str) -> list[StateCard]:
         """Versions that are kept (10 of each model), newest first."""

@@ -1,14 +1,15 @@
-"""What people have taken back since a moment: for whoever keeps something made of their evidence outside the store, such as files of lists."""
+"""Whose word, records or states changed since a moment: for whoever keeps something made of them, such as files of lists or vectors in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from sartor.profile.names import check_tenant
-from sartor.profile.schema import audit, people, tenants
+from sartor.profile.schema import audit, evidence, people, tenants
 from sartor.profile.tenancy import People
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _HERS = ("consent", "evidence removed")
 _EVERYBODYS = ("default consent", "purge")
+STATES_PUT = "states put"
+"""Of several people where the line names nobody."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,32 @@ def since(store: ProfileStore, tenant: str, then: Moment) -> frozenset[str] | No
     Who was forgotten and is not known again has no name here: look who is still there.
     """
     with store.db.read(check_tenant(tenant), snapshot=True) as connection:
-        here = (audit.c.tenant == tenant, audit.c.number > then.audited)
-        newest = connection.execute(sa.select(tenants.c.audited).where(tenants.c.tenant == tenant)).scalar() or 0
-        lines = connection.execute(sa.select(sa.func.count()).where(*here)).scalar_one()
-        shared = connection.execute(sa.select(audit.c.number).where(*here, audit.c.action.in_(_EVERYBODYS)).limit(1)).first()
-        if lines != newest - then.audited or shared is not None:
+        if _anybody(connection, tenant, then, _EVERYBODYS):
             return None
-        said = sa.select(audit.c.subject).where(*here, audit.c.action.in_(_HERS), audit.c.subject.is_not(None))
+        said = sa.select(audit.c.subject).where(*_later(tenant, then), audit.c.action.in_(_HERS), audit.c.subject.is_not(None))
         new = sa.select(people.c.subject).where(people.c.tenant == tenant, people.c.born > then.position)
         subjects = {subject for query in (said, new) for subject in connection.execute(query).scalars()}
         return frozenset(People(store.db, store.keyring).names(connection, tenant, subjects).values())
+
+
+def touched(connection: sa.Connection, tenant: str, then: Moment) -> tuple[set[bytes], set[bytes]] | None:
+    """Subjects whom the log names or who have evidence after that moment, and tombstones of those who were forgotten: nobody else's word or state is
+    another one now. None: it may be anybody's."""
+    if _anybody(connection, tenant, then, (*_EVERYBODYS, STATES_PUT)):
+        return None
+    named, new = sa.select(audit.c.subject, audit.c.tombstone).where(*_later(tenant, then)).distinct(), sa.select(evidence.c.subject).distinct()
+    lines = connection.execute(named).all()
+    subjects = set(connection.execute(new.where(evidence.c.tenant == tenant, evidence.c.position > then.position)).scalars())
+    return subjects | {row.subject for row in lines if row.subject is not None}, {row.tombstone for row in lines if row.tombstone is not None}
+
+
+def _later(tenant: str, then: Moment) -> tuple[sa.ColumnElement[bool], ...]:
+    return audit.c.tenant == tenant, audit.c.number > then.audited
+
+
+def _anybody(connection: sa.Connection, tenant: str, then: Moment, shared: Sequence[str]) -> bool:
+    """Whether a line after that moment is about everybody, or lines are missing: they are swept in time, and a backup has fewer."""
+    newest = connection.execute(sa.select(tenants.c.audited).where(tenants.c.tenant == tenant)).scalar() or 0
+    everybodys = sa.func.coalesce(sa.func.sum(sa.case((audit.c.action.in_(shared) & audit.c.subject.is_(None), 1), else_=0)), 0)
+    lines, about_all = connection.execute(sa.select(sa.func.count(), everybodys).where(*_later(tenant, then))).one()
+    return bool(lines != newest - then.audited or about_all)
