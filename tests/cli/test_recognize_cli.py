@@ -68,6 +68,7 @@ def test_what_does_not_fit_is_one_sentence(place: Path, call: Call) -> None:
         ["recognize", "fit", place / "nowhere", "--out", place / "x"],
         ["recognize", "fit", place, "--out", place / "x", "-m", "popularity"],
         ["recognize", "forget", "../p1", "--people", place],
+        ["recognize", "identify", place / "model", place / "new", "--people", place / "nowhere"],
         ["recognize", "evaluate", place / "new", "-m", "pixels", "--seed", 0],
     ):
         code, _, said = call(*words)

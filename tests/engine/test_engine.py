@@ -184,6 +184,7 @@ def test_an_id_is_the_same_as_text_and_as_a_number_but_not_padded(engine: Engine
         ([{"item": 1.5}], WrongType),
         ([{"item": 3, "value": float("nan")}], BadValue),
         ([{"item": 3, "weight": -1}], BadValue),
+        ([{"item": 3, "weight": 1e308}], BadValue),
         ([{"item": 3, "time": 1e13}], BadValue),
         ([{"item": 3, "time": "yesterday"}], BadValue),
         ([], BadValue),

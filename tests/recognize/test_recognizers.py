@@ -1,6 +1,8 @@
 """Enrolment, answers and thresholds of every recognizer that keeps vectors; what does not fit is named."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sartor.method import State, load
 from sartor.recognize.faim import FAIM
 from sartor.recognize.nearest_centroid import NearestCentroid
 from sartor.recognize.parts.encoders import open_encoder
+from sartor.recognize.parts.pictures import read_pictures
 from sartor.recognize.parts.threshold import Impostors
 from sartor.recognize.pose2id import Pose2ID
 
@@ -135,8 +138,24 @@ def test_what_does_not_fit_has_a_name(model: NearestCentroid, states: dict[str, 
         model.fit(Population.from_frames(images=pl.DataFrame({"image": ["x"], "path": [str(broken)], "person": ["a"]})))
 
 
+def test_only_what_is_a_picture_is_opened(tmp_path: Path) -> None:
+    """Nothing that a picture library hands to another program, nothing huge; which of several it is, is said."""
+    good = tmp_path / "good.png"
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(good)
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n%%EOF"
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    for wrong, says in ((script, "cannot be read"), (bomb, "too many pixels")):
+        with pytest.raises(BadImage, match=f"image 1.*{says}"):
+            read_pictures([good, wrong], (8, 8))
+
+
 def test_vectors_that_are_no_numbers_are_named(model: NearestCentroid) -> None:
     class Broken:
+        fingerprint = "broken"
+
         def encode(self, images: np.ndarray) -> np.ndarray:
             return np.full((len(images), 3), np.nan, np.float32)
 
@@ -205,6 +224,18 @@ def test_any_vision_model_of_transformers(tmp_path: Path) -> None:
     assert np.allclose(open_encoder(f"transformers:{tmp_path}").encode(images[:2]), truth, atol=1e-5)
     with pytest.raises(FileProblem):
         open_encoder(f"transformers:{tmp_path / 'none'}")
+    # With other weights in the same folder, who is enrolled would be compared in another space.
+    made.save(tmp_path / "model")
+    again = NearestCentroid.load(tmp_path / "model")
+    assert np.allclose(again.vectors(images[:2]), made.vectors(images[:2]), atol=1e-5)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(StateMismatch, match="another than this was fitted with"):
+        NearestCentroid.load(tmp_path / "model").vectors(images[:2])
+    # A classifier's folder has no pooler: nothing random stands in for it.
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+    one, other = (open_encoder(f"transformers:{tmp_path}") for _ in range(2))
+    assert np.array_equal(one.encode(images[:2]), other.encode(images[:2]))
+    assert one.fingerprint == other.fingerprint
 
 
 @pytest.mark.parametrize("last", [False, True])

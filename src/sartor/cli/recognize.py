@@ -83,6 +83,8 @@ def identify(
     sartor recognize identify recognizer unknown.jpg
     """
     fitted, files = _load(model), _files(pictures)
+    if not people.is_dir():
+        raise FileProblem("nobody is enrolled here", fix="enrol first: sartor recognize enrol; or name the folder with --people", file=people)
     states = {file.name.removesuffix(SUFFIX): _state(people, file.name.removesuffix(SUFFIX)) for file in sorted(people.glob(f"*{SUFFIX}"))}
     answers = fitted.recognize(_images(fitted, pictures), states, k=k)
     least = fitted.threshold(max(1, len(states)))

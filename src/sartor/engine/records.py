@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _OWN = ("id", "person", "time", "kind", "purposes", "expires")
 _EVENT = ("item", "value", "weight", "session")
+LARGEST = 1e30
+"""Of values and weights: methods read them in 32 bits, and square and add them."""
 
 
 def event_records(person: Any, events: Any, *, purposes: Iterable[str] | None, source: str) -> Iterator[Record]:
@@ -118,7 +120,7 @@ def _number(name: str, value: Any) -> float:
         number = float(value)
     except OverflowError as cause:
         raise BadValue(f"the {name} is too large", fix="give a finite number") from cause
-    if not math.isfinite(number) or (name == "weight" and number < 0):
+    if not math.isfinite(number) or (name != "time" and abs(number) > LARGEST) or (name == "weight" and number < 0):
         raise BadValue(f"the {name} is {number}", fix="give a finite number" + (", not below 0" if name == "weight" else ""))
     return number
 

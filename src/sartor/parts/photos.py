@@ -12,6 +12,8 @@ from sartor.errors import BadImage, FileProblem, MissingExtra
 
 LARGEST = 64_000_000
 """Pixels of a picture file; larger ones are refused before they are unpacked."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What is read; Pillow knows others, some of which it hands to other programs."""
 
 
 def upright(source: str | Path | bytes, *, least: int = 16) -> Any:
@@ -28,7 +30,7 @@ def upright(source: str | Path | bytes, *, least: int = 16) -> Any:
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileProblem("there is no such file", fix="check the path", **where)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
             if opened.width * opened.height > LARGEST:
                 raise BadImage(f"{opened.width} x {opened.height} pixels", fix="make it smaller than 64 million pixels", **where)
             if min(opened.size) < least:
@@ -36,7 +38,9 @@ def upright(source: str | Path | bytes, *, least: int = 16) -> Any:
             if opened.mode == "F":
                 raise BadImage("its pixels are floats, whose white nobody knows", fix="save it with 8 bits: PNG or JPEG", **where)
             turned = ImageOps.exif_transpose(opened)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
+    except Image.DecompressionBombError as cause:
+        raise BadImage("it has far too many pixels", fix="make it smaller than 64 million pixels", **where) from cause
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as cause:
         if isinstance(cause, BadImage):
             raise
         raise BadImage("this cannot be read as a picture", fix="give a whole PNG, JPEG or WebP file", **where) from cause

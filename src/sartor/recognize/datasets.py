@@ -54,7 +54,8 @@ def folder(path: Path, size: tuple[int, int], name: str = "") -> Labelled:
     """One folder per identity."""
     if not path.is_dir():
         raise FileProblem("there is no such folder, and no set of this name", fix="use orl-faces, omniglot, figures or a folder", file=path)
-    found = sorted(one for one in path.glob("*/*") if one.suffix.lower() in PICTURES)
+    # What systems leave beside pictures (.thumbnails, ._1.jpg) shows nobody.
+    found = sorted(one for one in path.glob("[!.]*/[!.]*") if one.suffix.lower() in PICTURES)
     if not found:
         raise EmptyData("no folder in it holds pictures", fix="give one folder of pictures per identity", file=str(path))
     return Labelled(name or path.name, read_pictures(list(found), size), np.array([one.parent.name for one in found]))

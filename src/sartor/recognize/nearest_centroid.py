@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sartor.errors import StateMismatch
 from sartor.method import learned
 from sartor.recognize._base import VectorRecognizer
 from sartor.recognize.parts.encoders import Encoder, open_encoder
@@ -42,6 +43,8 @@ class NearestCentroid(VectorRecognizer):
     """Of the small encoder."""
     whitening_: dict[str, np.ndarray] = learned()
     """`mean` [dim] and `matrix` [dim, kept] of a frozen encoder."""
+    encoder_fingerprint_: str = learned("")
+    """Of the frozen encoder that all this is of."""
 
     def make_network(self) -> Any:
         """The untrained small encoder."""
@@ -63,6 +66,7 @@ class NearestCentroid(VectorRecognizer):
             trainer = IdentityTrainer(dim=self.dim, steps=self.steps, flip=self.flip, seed=self.seed)
             self.network_ = trainer.fit(images, people, progress=progress)
             return
+        self.encoder_fingerprint_ = self._frozen.fingerprint
         raw = self._frozen.encode(images)
         if self.whiten:
             self.whitening_ = whitening(raw, people)
@@ -81,4 +85,7 @@ class NearestCentroid(VectorRecognizer):
             from sartor.recognize.parts.networks import encode
 
             return encode(self.network_, images, flip=self.flip)
+        # Models of older versions do not say which it was.
+        if self.encoder_fingerprint_ not in ("", self._frozen.fingerprint):
+            raise StateMismatch(f"the encoder '{self.encoder}' is another than this was fitted with", fix="fit again, and enrol people anew")
         return np.asarray((self._frozen.encode(images) - self.whitening_["mean"]) @ self.whitening_["matrix"], np.float32)

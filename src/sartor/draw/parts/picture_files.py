@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from sartor.errors import BadImage, EmptyData, FileProblem, MissingExtra
+from sartor.parts.photos import FORMATS
 
 KEY = "sartor"
 """Of the PNG text that holds the facts as JSON."""
@@ -60,11 +61,11 @@ def facts_in(source: str | Path | bytes) -> dict[str, Any] | None:
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileProblem("there is no such file", fix="check the path", file=Path(source))
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
             opened.load()
             said = opened.info.get(KEY)
         return None if said is None else dict(json.loads(said))
-    except (OSError, SyntaxError, ValueError, TypeError) as cause:
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as cause:
         raise BadImage("this cannot be read as a picture", fix="give a whole PNG file") from cause
 
 

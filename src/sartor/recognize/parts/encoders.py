@@ -6,6 +6,9 @@ encoder.encode(images)            float32 [n, dim], of uint8 [n, h, w, 3]
 
 from __future__ import annotations
 
+import hashlib
+import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +22,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class Encoder(Protocol):
     """From pictures to vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one for other weights: vectors of one encoder say nothing beside those of another."""
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """float32 [n, dim], of uint8 [n, h, w, 3]."""
@@ -38,6 +45,8 @@ def open_encoder(name: str) -> Encoder:
 
 class Pixels:
     """The picture itself, at most 32 pixels high, without its mean and contrast."""
+
+    fingerprint = "pixels"
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Encoder`."""
@@ -59,15 +68,28 @@ class Transformers:
             raise MissingExtra("transformers", "text") from missing
         try:
             config = AutoConfig.from_pretrained(name, local_files_only=True)
-            self.model = AutoModel.from_pretrained(name, local_files_only=True).eval()
+            found, told = AutoModel.from_pretrained(name, local_files_only=True, output_loading_info=True)
         except (OSError, ValueError) as cause:
             raise FileProblem(f"transformers cannot open '{name}'", fix="give the folder of a saved vision model", file=name) from cause
+        # What a file lacks is drawn at random, each time anew. Heads for labels are saved without a pooler, and can be read without it.
+        self.model, self.lacking = found.eval(), frozenset(told["missing_keys"])
+        if lost := sorted(key for key in self.lacking if "pooler" not in key):
+            raise FileProblem(f"there are no weights of {lost[0]}", fix="give the folder of a whole vision model", file=name)
         config = getattr(config, "vision_config", config)
         side = getattr(config, "image_size", None)
         if side is None:
             raise ConfigError(f"'{name}' does not say for which size of pictures it is", fix="use a vision model such as ViT, DINOv2 or CLIP")
         self.size = (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
         self.mean, self.deviation = _normalisation(name)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits of its weights, to the precision of float16, and of what pictures are brought to."""
+        made = hashlib.blake2b(json.dumps([self.size, self.mean, self.deviation]).encode(), digest_size=16)
+        for name, tensor in sorted((name, one) for name, one in self.model.state_dict().items() if name not in self.lacking):
+            made.update(f"{name}{list(tensor.shape)}".encode())
+            made.update(np.ascontiguousarray(tensor.half().numpy()).data)
+        return made.hexdigest()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Encoder`."""
@@ -82,7 +104,7 @@ class Transformers:
                     out.append((made if isinstance(made, torch.Tensor) else made.pooler_output).numpy())
                     continue
                 made = self.model(pixel_values=x)
-                pooled = getattr(made, "pooler_output", None)
+                pooled = None if self.lacking else getattr(made, "pooler_output", None)
                 hidden = made.last_hidden_state
                 pooled = pooled if pooled is not None else hidden.mean(1) if hidden.ndim == 3 else hidden.mean((2, 3))
                 out.append(pooled.flatten(1).numpy())
@@ -116,6 +138,8 @@ class Onnx:
         sides = shape[1:3] if self.last else shape[2:4]
         self.size = tuple(side if isinstance(side, int) else 0 for side in sides)
         self.fixed = shape[0] if isinstance(shape[0], int) else 0
+        with file.open("rb") as opened:
+            self.fingerprint = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Encoder`."""
@@ -144,8 +168,6 @@ def _prepared(images: np.ndarray, size: tuple[int, int], mean: tuple[float, ...]
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """What the model's own preprocessor says, where it comes with one."""
-    import json
-
     file = Path(name) / "preprocessor_config.json"
     if not file.is_file():
         return MEAN, DEVIATION

@@ -7,19 +7,25 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sartor.errors import EmptyData, MissingColumn
+from sartor.errors import BadImage, EmptyData, MissingColumn
 from sartor.parts.photos import upright
 from sartor.recognize.parts.images import LEAST
 
 
 def read_pictures(sources: list[str | Path | bytes], size: tuple[int, int]) -> np.ndarray:
-    """uint8 [n, height, width, 3]: files, or their bytes, brought to a size; the middle part of that shape is kept. `BadImage`, `FileProblem`."""
+    """uint8 [n, height, width, 3]: files, or their bytes, brought to a size; the middle part of that shape is kept.
+
+    Raises `FileProblem`, and `BadImage` with the number of the picture.
+    """
     from PIL import Image
 
     height, width = size
     out = np.empty((len(sources), height, width, 3), np.uint8)
     for row, source in enumerate(sources):
-        picture = upright(source, least=LEAST)
+        try:
+            picture = upright(source, least=LEAST)
+        except BadImage as problem:
+            raise BadImage(problem.what, fix=problem.fix, image=row, **problem.where) from problem.__cause__
         # Cut to the wanted shape, not squeezed: proportions tell people apart.
         wide = min(picture.width, round(picture.height * width / height))
         tall = min(picture.height, round(picture.width * height / width))
