@@ -210,6 +210,8 @@ def test_a_concepts_file_that_is_damaged_or_of_another_prior_is_named(prior, tmp
         ({"arrays": {"rows": np.full((1, 16), np.inf, np.float32)}}, CorruptFile, "not finite"),
         ({"arrays": {"rows": np.zeros((1, 7), np.float32)}}, CorruptFile, "the text encoder takes 16"),
         ({"settings": {"method": []}}, CorruptFile, "settings"),
+        ({"method": "als"}, CorruptFile, "'als' has learned it"),
+        ({"method": "magic"}, CorruptFile, "'magic' has learned it"),
     ):
         file = replace(good, **changes).save(tmp_path / "mug.safetensors")
         with pytest.raises(error, match=says) as refused:

@@ -131,9 +131,15 @@ def _read(
     prior: Prior, path: Path, name: str, class_word: str, trigger: str | None, *, by_class: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], tuple[str, dict[str, Any]]]:
     """Tensors, facts, and the method with its settings."""
+    from sartor import systems
+
     form = form_of(path)
     if form == "concept":
         file = ConceptFile.load(path, prior=prior.fingerprint)
+        known = systems.SYSTEMS.get(file.method) if isinstance(file.method, str) else None
+        kind = None if known is None else known.resolve()
+        if not (isinstance(kind, type) and issubclass(kind, ConceptMethod)):
+            raise CorruptFile(f"it says that {file.method!r} has learned it, which learns no things from pictures", fix="learn it again", file=path)
         if "rows" in file.arrays and file.arrays["rows"].shape[-1:] != (prior.dim,):
             what = f"its rows are {list(file.arrays['rows'].shape)}, the text encoder takes {prior.dim}"
             raise CorruptFile(what, fix="learn it again with this prior", file=path)

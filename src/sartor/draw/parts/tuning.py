@@ -72,27 +72,29 @@ def class_pictures(prior: Prior, prompt: str, count: int = 64, *, seed: int = 0,
         raise ConfigError(f"{count} class pictures", fix="use at least 1")
     # What somebody calls her things is not kept.
     key = (CLASS_PICTURES, hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest(), count, seed)
-    if key not in prior.kept:
+    found = prior.kept.get(key)
+    if found is None:
         for oldest in _kept_classes(prior)[: -MOST_CLASSES + 1]:
-            del prior.kept[oldest]
+            prior.kept.pop(oldest, None)
         with torch.no_grad():
             context = prior.encode([prompt])
         parts = []
         for start in range(0, count, batch):
             seeds = [seed * 1_000_003 + number for number in range(start, min(count, start + batch))]
             parts.append(sample(prior, context.expand(len(seeds), -1, -1), seeds))
-        prior.kept[key] = torch.cat(parts)
-    return ClassPictures(prompt, prior.kept[key])
+        found = prior.kept[key] = torch.cat(parts)
+    # Somebody else's may be forgotten meanwhile, and these with them.
+    return ClassPictures(prompt, found)
 
 
 def forget_class_pictures(prior: Prior) -> None:
     """For whoever forgets a thing: pictures that were drawn for it go, too."""
     for key in _kept_classes(prior):
-        del prior.kept[key]
+        prior.kept.pop(key, None)
 
 
 def _kept_classes(prior: Prior) -> list[Any]:
-    return [key for key in prior.kept if isinstance(key, tuple) and key[0] == CLASS_PICTURES]
+    return [key for key in list(prior.kept) if isinstance(key, tuple) and key[0] == CLASS_PICTURES]
 
 
 # --- the loop
