@@ -62,6 +62,7 @@ def table(
     chosen = methods or _all()
     _check(chosen, own)
     task = DrawingTask(subjects=subjects, references=references, prompts=prompts, pairs=pairs, steps=steps, others=others, once=once)
+    _face.session().resume = lambda: f"what was measured is in {board}: the same command goes on"
     kept = DrawingBoard(board, open_prior(prior), task)
     found: list[Measured] = []
     left_out: list[dict[str, Any]] = []
