@@ -52,6 +52,19 @@ def test_from_pictures_to_names_and_forgotten(place: Path, call: Call, call_json
     assert {one.name for one in people.iterdir()} == {"p40.state"}
     code, table, _ = call("recognize", "identify", model, place / "new" / "p40" / "1.png", "--people", people)
     assert "p40" in table
+    # What cannot be compared is named by its file, not left out.
+    whole = (people / "p40.state").read_bytes()
+    (people / "p39.state").write_bytes(whole[:100])
+    code, _, said = call("recognize", "identify", model, place / "new" / "p40" / "1.png", "--people", people)
+    assert code != 0
+    assert "p39.state" in said
+    (people / "p39.state").unlink()
+    code, few = call_json("recognize", "fit", place / "new", "--out", place / "few", *pixels, "--set", "held_out=0", "--set", "whiten=false")
+    assert (code, few["calibrated_on"]) == (0, 0)
+    assert "more strangers" in few["note"]
+    code, _, said = call("recognize", "identify", place / "few", place / "new" / "p40" / "1.png", "--people", people)
+    assert code != 0
+    assert "p40.state" in said
 
 
 def test_a_table_of_ones_own_folder(place: Path, call: Call, call_json: Call) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sartor.cli import _face, _settings
-from sartor.errors import BadValue, ConfigError, FileProblem, UnknownId
+from sartor.errors import BadValue, ConfigError, CorruptFile, FileProblem, StateMismatch, UnknownId
 
 app = typer.Typer(no_args_is_help=True, help="Whose, or which one, is this?")
 Model = Annotated[Path, typer.Argument(help="Folder of a fitted recognizer.", show_default=False)]
@@ -17,6 +17,7 @@ Pictures = Annotated[list[Path], typer.Argument(help="Pictures, or folders of th
 Person = Annotated[str, typer.Argument(help="Her name.", show_default=False)]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE; repeat for several.", show_default=False)]
 SUFFIX = ".state"
+ALL_LEARNED = "no identities were held out: the threshold lets more strangers in than asked for; look at it with `sartor recognize evaluate`"
 
 
 @app.command("fit")
@@ -39,11 +40,13 @@ def fit(
     made.fit_pictures(shown.images, shown.identity, progress=True)
     made.save(out)
     facts = {"model": str(out), "fingerprint": made.fingerprint_, "pictures": len(shown.images), "threshold": made.threshold(1),
-             "calibrated_on": made.calibrated_on_}  # fmt: skip
+             "calibrated_on": made.calibrated_on_, "note": "" if made.calibrated_on_ else ALL_LEARNED}  # fmt: skip
     if as_json:
         _face.emit(facts)
-    else:
-        _face.say(f"saved {out}; the threshold is set by {made.calibrated_on_ or 'the same'} identities, {facts['threshold']:.3f} for one person")
+        return
+    _face.say(f"saved {out}; the threshold is set by {made.calibrated_on_ or 'the same'} identities, {facts['threshold']:.3f} for one person")
+    if facts["note"]:
+        _face.say(facts["note"])
 
 
 @app.command("enrol")
@@ -60,7 +63,7 @@ def enrol(
 
     fitted = _load(model)
     images = _images(fitted, pictures)
-    before = _state(people, person) if _file(people, person).is_file() else None
+    before = _state(fitted, people, person) if _file(people, person).is_file() else None
     state = fitted.enrol(images, before, sure=sure)
     write_atomically(_file(people, person), state.to_bytes())
     facts = {"person": person, "pictures": state.examples, "version": state.version, "bytes": state.nbytes}
@@ -85,7 +88,7 @@ def identify(
     fitted, files = _load(model), _files(pictures)
     if not people.is_dir():
         raise FileProblem("nobody is enrolled here", fix="enrol first: sartor recognize enrol; or name the folder with --people", file=people)
-    states = {file.name.removesuffix(SUFFIX): _state(people, file.name.removesuffix(SUFFIX)) for file in sorted(people.glob(f"*{SUFFIX}"))}
+    states = {file.name.removesuffix(SUFFIX): _state(fitted, people, file.name.removesuffix(SUFFIX)) for file in sorted(people.glob(f"*{SUFFIX}"))}
     answers = fitted.recognize(_images(fitted, pictures), states, k=k)
     least = fitted.threshold(max(1, len(states)))
     rows = [(file, [(who, score) for who, score in answer if who is not None]) for file, answer in zip(files, answers, strict=True)]
@@ -104,7 +107,7 @@ def verify(model: Model, person: Person, pictures: Pictures, people: Enrolled = 
     sartor recognize verify recognizer ana unknown.jpg
     """
     fitted, files = _load(model), _files(pictures)
-    made = fitted.verify(_images(fitted, pictures), _state(people, person))
+    made = fitted.verify(_images(fitted, pictures), _state(fitted, people, person))
     if as_json:
         found = [{"picture": str(file), "same": same, "score": score} for file, (same, score) in zip(files, made, strict=True)]
         _face.emit({"person": person, "threshold": fitted.threshold(1), "pictures": found})
@@ -119,8 +122,7 @@ def forget(person: Person, people: Enrolled = Path("enrolled"), as_json: _face.J
 
     sartor recognize forget ana
     """
-    _state(people, person, check=False)
-    _file(people, person).unlink()
+    _enrolled(people, person).unlink()
     left = [one.name for one in people.iterdir() if one.name == f"{person}{SUFFIX}"]
     facts = {"person": person, "removed": 1, "left": len(left)}
     if as_json:
@@ -186,13 +188,25 @@ def _file(people: Path, person: str) -> Path:
     return people / f"{person}{SUFFIX}"
 
 
-def _state(people: Path, person: str, *, check: bool = True) -> Any:
-    from sartor.method import State
-
+def _enrolled(people: Path, person: str) -> Path:
+    """Her file; raises `UnknownId`."""
     file = _file(people, person)
     if not file.is_file():
         raise UnknownId("nobody is enrolled under this name", id=person, fix="enrol first: sartor recognize enrol", file=str(people))
-    return State.from_bytes(file.read_bytes()) if check else None
+    return file
+
+
+def _state(fitted: Any, people: Path, person: str) -> Any:
+    """What is enrolled of her; raises `CorruptFile` and `StateMismatch` with the file."""
+    from sartor.method import State
+
+    file = _enrolled(people, person)
+    try:
+        state = State.from_bytes(file.read_bytes())
+        fitted.check_state(state)
+    except (CorruptFile, StateMismatch) as problem:
+        raise type(problem)(problem.what, fix="enrol her again, or take the file away", file=file) from problem
+    return state
 
 
 def _files(pictures: list[Path]) -> list[Path]:
