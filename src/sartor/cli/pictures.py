@@ -185,7 +185,7 @@ def picture(
     if as_json:
         _face.emit(result)
         return
-    rows = [[str(path), text, number] for path, text, number in zip(paths, texts, seeds, strict=True)]
+    rows = [[str(path), text, str(number)] for path, text, number in zip(paths, texts, seeds, strict=True)]
     title = f"{slug_of(opened.method)}, {_face.duration(seconds / len(texts))} a picture"
     _face.stdout().print(_face.table(title, ["file", "prompt", "seed"], rows, left=2))
     if sheet is not None:
