@@ -64,9 +64,9 @@ def ours() -> dict[str, Any]:
     starts, losses = [], []
 
     class Timed(SASRec):
-        def _batches(self, histories: Histories, rng: np.random.Generator) -> Iterator[Batch]:
+        def _batches(self, histories: Histories, rng: np.random.Generator, size: int) -> Iterator[Batch]:
             # The loop asks for the next batch when the step before it is over.
-            for batch in islice(super()._batches(histories, rng), BATCHES + 1):
+            for batch in islice(super()._batches(histories, rng, size), BATCHES + 1):
                 yield batch
                 starts.append(time.perf_counter())
 
