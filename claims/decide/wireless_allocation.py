@@ -110,7 +110,7 @@ def _one(seed: int) -> dict[str, Any]:
     method._seal()
     requests = {person: {"efficiency": float(found.world.efficiency[person])} for person in range(PEOPLE)}
     universal = _universal(found)
-    arms = {
+    arms: dict[str, dict[Any, Any]] = {
         "own": found.states,
         "population": dict.fromkeys(range(PEOPLE)),
         "swapped": {person: found.states[(person + 1) % PEOPLE] for person in range(PEOPLE)},

@@ -68,7 +68,7 @@ def _stars() -> dict[str, float]:
     events = read(find("ml-100k")).events.sort("time").collect()
     order = pl.int_range(pl.len()).over("person") / pl.len().over("person")
     train, test = events.filter(order < 0.8), events.filter(order >= 0.8)
-    overall = float(train["value"].mean())  # type: ignore[arg-type]
+    overall = float(train["value"].mean())
     means = train.group_by("item").agg(mean=(pl.col("value").sum() + 5 * overall) / (pl.len() + 5))
     people = train["person"].unique().sort()
 

@@ -39,11 +39,10 @@ RATE = 2e-3
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """One hypernetwork with the length in its loss, one without; tuned baselines."""
     world, prior = ShapesWorld(), Prior.shapes()
+    ways: tuple[dict[str, Any], ...] = ({}, {"length_weight": 0.0})
     with tempfile.TemporaryDirectory() as folder:
         known = population(world, Path(folder), things=THINGS)
-        own, free = (
-            HMCFG(steps=STEPS, sampling_steps=SAMPLING, **settings).fit(known, on=prior, progress=False) for settings in ({}, {"length_weight": 0.0})
-        )
+        own, free = (HMCFG(steps=STEPS, sampling_steps=SAMPLING, **settings).fit(known, on=prior, progress=False) for settings in ways)
     methods: dict[str, tuple[Any, dict[str, Any]]] = {f"{OWN}, identity {one}": (own, {"identity": one}) for one in IDENTITY}
     methods |= {PLAIN: (own, {"mixed": False}), FREE: (free, {"identity": IDENTITY[1]})}
     tuned = f"DreamBooth, {TUNED} steps"

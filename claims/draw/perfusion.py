@@ -47,7 +47,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     methods[WEIGHTS] = DreamBooth(steps=STEPS, batch=BATCH, learning_rate=RATE, sampling_steps=SAMPLING).fit(on=prior)
     arms: dict[str, list[Measured]] = {name: [] for name in methods}
     apart: dict[str, list[float]] = {OWN: [], WEIGHTS: []}
-    swept, kept = [], {}
+    swept: list[Any] = []
+    kept: dict[Any, np.ndarray] = {}
     together = [f"a <a> {relation} a <b> on {ground}" for relation in RELATIONS for ground in BACKGROUNDS[:4]]
     for seed in seeds:
         pair = [world.subjects(1, noun=noun, start=seed)[0] for noun in ("critter", "badge")]

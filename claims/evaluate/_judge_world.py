@@ -53,18 +53,18 @@ def choices(personas: Personas, people: np.ndarray, n: int, seed: int) -> Choice
         texts.append(compose(personas.world.draws, asked, drawn, likes, rows, Following(1.0, 0.0)).to_list())
     margin = sides @ np.array(list(DECISIVE.values()))
     first = (margin > 0) ^ (rng.random(n) < NOISE)
-    count = rng.integers(0, len(DECISIVE) + 1, n)
+    revealed = rng.integers(0, len(DECISIVE) + 1, n)
     shown = rng.permuted(np.tile(np.arange(len(DECISIVE)), (n, 1)), axis=1)
     words = personas.traits().frame().to_dicts()
     other = rng.choice(people, n)
     questions = asked.texts().to_list()
 
     def profile(person: int, row: int) -> dict[str, str]:
-        names = [list(DECISIVE)[at] for at in sorted(shown[row, : count[row]])]
+        names = [list(DECISIVE)[at] for at in sorted(shown[row, : revealed[row]])]
         own = words[person]
         told = {name: own.get(name) or own[f"{name} in {GROUPS[group[row]]}"] for name in names}
         return {"name": f"person {person % 7}", **told}
 
     cases = [Case(profile(int(who[row]), row), questions[row], texts[0][row], texts[1][row]) for row in range(n)]
     swapped = [replace(case, persona=profile(int(other[row]), row)) for row, case in enumerate(cases)]
-    return Choices(cases, ["A" if one else "B" for one in first], count, swapped)
+    return Choices(cases, ["A" if one else "B" for one in first], revealed, swapped)

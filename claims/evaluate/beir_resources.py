@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -122,15 +122,15 @@ def domain(name: str, words: Words, other: Words, rng: np.random.Generator) -> C
         if number >= QUERIES:
             continue
         wanted = int(rng.integers(EACH))
-        asked = {
+        ways: dict[str, Callable[..., str]] = {
             "questions": lambda s=subject: _question(language, s, rng, 0.8),
             "vocabulary shift": lambda s=subject: _question(language, s, rng, 0.3),
             "long documents": lambda s=subject: _question(language, s, rng, 0.3),
             "keywords": lambda s=subject: " ".join(language.written(concept, rng) for concept in s),
             "near-duplicates": lambda s=subject, n=names[wanted]: f"{language.written(s[0], rng)} {n}",
             "entities": lambda n=names[wanted]: f"who is {n}",
-        }[name]()
-        queries.append((str(number), asked, f"person {number % 40}"))
+        }
+        queries.append((str(number), ways[name](), f"person {number % 40}"))
         one = name in ("near-duplicates", "entities")
         qrels += [(str(number), f"{number}-{copy}", 1.0) for copy in range(EACH) if not one or copy == wanted]
     return Collection.of(
@@ -286,7 +286,9 @@ def _mean_interval(people: Sequence[dict[str, Any]], name: str) -> list[float]:
 
 def _personal(encoder: SmallEncoder, words: Words, rng: np.random.Generator) -> dict[str, Any]:
     """People with favourite concepts: what they name is shared by many documents, what they mean lies among their favourites."""
-    documents, queries, qrels = [], {"train": [], "test": []}, {"train": [], "test": []}
+    documents: list[tuple[str, str, str]] = []
+    queries: dict[str, list[tuple[str, str, str]]] = {"train": [], "test": []}
+    qrels: dict[str, list[tuple[str, str, float]]] = {"train": [], "test": []}
     tastes = [rng.choice(CONCEPTS, 5, replace=False) for _ in range(40)]
     for person, taste in enumerate(tastes):
         for number in range(10):

@@ -48,9 +48,9 @@ def _articles(seed: int) -> dict[str, list[Document]]:
         def summary(aspects: np.ndarray, sentences: list[str] = sentences) -> str:
             return " ".join(sentences[aspect] for aspect in sorted(aspects))
 
-        gold = {person: summary(own) for person, own in enumerate(tastes)}
+        gold: dict[Any, str] = {person: summary(own) for person, own in enumerate(tastes)}
         elsewhere = [sentence.replace(f"d{number}a", f"d{number + 1}a") for sentence in sentences]
-        outputs = {
+        outputs: dict[str, dict[Any, str]] = {
             "oracle": gold,
             "of another article": {person: summary(own, elsewhere) for person, own in enumerate(tastes)},
             "same for all": dict.fromkeys(gold, summary(rng.permutation(ASPECTS)[:TASTES])),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -172,7 +172,7 @@ def _films(seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "cases": int(person.size),
         **{name: {"accuracy": float(one.mean()), "interval": wilson(round(float(one.sum())), one.size)} for name, one in every.items()},
-        "films over demographics": float(gap["gap"].mean()), "interval": bootstrap(gap["gap"].to_numpy()).tolist(),
+        "films over demographics": float(cast(float, gap["gap"].mean())), "interval": bootstrap(gap["gap"].to_numpy()).tolist(),
     }  # fmt: skip
 
 

@@ -112,10 +112,10 @@ def _similarities(seed: int) -> dict[str, dict[str, float]]:
     data = dataset("amazon-beauty").interactions()
     rng = np.random.default_rng(seed)
     held = rng.random(len(data.people)) < 0.2
-    pairs = bought_together([data.history(person) for person in np.flatnonzero(~held)])
+    pairs = bought_together([data.history(int(person)) for person in np.flatnonzero(~held)])
     vectors = skip_gram(pairs, len(data.items), dim=16, epochs=5, rate=0.4, seed=seed).astype(np.float64)
     known = np.flatnonzero(np.bincount(pairs[:, 0], minlength=len(data.items)))
-    true = bought_together([data.history(person) for person in np.flatnonzero(held)])
+    true = bought_together([data.history(int(person)) for person in np.flatnonzero(held)])
     true = true[np.isin(true, known).all(axis=1)]
     true = true[rng.permutation(len(true))[:20_000]]
     others = rng.choice(known, true.shape)

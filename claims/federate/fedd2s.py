@@ -95,7 +95,8 @@ def _headers(method: FedD2S, samples: int, turn: int) -> int:
     head = np.zeros(method._net.size - method._above(method.cut(turn)), np.float32)
     soft, features = np.zeros((samples, method.classes_), np.float32), np.zeros((samples, 64), np.float32)
     labels, count = np.zeros(samples, np.int64), np.array(samples)
-    down, up = {"head": head, "soft": soft}, {"features": features, "labels": labels, "soft": soft, "examples": count}
+    down: dict[str, np.ndarray] = {"head": head, "soft": soft}
+    up: dict[str, np.ndarray] = {"features": features, "labels": labels, "soft": soft, "examples": count}
     return sum(len(wire.encode(one)) - sum(array.nbytes for array in one.values()) for one in (down, up))
 
 

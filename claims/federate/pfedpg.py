@@ -156,7 +156,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     mean = {name: float(np.mean(one)) for name, one in found.items()}
     swap = np.concatenate(found["pfedpg"]) - np.concatenate(found["swapped prompt"])
     gain = np.concatenate(found["pfedpg"]) - np.concatenate(found["no state"])
-    late_share = float(np.mean([one["pfedpg"] for one in ninth]) / max(1e-9, np.mean([one["own prompt and head"] for one in ninth])))
+    late_share = float(np.mean([one["pfedpg"] for one in ninth]) / max(1e-9, float(np.mean([one["own prompt and head"] for one in ninth]))))
     conditions = {
         ">= own head + .02": mean["pfedpg"] >= mean["own head"] + 0.02,
         ">= own prompt and head + .02": mean["pfedpg"] >= mean["own prompt and head"] + 0.02,

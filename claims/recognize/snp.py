@@ -76,8 +76,8 @@ def _one(seed: int) -> list[dict[str, Any]]:
         return IdentityTrainer(steps=STEPS, seed=seed).fit(images[rows], person[rows])
 
     everything = trained(np.arange(len(images)))
-    ways = {way: SnP(clusters=20, budget=budget, way=way, seed=seed) for way in ("snp", "greedy", "random")}  # type: ignore[arg-type]
-    out = []
+    ways = {way: SnP(clusters=20, budget=budget, way=way, seed=seed) for way in ("snp", "greedy", "random")}
+    out: list[dict[str, Any]] = []
     for number, target in enumerate(TARGETS):
         features = appearance(_taken(world, 5000 + 1000 * number, target)[0])
         test, seen = _taken(world, 5500 + 1000 * number, target)

@@ -157,7 +157,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         colds.append(cold(population, seed, chosen))
         moves.append(zero_shot(seed))
     assert last is not None
-    measured = {
+    measured: dict[str, Any] = {
         "warm": by_name(warms),
         "cold items": by_name(colds),
         "another shop": by_name(moves),

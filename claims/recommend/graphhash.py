@@ -94,10 +94,10 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
                     graphs.setdefault(hasher, []).append(arm(hasher, split, seed, budgets[-1], chosen, f"{hasher}, LightGCN", layers=2)[1])
         for keep in budgets:
             label = f"{name}, {1 - keep:.0%} fewer rows"
-            found = means[label] = {hasher: mean(rows[keep][hasher]) for hasher in HASHERS} | {"full table": mean(full)}
+            table = means[label] = {hasher: mean(rows[keep][hasher]) for hasher in HASHERS} | {"full table": mean(full)}
             first = [max(HASHERS, key=lambda hasher: rows[keep][hasher][at]["recall@20"]) == "graph+frequency" for at in range(len(seeds))]
-            ratios = {f"graph over {other}": over(found, "graph", other) for other in ("frequency", "modulo", "double")}
-            measured[label] = {**found, **ratios, "graph+frequency is best, by seed": first}
+            ratios = {f"graph over {other}": over(table, "graph", other) for other in ("frequency", "modulo", "double")}
+            measured[label] = {**table, **ratios, "graph+frequency is best, by seed": first}
             passed &= all(first)
             if name == "world":
                 passed &= ratios["graph over frequency"] >= 1.3 and ratios["graph over modulo"] >= 2

@@ -7,7 +7,7 @@ left out. Both solvers are compiled; the exact one forms its normal equations by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -126,12 +126,16 @@ def _recovery(seeds: Sequence[int], progress: bool) -> dict[str, Any]:
             entry = (len(errors) if own else None, min(errors) <= 1e-4, seconds_to(errors, done, 1e-3), per_round(done))
             found.setdefault((rank, density), {}).setdefault(solver, []).append(entry)
             shown.advance(note=f"rank {rank}, density {density}, {solver}: {errors[-1]:.1e} in {len(errors)} rounds")
-    cells, ratios = {}, []
+    cells: dict[str, dict[str, Any]] = {}
+    ratios: list[float] = []
     for (rank, density), solvers in found.items():
         rounds = {solver: float(np.mean([one[0] for one in runs if one[0]])) for solver, runs in solvers.items()}
         reached = {solver: all(one[1] for one in runs if one[0]) for solver, runs in solvers.items()}
         if all(reached.values()):
-            ratios += [rounds["cg"] / rounds["exact"], solvers["sketch"][0][0] / solvers["exact"][0][0]]
+            sketch, exact = solvers["sketch"][0][0], solvers["exact"][0][0]
+            assert sketch is not None
+            assert exact is not None
+            ratios += [rounds["cg"] / rounds["exact"], sketch / exact]
         cells[f"rank {rank}, density {density}"] = {"rounds": rounds, "reached": reached}
     seconds = {solver: [float(np.median([one[2] for one in found[rank, TIMED][solver]])) for rank in RANKS] for solver in ("exact", "cg")}
     each = {solver: [float(np.median([one[3] for one in found[rank, TIMED][solver]])) for rank in RANKS] for solver in ("exact", "cg")}
@@ -170,7 +174,11 @@ def _ratings(seeds: Sequence[int]) -> dict[str, Any]:
             truth = split.test.interactions(items=method.items_)
             people = truth.people.ids.to_list()
             states = [own.get(person) for person in people]
-            vectors = {"own": method.stack(states), "none": method.stack([None] * len(states)), "swap": method.stack(np.roll(states, 1).tolist())}
+            vectors = {
+                "own": method.stack(states),
+                "none": method.stack([None] * len(states)),
+                "swap": method.stack(np.roll(cast(Any, states), 1).tolist()),
+            }
             square = {
                 name: (np.einsum("ed,ed->e", matrix[truth.rows], method.item_vectors_[truth.indices]) - truth.values) ** 2
                 for name, matrix in vectors.items()

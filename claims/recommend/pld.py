@@ -143,7 +143,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     for name, worlds in (("ml-100k", movies), ("world", shoppers)):
         chosen: dict[tuple[str, float], Mapping[str, Any]] = {}
         recall: dict[str, dict[float, list[dict[str, float]]]] = {arm: {level: [] for level in LEVELS} for arm in ("bpr", "pld")}
-        auc_bpr, auc_pld = [], []
+        auc_bpr: list[dict[str, float]] = []
+        auc_pld: list[dict[str, float]] = []
         for seed in track(seeds, name, enabled=progress):
             noisy = worlds(seed)
             for level in LEVELS:

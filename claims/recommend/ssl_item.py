@@ -124,7 +124,8 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         share: {name: {key: float(np.mean([one[key] for one in found])) for key in found[0]} for name, found in arms.items()}
         for share, arms in runs.items()
     }
-    conditions, gains = {}, {}
+    conditions: dict[str, bool] = {}
+    gains: dict[str, list[dict[str, float]]] = {}
     for share, arms in runs.items():
         relative = [
             {part: ours[part] / plain[part] - 1 for part in ("tail", "head")} for ours, plain in zip(arms["CFM"], arms["no regulariser"], strict=True)

@@ -195,9 +195,12 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     population = dataset("ml-100k")
     runs = [_one(_data(population, seed), seed) for seed in track(list(seeds), "unified-embedding", enabled=progress)]
     mean = {name: np.mean([run[name] for run in runs], 0) for name in runs[0]}
-    gaps, measured, baseline = [], {}, {"test AUC, no collisions": float(mean["exact"][1])}
+    gaps: list[float] = []
+    measured: dict[str, Any] = {}
+    baseline = {"test AUC, no collisions": float(mean["exact"][1])}
     for budget in BUDGETS:
-        chunks = max((1, 2), key=lambda count, budget=budget: mean[f"multiplexed x{count} {budget}"][0])
+        validation = {count: mean[f"multiplexed x{count} {budget}"][0] for count in (1, 2)}
+        chunks = 2 if validation[2] > validation[1] else 1
         ours, theirs = float(mean[f"multiplexed x{chunks} {budget}"][1]), float(mean[f"split {budget}"][1])
         gaps.append(ours - theirs)
         measured[f"test AUC at {budget}, {chunks} chunks"] = ours

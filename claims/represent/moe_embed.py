@@ -162,7 +162,7 @@ def _share(part: np.ndarray, start: np.ndarray, whole: np.ndarray) -> float:
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """Every arm and seed; one thread."""
     torch.set_num_threads(1)
-    runs = []
+    runs: list[dict[str, Any]] = []
     with bar("moe-embed", len(seeds), enabled=progress) as step:
         for seed in seeds:
             runs.append(_seed(seed, cheaper=not runs))

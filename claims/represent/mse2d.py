@@ -187,10 +187,10 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     more: list[dict[str, Any]] = []
     with bar("mse2d", len(seeds) + 1, enabled=progress) as step:
         for seed in seeds:
-            found, told = _generated(seed)
+            found, beside = _generated(seed)
             for arm in ARMS:
                 grids[arm].append(found[arm])
-            more.append(told)
+            more.append(beside)
             step.advance()
         real = _real(seeds[0])
         step.advance()

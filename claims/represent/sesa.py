@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -68,7 +68,7 @@ def world(seed: int) -> World:
         for row in range(n):
             own = rng.choice(FAMILIES, rng.integers(1, 3), replace=False)
             pool = np.flatnonzero(np.isin(family, own))
-            out[row, rng.choice(pool, min(pool.size, rng.integers(low, high)), replace=False)] = True
+            out[row, rng.choice(pool, min(pool.size, int(rng.integers(low, high))), replace=False)] = True
         return out
 
     def text(skills: np.ndarray) -> str:
@@ -156,7 +156,7 @@ def _one(seed: int, epochs: int) -> dict[str, Any]:
         if name == "sesa":
             out |= {
                 "none": _ndcg(methods[name].score([None] * HELD_OUT), truth),
-                "swapped": _ndcg(methods[name].score(np.roll(states, 1).tolist()), truth),
+                "swapped": _ndcg(methods[name].score(np.roll(cast(Any, states), 1).tolist()), truth),
             }
             out |= {"bytes": float(np.mean([sum(state[part].nbytes for part in ("concepts", "strengths")) for state in states])), "seconds": seconds}
             out |= _readable(methods[name], made, held, states)

@@ -133,7 +133,8 @@ def _merged(core: list[np.ndarray], counts: Counter[str], rng: np.random.Generat
             if counts[word] >= FREQUENT:
                 owners.setdefault(str(word), []).append(leaf)
     left = [word for word, leaves in owners.items() if len(leaves) == 1]
-    left, pairs = [left[at] for at in rng.permutation(len(left))], []
+    left = [left[at] for at in rng.permutation(len(left))]
+    pairs: list[tuple[str, str]] = []
     while len(pairs) < PAIRS:
         one = left.pop()
         at = next(at for at, other in enumerate(left) if owners[other][0] // LEAVES != owners[one][0] // LEAVES)

@@ -140,7 +140,7 @@ def _compare(rows: np.ndarray, tuning: np.ndarray, exact: np.ndarray, cheap: dic
     """All methods at all budgets: `rows` are the anchor queries' scores, `exact` the test queries'."""
     out: dict[str, Any] = {}
     for budget in BUDGETS:
-        share, ridge = max(SPLITS, key=lambda one: _searched(rows, tuning, budget, *one, seed)[0]["recall@50"])
+        share, ridge = max(SPLITS, key=lambda one: _searched(rows, tuning, budget, one[0], one[1], seed)[0]["recall@50"])
         found, calls = _searched(rows, exact, budget, share, ridge, seed)
         out[str(budget)] = {name: _reranked(scores, exact, budget) for name, scores in cheap.items()}
         out[str(budget)]["anncur"] = {**found, "anchor share": share, "ridge": ridge, "calls per query": calls}

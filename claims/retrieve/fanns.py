@@ -87,8 +87,11 @@ def _cells(attributes: pl.DataFrame) -> dict[str, tuple[Filter, bool]]:
     out["in 20 subjects, and half of the dates"] = (field("subject").is_in(most) & (field("date") < 0.5), False)
     side = attributes["side"]
     for share in (0.01, 0.1, 0.5, 0.9):
-        out[f"with the queries {share:.1%}"] = (field("side") >= side.quantile(1 - share), True)
-        out[f"against the queries {share:.1%}"] = (field("side") <= side.quantile(share), True)
+        high, low = side.quantile(1 - share), side.quantile(share)
+        assert high is not None
+        assert low is not None
+        out[f"with the queries {share:.1%}"] = (field("side") >= high, True)
+        out[f"against the queries {share:.1%}"] = (field("side") <= low, True)
     return out
 
 

@@ -19,9 +19,10 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.evaluate.evaluator import evaluate
 from sartor.evaluate.probe import multilabel_f1
 from sartor.parts.statistics import bootstrap
+from sartor.parts.unit import unit
 from sartor.progress import bar
 from sartor.recommend.fastrp import FastRPRecommender
-from sartor.represent.fastrp import FastRP, unit, very_sparse_projection
+from sartor.represent.fastrp import FastRP, very_sparse_projection
 
 CLAIM = Claim(
     slug="fastrp",
@@ -79,7 +80,7 @@ def _cosines(method: FastRPRecommender, split: Split) -> np.ndarray:
     hidden = hidden[np.flatnonzero(np.diff(hidden.indptr))[:RECOMPUTED]]
     train.data[:], hidden.data[:] = 1.0, 1.0
     base = bmat([[None, train.T], [train, None]], format="csr")
-    settings = {"weights": method.weights, "alpha": method.alpha, "seed": method.seed}
+    settings: dict[str, Any] = {"weights": method.weights, "alpha": method.alpha, "seed": method.seed}
     before = FastRP(method.dim, **settings)
     before.fit(base)
     projection = very_sparse_projection(base.shape[0], method.dim, method.seed)
@@ -98,7 +99,9 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     """BlogCatalog with a shuffle and a projection per seed, node2vec once, ml-100k per seed."""
     matrix, labels = _graph()
     with bar("fastrp", 2 * len(seeds) + 2, enabled=progress) as step:
-        large, small, seconds = [], [], {DIM: [], SMALL: []}
+        large: list[Any] = []
+        small: list[Any] = []
+        seconds: dict[int, list[float]] = {DIM: [], SMALL: []}
         for seed in seeds:
             for dim, into in ((DIM, large), (SMALL, small)):
                 start = time.process_time()

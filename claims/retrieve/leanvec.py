@@ -91,7 +91,8 @@ def _peer(vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, full: boo
 
     faiss.omp_set_num_threads(1)
     product = faiss.METRIC_INNER_PRODUCT
-    index = faiss.IndexHNSWFlat(DIM, 32, product) if full else faiss.IndexHNSWSQ(DIM, faiss.ScalarQuantizer.QT_8bit, 32, product)
+    eight: Any = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexHNSWFlat(DIM, 32, product) if full else faiss.IndexHNSWSQ(DIM, eight, 32, product)
     index.hnsw.efConstruction = 200
     start = time.process_time()
     index.train(vectors)

@@ -35,8 +35,8 @@ CLAIM = Claim(
     seeds=(0, 1, 2),
 )
 
-MAIN = {"bits": 5, "projected": 16, "repetitions": 20}
-OTHERS = {
+MAIN: dict[str, Any] = {"bits": 5, "projected": 16, "repetitions": 20}
+OTHERS: dict[str, dict[str, Any]] = {
     "k=3 p=8 R=4": {"bits": 3, "projected": 8, "repetitions": 4},
     "k=4 p=8 R=20": {"bits": 4, "projected": 8, "repetitions": 20},
     "k=5 p=16 R=5": {"bits": 5, "projected": 16, "repetitions": 5},

@@ -107,6 +107,6 @@ class Choosers:
             frame.filter(pl.Series(np.abs(matters) > 1e-9))
             .select("person", "prompt", chosen, rejected, "time")
             .group_by("person", maintain_order=True)
+            .head(each)
         )
-        kept = kept.head(each)
         return Population({"preferences": kept})

@@ -6,7 +6,7 @@ see near my home?" has no answer before it is known where that is. Facts of rela
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -138,7 +138,7 @@ class Sources:
             more = list(turn.sources), list(turn.evidence), self.documents if turn.sources == BOTH else None
             rows.append((who, "turn", turn.response, "assistant", dialogue, len(turn.context), *more))
         names = ("person", "kind", "text", "role", "dialogue", "turn")
-        schema = dict(zip(names, (pl.Int64, pl.String, pl.String, pl.String, pl.Int64, pl.Int64), strict=True))
+        schema: dict[str, Any] = dict(zip(names, (pl.Int64, pl.String, pl.String, pl.String, pl.Int64, pl.Int64), strict=True))
         lists = dict.fromkeys(("sources", "evidence", "candidates"), pl.List(pl.String))
         return pl.DataFrame(rows, schema=schema | lists, orient="row")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -98,7 +98,7 @@ def _outcome(runs: list[dict[str, pl.DataFrame]], costs: list[dict[str, float]],
         return np.concatenate([one[arm].group_by("person", maintain_order=True).mean()["own"].to_numpy() for one in runs])
 
     def figures(arm: str) -> list[dict[str, float]]:
-        return [{tier: round(float(one[arm][tier].mean()), 4) for tier in one[arm].columns if tier != "person"} for one in runs]
+        return [{tier: round(float(cast(float, one[arm][tier].mean())), 4) for tier in one[arm].columns if tier != "person"} for one in runs]
 
     others = [arm for arm in ARMS if arm != WHOLE]
     conditions = {

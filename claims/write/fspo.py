@@ -39,7 +39,7 @@ NOTES = (
     "seeds differ in tastes, choices, tuning and who is judged. None is the tuned model without shots. The figures of each arm are means of the "
     "taste's parts, -1 to 1."
 )
-SETTINGS_OF_NONE = {"batch": 64}
+SETTINGS_OF_NONE: dict[str, Any] = {"batch": 64}
 """Pairs in a step without shots: as many tokens as a step with them."""
 
 

@@ -17,8 +17,9 @@ from sartor.evaluate.claim import Claim, Outcome
 from sartor.method import State
 from sartor.parts.statistics import bootstrap
 from sartor.progress import bar
-from sartor.write.k_lamp import Context, KLaMP, Suggestions
+from sartor.write.k_lamp import KLaMP
 from sartor.write.population_lm import PopulationLM
+from sartor.write.suggestions import Context, Suggestions
 
 CLAIM = Claim(
     slug="k-lamp",

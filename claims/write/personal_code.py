@@ -109,7 +109,9 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     runs: list[AdapterComparison] = []
     read: list[Project] = []
     for seed in seeds:
-        arms = {one: PersonalCode(lm=lm, technique=one, most=10_000_000, seed=seed).fit(population, progress=False) for one in TECHNIQUES}
+        arms: dict[str, PersonalCode] = {
+            one: PersonalCode(lm=lm, technique=one, most=10_000_000, seed=seed).fit(population, progress=False) for one in TECHNIQUES
+        }
         found, projects = _one(seed, arms, common, progress)
         runs.append(found)
         read += projects
@@ -124,8 +126,9 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     def size(arm: str) -> float:
         return float(np.mean([one.costs.filter(arm=arm)["bytes"].mean() for one in runs]))
 
-    nats = {arm: every(arm, "nats") for arm in TECHNIQUES}
-    base, other = every("lora", "nats", "none"), {arm: every(arm, "nats", "swapped") for arm in TECHNIQUES}
+    nats: dict[str, np.ndarray] = {arm: every(arm, "nats") for arm in TECHNIQUES}
+    base = every("lora", "nats", "none")
+    other: dict[str, np.ndarray] = {arm: every(arm, "nats", "swapped") for arm in TECHNIQUES}
     against = {
         f"{a} - {b}": paired(nats[a].ravel(), nats[b].ravel())
         for a, b in (("lora", "prefix"), ("light-last", "prefix"), ("full", "lora"), ("full", "light-last"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ def check(seeds: Sequence[int], *, progress: bool = True, people: int = PEOPLE, 
             judge(NONE, lambda asked, who: _model(plain, asked))
             text = PopulationLM(**LM | {"tokens": tokens, "seed": seed})
             text.fit(population(personas, learners, EACH, np.random.default_rng(1), prefix=True), progress=False)
-            judge(PREFIX, lambda asked, who, text=text: _model(text, with_prefix(asked, who)))
+            judge(PREFIX, partial(_prefixed, text))
             for name, settings in ARMS.items():
                 arm = PersonalDialog(lm=base, traits=TRAITS, steps=STEPS, batch=BATCH, seed=seed, max_new=30, **settings).fit(fit, progress=False)
-                judge(name, lambda asked, who, arm=arm: _personal(arm, asked, who))
+                judge(name, partial(_personal, arm))
                 if name == BEST:
                     checks.append(_own_and_others(arm, base, groups["seen"], posts["seen"]))
     return _outcome(runs, checks)
@@ -110,6 +111,10 @@ def _model(lm: PopulationLM, asked: pl.DataFrame) -> Told:
 
 def _states(arm: PersonalDialog, who: pl.DataFrame) -> dict[int, State]:
     return {one["person"]: arm.edit(None, {name: one[name] for name in TRAITS}) for one in who.iter_rows(named=True)}
+
+
+def _prefixed(lm: PopulationLM, asked: pl.DataFrame, who: pl.DataFrame) -> Told:
+    return _model(lm, with_prefix(asked, who))
 
 
 def _personal(arm: PersonalDialog, asked: pl.DataFrame, who: pl.DataFrame) -> Told:

@@ -132,7 +132,9 @@ def _films(seed: int) -> dict[str, Any]:
     truth, who = asked["text"].cast(pl.Float64).to_numpy(), asked["person"].to_list()
     past = {one: own.frames["texts"]["text"].cast(pl.Float64).to_numpy() for one, own in evidence.items()}
     requests, own, swap = asked["prompt"].to_list(), [states[one] for one in who], _swapped(states)
-    answers = {"factors and reasons": own, "another's state": [swap[one] for one in who], "no state": [None] * len(who)}
+    answers: dict[str, Sequence[State | None]] = {
+        "factors and reasons": own, "another's state": [swap[one] for one in who], "no state": [None] * len(who),
+    }  # fmt: skip
     given = {arm: np.array([one.value for one in method.answer(requests, of)]) for arm, of in answers.items()}
     given |= {"user's mean": np.array([past[one].mean() for one in who]), "user's median": np.array([np.median(past[one]) for one in who])}
     given["cases by text"] = np.array([one.value for one in method.answer(requests, own, show="cases", by="text")])

@@ -23,7 +23,8 @@ from sartor.write.parts.decoding import Sampling, generate
 from sartor.write.parts.lm_training import Example, Lesson, copying, teach
 from sartor.write.parts.source_lessons import COPIED
 from sartor.write.parts.tokenizer import Tokenizer
-from sartor.write.unims_rag import FINAL, Reply, UniMSRAG
+from sartor.write.unims_answering import Reply
+from sartor.write.unims_rag import FINAL, UniMSRAG
 
 CLAIM = Claim(
     slug="unims-rag",
@@ -147,7 +148,8 @@ def _seed(seed: int) -> dict[str, Any]:
     start = time.perf_counter()
     states = {person: method.adapt(people[person]) for person in range(ASKED)}
     seconds = (time.perf_counter() - start) / ASKED
-    turns, given = world.turns, {"documents": {"DOCUMENTS": world.documents}}
+    turns = world.turns
+    given: dict[str, Any] = {"documents": {"DOCUMENTS": world.documents}}
     contexts = [turn.context for turn in turns]
     count = method._count
 

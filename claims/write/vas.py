@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -124,7 +124,10 @@ class _Bench:
         close = self.vas.lm.model.log_probs(self.prompts, [one.ids or [self.vas.lm.model.tokenizer.end] for one in done])
         figures = {name: float(found[:, place].mean()) for place, name in enumerate(NAMES)}
         figures |= {"total": float(found.sum(1).mean()), "log-prob under the frozen model": float(np.mean([one.sum() for one in close]))}
-        return found, figures | {"content right": float(content.mean() or 0.0), "words": float(np.mean([len(one.split()) for one in written]))}
+        return found, figures | {
+            "content right": float(cast(float | None, content.mean()) or 0.0),
+            "words": float(np.mean([len(one.split()) for one in written])),
+        }
 
 
 def _best_of(bench: _Bench, lm: PopulationLM) -> tuple[dict[int, np.ndarray], dict[str, Any], int]:
@@ -214,13 +217,13 @@ def _users(bench: _Bench, lm: PopulationLM, seed: int) -> dict[str, np.ndarray]:
         states.append(vas.adapt(Evidence({"preferences": frame}, person=user)))
         seconds.append(time.perf_counter() - start)
     own = np.stack([one["beta"] for one in states]).astype(np.float64)
-    place = rng.integers(ASKED, size=(USERS, EACH))
+    given = rng.integers(ASKED, size=(USERS, EACH))
     seeds = list(range(USERS * EACH))
     out: dict[str, np.ndarray] = {"seconds": np.array(seconds), "bytes": np.array([one.nbytes for one in states])}
     arms = {"own": own, "none": np.zeros_like(own)} | {f"other {one}": np.roll(own, one, 0) for one in range(1, OTHERS + 1)}
     for arm, dials in arms.items():
-        written = vas.generate([bench.prompts[one] for one in place.ravel()], dials.repeat(EACH, 0), seeds=seeds)
-        found = vas.rewards([bench.texts[one] for one in place.ravel()], [model.tokenizer.decode(one.ids) for one in written])
+        written = vas.generate([bench.prompts[one] for one in given.ravel()], dials.repeat(EACH, 0), seeds=seeds)
+        found = vas.rewards([bench.texts[one] for one in given.ravel()], [model.tokenizer.decode(one.ids) for one in written])
         out[arm] = (found.reshape(USERS, EACH, 3).mean(1) * wanted).sum(1)
     out["swapped"] = np.mean([out.pop(f"other {one}") for one in range(1, OTHERS + 1)], axis=0)
     return out
