@@ -77,7 +77,7 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     conditions = {
         "prompt + 0.08 (mean of two bases)": (moved["prompt"][WORD] + moved["prompt"][WEIGHTS]) / 2 >= 0.08,
         "subject loses <= 0.04 (mean of two bases)": (moved["subject"][WORD] + moved["subject"][WEIGHTS]) / 2 >= -0.04,
-        "empty concept: every byte equal": bool(np.array_equal(*same)),
+        "empty concept: every byte equal": bool(np.array_equal(same[0], same[1])),
         "keys elsewhere differ by exactly 0": apart["largest elsewhere, aligned"] == 0,
     }
     figures = _words.table(arms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from _scenes import Measured, Scene, draw, judge, measure, outcome, over
 
@@ -18,7 +19,7 @@ STEPS = 150
 BATCH = 4
 """Pictures of a step, and as many of the classes beside them."""
 FULL = "Break-A-Scene"
-ABLATIONS = {"no attention loss": {"attention_weight": 0.0}, "no union sampling": {"union": False}}
+ABLATIONS: dict[str, dict[str, Any]] = {"no attention loss": {"attention_weight": 0.0}, "no union sampling": {"union": False}}
 
 CLAIM = Claim(
     slug="break-a-scene",
@@ -35,7 +36,7 @@ CLAIM = Claim(
 def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
     world, prior = ShapesWorld(), Prior.shapes()
     methods: dict[str, ConceptMethod] = {
-        name: BreakAScene(word_steps=STEPS, steps=STEPS, batch=BATCH, **setting).fit(on=prior) for name, setting in ({FULL: {}} | ABLATIONS).items()
+        name: BreakAScene(word_steps=STEPS, steps=STEPS, batch=BATCH, **setting).fit(on=prior) for name, setting in {FULL: {}, **ABLATIONS}.items()
     }
     booth = DreamBooth(steps=STEPS, batch=BATCH, learning_rate=5e-3).fit(on=prior)
 
@@ -49,7 +50,11 @@ def check(seeds: Sequence[int], *, progress: bool = True) -> Outcome:
         populations.append(draw(booth, None, seed))
         ceilings.append(judge(scene, populations[-1], populations[-1]))
         for name, method in methods.items():
-            arms[name].append(measure(lambda one, s, m=method: (m, m.learn(one.shown(), seed=s)), scene, seed, populations[-1]))
+
+            def taught(scene: Scene, seed: int, method: ConceptMethod = method) -> tuple[ConceptMethod, State]:
+                return method, method.learn(scene.shown(), seed=seed)
+
+            arms[name].append(measure(taught, scene, seed, populations[-1]))
         arms["DreamBooth, cut out"].append(measure(cut_out, scene, seed, populations[-1]))
         if progress:
             print(seed, {name: made[-1].figures for name, made in arms.items()}, flush=True)

@@ -98,7 +98,11 @@ def _one(seed: int) -> tuple[dict[tuple[str, int], np.ndarray], dict[str, Any]]:
         found["own labels alone", labels] = _scores(users, _mlps(parts, users.classes, seed))
         both = Examples(np.concatenate([server.x, *(one.x for one in parts)]), np.concatenate([server.y, *(one.y for one in parts)]))
         pooled = _mlps([both], users.classes, seed)
-        found["pooled, not private", labels] = _scores(users, lambda number, x, pooled=pooled: pooled(0, x))
+
+        def for_all(number: int, x: np.ndarray, pooled: Callable[[int, np.ndarray], np.ndarray] = pooled) -> np.ndarray:
+            return pooled(0, x)
+
+        found["pooled, not private", labels] = _scores(users, for_all)
     own = arms["semipfl"]
     states, other, ids = _with(own, three), most_different(three), [one.id for one in users]
     found["swapped", 3] = _scores(users, lambda number, x: own.predict(x, states[ids[int(other[number])]]))
