@@ -12,7 +12,7 @@ from sartor.draw.concepts import open_concepts
 from sartor.draw.parts.lora_files import FACTS, read_lora
 from sartor.draw.parts.prior import Prior
 from sartor.draw.parts.weights import changed
-from sartor.errors import ConfigError
+from sartor.errors import ConfigError, CorruptFile
 
 PROMPT, TEXT = "a photo of a mug", "text_model_encoder_layers_{}_{}"
 RANK, ALPHA = 2, 4.0
@@ -122,7 +122,12 @@ def test_what_is_more_than_lora_is_refused(case, tmp_path):
     for arrays, facts, says in (
         (whole | {f"{part}.{layer}.lora_magnitude_vector": up.clone()}, {}, "no LoRA weight"), (whole, {f"{part}.use_dora": True}, "use_dora"),
         (whole | {f"{part}.{layer}.lora_B.weight": up[:3]}, {}, "the adapter's"), ({}, {}, "changes nothing"),
+        (whole | {f"{part}.{layer}.lora_A.weight": down[0]}, {}, "of size"), (whole | {f"{part}.{layer}.lora_A.weight": down[:0]}, {}, "of size"),
     ):  # fmt: skip
         save_file(arrays, file, {FACTS: json.dumps(facts)})
         with pytest.raises(ConfigError, match=says):
+            read_lora(prior.unet, file)
+    for arrays, told in ((whole, [1]), (whole, {f"{part}.lora_alpha": "much"}), (whole | {f"{part}.{layer}.alpha": torch.ones(2)}, {})):
+        save_file(arrays, file, {FACTS: json.dumps(told)})
+        with pytest.raises(CorruptFile, match=r"this adapter|alpha"):
             read_lora(prior.unet, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,8 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
             facts = json.loads((opened.metadata() or {}).get(FACTS, "{}"))
     except Exception as cause:
         raise CorruptFile("this adapter cannot be read", fix="save it again", file=path) from cause
+    if not isinstance(facts, dict):
+        raise CorruptFile("what is said of this adapter is no list of settings", fix="save it again", file=path)
     if strange := [name for name, value in facts.items() if name.rpartition(".")[2] in NOT_PLAIN and value]:
         raise ConfigError(f"the adapter says {strange[0]}", fix="give a plain LoRA", file=path)
     if wild := [name for name, array in found.items() if not array.isfinite().all()]:
@@ -103,10 +106,12 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
         if layer is None:
             raise ConfigError(f"the model has no layer '{match['layer']}' to change", fix="use the model that it was made for", file=path)
         if match["part"] == "alpha":
-            alphas[layer] = float(array)
+            alphas[layer] = _alpha(array, path)
+        elif array.dim() not in (2, 4) or not array.numel():
+            raise ConfigError(f"'{name}' is of size {list(array.shape)}", fix="give a plain LoRA", file=path)
         else:
             if (said := facts.get(f"{match['of'] or 'unet'}.lora_alpha")) is not None:
-                alphas[layer] = float(said)
+                alphas[layer] = _alpha(said, path)
             (downs if re.search("down|_A", match["part"]) else ups)[layer] = array.float()
     if not downs or downs.keys() != ups.keys():
         lacking = next(iter(downs.keys() ^ ups.keys()), "")
@@ -115,7 +120,7 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
     for layer, down in downs.items():
         up, module = ups[layer] * (alphas.get(layer, down.shape[0]) / down.shape[0]), layers[layer]
         shape = (up.shape[0], *down.shape[1:])
-        if shape != tuple(module.weight.shape) or up.shape[1] != down.shape[0]:
+        if shape != tuple(module.weight.shape) or up.shape[1] != down.shape[0] or up.dim() != down.dim():
             what = f"'{layer}' is {list(module.weight.shape)}, the adapter's {list(shape)}"
             raise ConfigError(what, fix="use the model that it was made for", file=path)
         if isinstance(module, nn.Linear):
@@ -123,6 +128,16 @@ def read_lora(unet: Any, path: str | Path, *, text_encoder: nn.Module | None = N
         else:
             made[f"{layer}.weight"] = torch.einsum("or,r...->o...", up[..., 0, 0], down)
     return made
+
+
+def _alpha(value: Any, path: Path) -> float:
+    try:
+        alpha = float(value)
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise CorruptFile("the adapter's alpha is no number", fix="save it again", file=path) from cause
+    if not math.isfinite(alpha):
+        raise CorruptFile(f"the adapter's alpha is {alpha}", fix="save it again", file=path)
+    return alpha
 
 
 def _layers(unet: nn.Module, text_encoder: nn.Module | None) -> dict[str, Any]:
