@@ -91,6 +91,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def digest(root: Path) -> str:
+    """32 hex digits over names and bytes of a file, or of all files below a folder, whatever that is called itself."""
+    made = hashlib.blake2b(digest_size=16)
+    for file in sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]:
+        made.update(file.relative_to(root).as_posix().encode() + b"\0")
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                made.update(block)
+    return made.hexdigest()
+
+
 def _learned(method: Method) -> dict[str, Any]:
     return {k: v for k, v in sorted(vars(method).items()) if k.endswith("_") and not k.endswith("__") and k != "fingerprint_"}
 

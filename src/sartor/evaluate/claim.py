@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import importlib.util
 import json
 import math
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from sartor import _storage
 from sartor.errors import ConfigError, CorruptFile, FileProblem, UnknownId
 
 RESULTS = "results.jsonl"
@@ -175,15 +175,7 @@ def data_hash(name: str) -> str:
         return "generated from the seeds by this version"
     from sartor.data.datasets import find
 
-    root = find(name)
-    digest = hashlib.blake2b(digest_size=16)
-    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
-    for file in files:
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0")
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return _storage.digest(find(name))
 
 
 def plain(value: Any) -> Any:

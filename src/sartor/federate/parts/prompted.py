@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sartor import _storage
 from sartor.errors import ConfigError, FileProblem, MissingExtra
 
 
@@ -71,14 +71,9 @@ class FrozenEncoder:
 
 def digest(source: str | Path) -> str:
     """32 hex digits that tell the encoder of one folder from another's, whatever the folder is called; raises `FileProblem` where there is none."""
-    files = sorted(file for file in Path(source).glob("*") if file.is_file())
-    if not files:
+    if not Path(source).is_dir():
         raise FileProblem("there is no vision model", fix="give a folder that save_pretrained wrote", file=source)
-    made = hashlib.blake2b(digest_size=16)
-    for file in files:
-        made.update(file.name.encode())
-        made.update(file.read_bytes())
-    return made.hexdigest()
+    return _storage.digest(Path(source))
 
 
 class Prompted(nn.Module):
